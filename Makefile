@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+# scruple: one Makefile, objects in build/<variant>/.   make help
+
+VARIANT ?= release
+CC ?= cc
+PKG_CONFIG ?= pkg-config
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD ?= build/$(VARIANT)
+
+ROOMS = base quantize formats verify convert cli
+LIBRARIES = zlib libcjson libzip libxxhash libpcre2-8 libcrypto libutf8proc
+
+WARN = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+       -Wold-style-definition -Wvla -Wformat=2 -Wundef -Wcast-qual -Wpointer-arith \
+       -Wwrite-strings -Wimplicit-fallthrough -Werror
+OPT_release = -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+OPT_debug = -O0 -g -DSCRUPLE_DEBUG
+OPT_asan = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_tsan = -O1 -g -fsanitize=thread
+OPT = $(OPT_$(VARIANT))
+ifeq ($(OPT),)
+$(error unknown VARIANT '$(VARIANT)': release, debug, asan or tsan)
+endif
+
+LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
+LIB_LIBS := $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null)
+CHECK_CFLAGS = $(shell $(PKG_CONFIG) --cflags check)
+CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
+
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -ffp-contract=off -fno-common -fPIC -pthread $(OPT) $(WARN) \
+             -I. -isystem /usr/include $(LIB_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pthread $(filter -fsanitize=%,$(OPT)) $(LDFLAGS)
+
+LIB_SRC := $(sort $(foreach r,$(filter-out cli,$(ROOMS)),$(wildcard $(r)/*.c)))
+CLI_SRC := $(sort $(wildcard cli/*.c))
+TEST_SRC := $(sort $(wildcard tests/*.c tests/*/test_*.c))
+SUITES := $(patsubst test_%,%,$(basename $(notdir $(sort $(wildcard tests/*/test_*.c)))))
+LIB_OBJ = $(LIB_SRC:%.c=$(BUILD)/%.o)
+CLI_OBJ = $(CLI_SRC:%.c=$(BUILD)/%.o)
+CLI_LIB_OBJ = $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
+TEST_OBJ = $(TEST_SRC:%.c=$(BUILD)/%.o)
+
+all: $(BUILD)/scruple ## the program (default)
+	@ln -sf $(BUILD)/scruple scruple
+
+help: ## this list; variants: make VARIANT=debug|asan|tsan ...
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+$(BUILD)/scruple: $(CLI_OBJ) $(BUILD)/libscruple.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libscruple.a $(LIB_LIBS)
+
+$(BUILD)/libscruple.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/tests/all: $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a \
+	  $(CHECK_LIBS) $(LIB_LIBS)
+
+# The table of suites follows from the file names: tests/<room>/test_<name>.c has suite_<name>.
+$(BUILD)/tests/suites.h: $(TEST_SRC) Makefile
+	@mkdir -p $(@D)
+	@printf 'SUITE(%s)\n' $(SUITES) > $@
+
+$(BUILD)/tests/main.o: $(BUILD)/tests/suites.h
+
+$(BUILD)/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -I$(BUILD)/tests -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
+
+unit: $(BUILD)/tests/all ## unit tests only
+	$(BUILD)/tests/all
+
+test: all unit ## unit tests and command-line tests
+	scripts/cli-test $(BUILD)/scruple
+
+check-layers: ## who may include whom
+	scripts/check-layers
+check-style: ## budgets and banned calls
+	scripts/check-style
+check-headers: ## every header compiles alone
+	@for h in $(foreach r,$(ROOMS),$(wildcard $(r)/*.h)); do \
+	  $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
+
+clean: ## remove build output
+	rm -rf build scruple
+
+.PHONY: all help unit test check-layers check-style check-headers clean

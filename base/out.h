@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Output files that are whole or absent: temporary name in the same folder, preallocated at full
+// size (no space is known at second 0), data first, header last, fsync, rename without replacing,
+// fsync of the folder. SHA-256 is computed in file order on the way. Nothing half-written ever has
+// its final name. Which file comes before which is the caller's order.
+#ifndef SCRUPLE_BASE_OUT_H
+#define SCRUPLE_BASE_OUT_H
+
+#include "base/err.h"
+#include "base/hash.h"
+
+typedef struct {
+    int fd;
+    char *dir, *name, *temp;
+    void *header;          // written last, hashed first
+    uint64_t header_bytes;
+    uint64_t size, at;     // whole file; next byte to append
+    sha256 *sha;
+} out_file;
+
+#define OUT_FILE_CLOSED {.fd = -1}
+
+// Creates dir/.<name>.<pid>.<random>.part and preallocates `size` bytes (0: unknown, grows).
+// `header` (may be NULL) is copied: the first header_bytes of the file; appending begins after it.
+MUST_USE bool out_open(out_file *o, const char *dir, const char *name, uint64_t size,
+                       const void *header, uint64_t header_bytes, err *e);
+// The next n bytes, in file order.
+MUST_USE bool out_append(out_file *o, const void *bytes, uint64_t n, err *e);
+// Header, fsync, rename (refuses to replace unless `replace`), fsync of the folder.
+// digest (may be NULL) receives the file's SHA-256. Fails with ERR_INTERNAL where a size was given
+// and another number of bytes was written. On failure nothing stays behind.
+MUST_USE bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e);
+void out_discard(out_file *o); // removes the temporary file; safe on a closed one
+
+// The three steps for a small file.
+MUST_USE bool out_write_file(const char *dir, const char *name, const void *bytes, uint64_t n,
+                             bool replace, sha256_digest *digest, err *e);
+// Makes a folder (parents too); one that exists is fine.
+MUST_USE bool out_make_dir(const char *dir, err *e);
+// ERR_ENV where the file system of `dir` has less than `bytes` free.
+MUST_USE bool out_has_space(const char *dir, uint64_t bytes, err *e);
+
+#endif

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Row reductions of the numeric contract: 8 binary64 lanes, element i goes to lane i mod 8, lanes
+// folded 4, 2, 1; no fused operation. The same bits at every CPU level.
+#ifndef SCRUPLE_BASE_REDUCE_H
+#define SCRUPLE_BASE_REDUCE_H
+
+#include "base/base.h"
+
+double reduce_sum(const float *x, int64_t n);
+double reduce_sum_f64(const double *x, int64_t n);
+double reduce_sum_squares(const float *x, int64_t n);
+double reduce_dot(const float *x, const float *y, int64_t n);
+double reduce_sum_squared_difference(const float *x, const float *y, int64_t n);
+float reduce_max(const float *x, int64_t n);        // n > 0, no NaN among them
+float reduce_max_abs(const float *x, int64_t n);    // 0 for n == 0
+int64_t reduce_argmax(const float *x, int64_t n);   // ties to the lowest index
+int64_t reduce_first_nonfinite(const float *x, int64_t n); // -1 where all are finite
+
+// In place soft-max of one row: exp(x - max) in binary64, summed in lanes, each quotient rounded
+// once to binary32. -inf entries become exactly 0.
+void reduce_softmax(float *x, int64_t n);
+// log(sum(exp(x - max))) + max, binary64.
+double reduce_log_sum_exp(const float *x, int64_t n);
+// energy[j] += weight * (double)x[j] * (double)x[j], in that order of multiplication.
+void reduce_add_energy(double *energy, const float *x, double weight, int64_t n);
+
+#endif

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/str.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+
+static bool strbuf_room(strbuf *s, size_t more)
+{
+    err ignored = ERR_INIT;
+    uint64_t need;
+    if (s->failed)
+        return false;
+    if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
+        !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
+        s->failed = true;
+    return !s->failed;
+}
+
+void strbuf_add(strbuf *s, const void *bytes, size_t len)
+{
+    if (!strbuf_room(s, len))
+        return;
+    if (len)
+        memcpy(s->text + s->len, bytes, len);
+    s->len += len;
+    s->text[s->len] = 0;
+}
+
+void strbuf_puts(strbuf *s, const char *text) { strbuf_add(s, text, strlen(text)); }
+
+void strbuf_printf(strbuf *s, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (n < 0) {
+        s->failed = true;
+        return;
+    }
+    if (!strbuf_room(s, (size_t)n))
+        return;
+    va_start(args, format);
+    (void)vsnprintf(s->text + s->len, (size_t)n + 1, format, args);
+    va_end(args);
+    s->len += (size_t)n;
+}
+
+void strbuf_clear(strbuf *s)
+{
+    s->len = 0;
+    if (s->text)
+        s->text[0] = 0;
+}
+
+bool strbuf_ok(const strbuf *s, err *e)
+{
+    return !s->failed || err_set(e, ERR_ENV, "no memory for text");
+}
+
+void strbuf_free(strbuf *s)
+{
+    free(s->text);
+    *s = (strbuf){0};
+}
+
+bool str_starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool str_ends(const char *text, const char *suffix)
+{
+    size_t n = strlen(text), m = strlen(suffix);
+    return n >= m && memcmp(text + n - m, suffix, m) == 0;
+}
+
+bool str_same_nocase(const char *a, const char *b) { return strcasecmp(a, b) == 0; }
+
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
+    if (n > LONGEST || m > LONGEST)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[m];
+}
+
+const char *str_nearest(const char *text, const char *const *candidates, size_t n)
+{
+    const char *best = NULL;
+    size_t least = SIZE_MAX;
+    for (size_t i = 0; i < n; i++) {
+        size_t d = edit_distance(text, candidates[i]);
+        if (d < least) {
+            least = d;
+            best = candidates[i];
+        }
+    }
+    return best && least <= 1 + strlen(text) / 4 ? best : NULL;
+}
+
+bool str_to_u64(const char *text, uint64_t max, uint64_t *out)
+{
+    uint64_t value = 0;
+    *out = 0;
+    if (!*text)
+        return false;
+    for (const char *p = text; *p; p++) {
+        if (*p < '0' || *p > '9' || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value))
+            return false;
+    }
+    if (value > max)
+        return false;
+    *out = value;
+    return true;
+}
+
+bool str_to_bytes(const char *text, uint64_t *out)
+{
+    char digits[24];
+    size_t n = strspn(text, "0123456789");
+    *out = 0;
+    if (n == 0 || n >= sizeof digits)
+        return false;
+    memcpy(digits, text, n);
+    digits[n] = 0;
+    const char *unit = text + n;
+    static const char letters[] = "KMGT";
+    uint64_t factor = 1;
+    if (*unit) {
+        char upper = (char)(*unit >= 'a' && *unit <= 'z' ? *unit - 32 : *unit);
+        const char *at = strchr(letters, upper);
+        if (at && *at) {
+            factor = (uint64_t)1 << (10 * (at - letters + 1));
+            unit++;
+        }
+        if (*unit && !str_same_nocase(unit, "iB") && !str_same_nocase(unit, "B"))
+            return false;
+    }
+    return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
+}
+
+const char *str_human_bytes(uint64_t bytes, char *buf)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = (double)bytes;
+    size_t u = 0;
+    while (value >= 999.5 && u + 1 < COUNT_OF(units)) {
+        value /= 1000;
+        u++;
+    }
+    (void)snprintf(buf, 24, u == 0 || value >= 99.95 ? "%.0f %s" : "%.1f %s", value, units[u]);
+    return buf;
+}
+
+struct strmap_slot {
+    const char *name;
+    uint64_t hash;
+    size_t len;
+    int64_t index;
+};
+
+// FNV-1a with a final mix: names are short, and hostile ones cost at most a longer probe.
+static uint64_t name_hash(const char *name, size_t len)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ (unsigned char)name[i]) * 1099511628211u;
+    h ^= h >> 32;
+    h *= 0x9e3779b97f4a7c15u;
+    return h ^ (h >> 29);
+}
+
+static struct strmap_slot *find_slot(const strmap *m, const char *name, size_t len, uint64_t hash)
+{
+    for (uint64_t i = hash & (m->n_slots - 1);; i = (i + 1) & (m->n_slots - 1)) {
+        struct strmap_slot *s = &m->slot[i];
+        if (!s->name || (s->hash == hash && s->len == len && memcmp(s->name, name, len) == 0))
+            return s;
+    }
+}
+
+static bool strmap_grow(strmap *m, err *e)
+{
+    uint64_t n = m->n_slots ? m->n_slots * 2 : 16;
+    strmap bigger = *m;
+    bigger.slot = mem_new(n, sizeof *m->slot, "a name table", e);
+    bigger.n_slots = n;
+    if (!bigger.slot)
+        return false;
+    for (uint64_t i = 0; i < m->n_slots; i++) {
+        struct strmap_slot *old = &m->slot[i];
+        if (old->name)
+            *find_slot(&bigger, old->name, old->len, old->hash) = *old;
+    }
+    free(m->slot);
+    *m = bigger;
+    return true;
+}
+
+bool strmap_put(strmap *m, const char *name, size_t len, int64_t index, bool *fresh, err *e)
+{
+    if ((m->n + 1) * 4 > m->n_slots * 3 && !strmap_grow(m, e))
+        return false;
+    uint64_t hash = name_hash(name, len);
+    struct strmap_slot *s = find_slot(m, name, len, hash);
+    if (fresh)
+        *fresh = !s->name;
+    if (s->name)
+        return true;
+    arena names = {m->names_last, m->names_bytes};
+    const char *copy = arena_text(&names, name, len, e);
+    m->names_last = names.last;
+    m->names_bytes = names.bytes;
+    if (!copy)
+        return false;
+    *s = (struct strmap_slot){copy, hash, len, index};
+    m->n++;
+    return true;
+}
+
+int64_t strmap_get(const strmap *m, const char *name, size_t len)
+{
+    if (!m->n)
+        return -1;
+    const struct strmap_slot *s = find_slot(m, name, len, name_hash(name, len));
+    return s->name ? s->index : -1;
+}
+
+void strmap_free(strmap *m)
+{
+    arena names = {m->names_last, m->names_bytes};
+    arena_free(&names);
+    free(m->slot);
+    *m = (strmap){0};
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// One door to everything that holds tensors: a safetensors file of any name, a folder with one or
+// many shards (index checked in both directions), a Hub cache snapshot, an expert pack. Told apart
+// by content. Headers are read and every range is checked at open; no tensor byte is loaded.
+// Knows no family and no role; that is model.h.
+#ifndef SCRUPLE_FORMATS_CHECKPOINT_H
+#define SCRUPLE_FORMATS_CHECKPOINT_H
+
+#include "base/event.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "formats/safetensors.h"
+#include "formats/tensor.h"
+
+typedef struct checkpoint checkpoint;
+
+MUST_USE bool checkpoint_open(checkpoint **out, const char *path, const events *events, err *e);
+void checkpoint_close(checkpoint *c); // NULL is fine
+
+const char *checkpoint_path(const checkpoint *c); // as given
+const char *checkpoint_dir(const checkpoint *c);  // the folder with config.json beside the tensors
+int64_t checkpoint_count(const checkpoint *c);
+const tensor *checkpoint_at(const checkpoint *c, int64_t i);      // by file, then by offset
+int64_t checkpoint_index_of(const checkpoint *c, const char *name); // -1
+const tensor *checkpoint_find(const checkpoint *c, const char *name); // NULL
+
+int checkpoint_n_files(const checkpoint *c);
+const char *checkpoint_file_name(const checkpoint *c, int file); // its base name
+const in_file *checkpoint_file(const checkpoint *c, int file);
+const st_header *checkpoint_header(const checkpoint *c, int file);
+
+// n bytes of a tensor from `offset` inside it. Thread-safe.
+MUST_USE bool checkpoint_read(const checkpoint *c, const tensor *t, uint64_t offset, void *to,
+                              uint64_t n, err *e);
+// Content digest of one tensor: XXH3-128 of its bytes, read in blocks.
+MUST_USE bool checkpoint_tensor_digest(const checkpoint *c, const tensor *t, xxh128_digest *out,
+                                       err *e);
+// One digest for the set of tensors, independent of container, file split and order: SHA-256 over
+// the lines "name\tdtype\tshape\txxh128\n" in byte order of names.
+MUST_USE bool checkpoint_digest(const checkpoint *c, const events *events, sha256_digest *out,
+                                err *e);
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a tensor is for, whatever a family calls it. THE list of roles: name for recipes and
+// reports, class for scopes and size tables.
+#ifndef SCRUPLE_FORMATS_ROLE_H
+#define SCRUPLE_FORMATS_ROLE_H
+
+#include "base/base.h"
+
+typedef enum {
+    ROLE_EMBED, ROLE_FINAL_NORM, ROLE_HEAD,
+    ROLE_ATTN_NORM, ROLE_FFN_NORM,
+    // grouped-query attention
+    ROLE_Q, ROLE_K, ROLE_V, ROLE_O, ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS, ROLE_O_BIAS,
+    ROLE_Q_NORM, ROLE_K_NORM,
+    // latent attention (MLA); ROLE_Q where there is no query rank, ROLE_O as above
+    ROLE_Q_A, ROLE_Q_A_NORM, ROLE_Q_B, ROLE_KV_A, ROLE_KV_A_NORM, ROLE_KV_B,
+    // mixture of experts
+    ROLE_ROUTER, ROLE_ROUTER_SELECT_BIAS,
+    ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
+    ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_SHARED_DOWN,
+    // dense feed-forward
+    ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_FFN_DOWN,
+    ROLE_COUNT
+} role;
+
+typedef enum {
+    CLASS_EXPERTS, CLASS_SHARED, CLASS_ATTENTION, CLASS_DENSE, CLASS_ROUTER, CLASS_NORM,
+    CLASS_EMBEDDING, CLASS_HEAD, CLASS_OTHER, CLASS_COUNT
+} role_class;
+
+const char *role_name(role r);        // "experts.down"
+role_class role_class_of(role r);
+const char *role_class_name(role_class c); // "experts"
+// A matrix that --scope all-linear quantizes (attention, shared, dense, experts projections).
+bool role_is_linear(role r);
+
+#endif

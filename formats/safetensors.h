@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The safetensors container: strict header reader and header writer. One file; sets of files are
+// checkpoint.h's. Every range is checked before anything is read or allocated from it. Differences
+// from the official reader (all stricter) are listed in docs/safetensors.md.
+#ifndef SCRUPLE_FORMATS_SAFETENSORS_H
+#define SCRUPLE_FORMATS_SAFETENSORS_H
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "formats/tensor.h"
+
+typedef struct {
+    const char *key, *value;
+} st_pair;
+
+typedef struct {
+    tensor *tensor;        // sorted by offset, then by name; `file` is the given index
+    int64_t n_tensors;
+    st_pair *metadata;
+    int64_t n_metadata;
+    uint64_t data_start;   // 8 + header length
+} st_header;
+
+// Reads and checks the header of an open file; everything lives in `a`. ERR_INPUT for bad files.
+MUST_USE bool st_read_header(st_header *out, const in_file *f, int file_index, arena *a, err *e);
+
+// Writes a header for tensors in data order (name, type, rank, shape are read; offset and bytes
+// are filled in, absolute). The data start is a multiple of `align` (8 or a page), padded with
+// spaces. metadata order is kept; {"format","pt"} is the caller's to give.
+MUST_USE bool st_write_header(strbuf *out, tensor *tensors, int64_t n, const st_pair *metadata,
+                              int64_t n_metadata, uint64_t align, err *e);
+// The official writer's order: type descending, then name ascending.
+void st_sort_official(tensor *tensors, int64_t n);
+
+#endif

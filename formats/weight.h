@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// A weight: one logical matrix [out][in] (a vector is [1][n]) with all its companions, wherever
+// they lie. Everything above formats/ speaks of weights; it reads its own rows as binary32.
+#ifndef SCRUPLE_FORMATS_WEIGHT_H
+#define SCRUPLE_FORMATS_WEIGHT_H
+
+#include "base/mem.h"
+#include "formats/checkpoint.h"
+#include "quantize/codec.h"
+
+typedef struct {
+    const checkpoint *from;
+    const char *module;                   // "model.layers.3.mlp.experts.5.down_proj"
+    const codec *codec;
+    int64_t out, in;
+    const tensor *part[CODEC_MAX_PARTS];  // codec->n_parts of them
+} weight;
+
+// Finds the codec of module's tensors from the tensors themselves (names, types, shapes) and
+// checks that it is [out][in]. A missing or misshapen companion is ERR_INPUT with its name.
+// rank 1: the tensor is a vector of `in` and out is 1. `suffix`: usually "weight"; "bias" etc. for
+// plain tensors; "" where the module is the whole name.
+MUST_USE bool weight_bind(weight *w, const checkpoint *c, const char *module, const char *suffix,
+                          int rank, int64_t out, int64_t in, err *e);
+// Rows [row, row + n) as binary32, row-major [n][in]. `s` is the caller's scratch for the stored
+// bytes; any row is allowed (block codecs read the block's scale row). Thread-safe with own
+// scratch.
+MUST_USE bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s,
+                               err *e);
+uint64_t weight_stored_bytes(const weight *w);   // all parts
+int64_t weight_elements(const weight *w);
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+
+Suite *suite_err(void);
+
+START_TEST(keeps_kind_when_context_is_added)
+{
+    err e = ERR_INIT;
+    ck_assert(!err_set(&e, ERR_INPUT, "header says %d bytes, the file has %d", 900, 2));
+    ck_assert(!err_in(&e, "shard '%s'", "x"));
+    ck_assert_str_eq(e.text, "shard 'x': header says 900 bytes, the file has 2");
+    ck_assert_int_eq(e.kind, ERR_INPUT);
+}
+END_TEST
+
+START_TEST(adds_the_systems_reason)
+{
+    err e = ERR_INIT;
+    errno = ENOSPC;
+    ck_assert(!err_sys(&e, "cannot write '%s'", "y"));
+    ck_assert_str_eq(e.text, "cannot write 'y': No space left on device");
+    ck_assert_int_eq(e.kind, ERR_ENV);
+}
+END_TEST
+
+START_TEST(replaces_control_bytes_of_hostile_names)
+{
+    err e = ERR_INIT;
+    err_set(&e, ERR_INPUT, "tensor '%s'", "a\033[2Jb\n");
+    ck_assert_str_eq(e.text, "tensor 'a?[2Jb?'");
+}
+END_TEST
+
+START_TEST(marks_a_sentence_that_does_not_fit)
+{
+    err e = ERR_INIT;
+    char longest[2000];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    err_set(&e, ERR_INPUT, "%s", longest);
+    ck_assert_uint_eq(strlen(e.text), sizeof e.text - 1);
+    ck_assert_str_eq(e.text + sizeof e.text - 4, "...");
+}
+END_TEST
+
+Suite *suite_err(void)
+{
+    Suite *s = suite_create("err");
+    TCase *c = tcase_create("sentences");
+    tcase_add_test(c, keeps_kind_when_context_is_added);
+    tcase_add_test(c, adds_the_systems_reason);
+    tcase_add_test(c, replaces_control_bytes_of_hostile_names);
+    tcase_add_test(c, marks_a_sentence_that_does_not_fit);
+    suite_add_tcase(s, c);
+    return s;
+}

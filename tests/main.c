@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs every suite; CK_RUN_SUITE and CK_RUN_CASE select. The table comes from the file names.
+#include <check.h>
+#include <stdlib.h>
+
+#define SUITE(name) Suite *suite_##name(void);
+#include "suites.h"
+#undef SUITE
+
+int main(void)
+{
+    SRunner *runner = srunner_create(NULL);
+#define SUITE(name) srunner_add_suite(runner, suite_##name());
+#include "suites.h"
+#undef SUITE
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes experts.idx, the small binary index of an expert pack (docs/expert-pack.md). Takes
-// descriptions, gives bytes; reads nothing. The reader is pack_reader.h, which stands on base/ alone
+// descriptions, gives bytes; reads nothing. The reader is pack_reader.h, which stands on base/ only
 // and is a second implementation of the same document.
 #ifndef SCRUPLE_FORMATS_PACK_INDEX_H
 #define SCRUPLE_FORMATS_PACK_INDEX_H

@@ -44,12 +44,21 @@ static char *staged_name(const char *name, err *e)
     return NULL;
 }
 
-char *output_staged_path(const output *o, const char *name, err *e)
+static char *staged_path(const output *o, const char *name, err *e)
 {
     char *staged = staged_name(name, e);
     char *path = staged ? path_join(o->dir, staged, e) : NULL;
     free(staged);
     return path;
+}
+
+char *output_path(const output *o, const char *name, err *e)
+{
+    char *path = staged_path(o, name, e);
+    if (!path || path_exists(path))
+        return path;
+    free(path);
+    return path_join(o->dir, name, e);
 }
 
 static staged_file *find_file(const output *o, const char *name)
@@ -131,7 +140,7 @@ static bool note_file(const output *o, const staged_file *f, err *e)
 static bool still_there(const output *o, const char *name, uint64_t bytes)
 {
     err ignored = ERR_INIT;
-    char *staged = output_staged_path(o, name, &ignored);
+    char *staged = staged_path(o, name, &ignored);
     char *final = path_join(o->dir, name, &ignored);
     in_file f = IN_FILE_CLOSED;
     bool there = false;
@@ -422,7 +431,7 @@ static bool stage_sums(output *o, err *e)
 
 static bool rename_one(const output *o, const staged_file *f, err *e)
 {
-    char *staged = output_staged_path(o, f->name, e);
+    char *staged = staged_path(o, f->name, e);
     char *final = staged ? path_join(o->dir, f->name, e) : NULL;
     bool ok = final != NULL;
     if (ok && path_exists(staged))

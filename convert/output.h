@@ -38,8 +38,9 @@ MUST_USE bool output_begin(output *o, out_file *f, const char *name, uint64_t si
 // Finishes it, notes it in the journal.
 MUST_USE bool output_end(output *o, out_file *f, const char *name, err *e);
 MUST_USE bool output_small(output *o, const char *name, const void *bytes, size_t n, err *e);
-// Path of a staged file, for reading it back; free it.
-MUST_USE char *output_staged_path(const output *o, const char *name, err *e);
+// Path of a finished file, for reading it back (staged, or already renamed by a run that was
+// interrupted while publishing); free it.
+MUST_USE char *output_path(const output *o, const char *name, err *e);
 // Writes SHA256SUMS over all staged files, then renames everything in the order of staging,
 // SHA256SUMS last, and removes the journal and, with force, files of the replaced run that this one
 // does not have.

@@ -398,7 +398,7 @@ bool run_prove(const plan *p, const run_options *o, const output *out, run_resul
 {
     *moved = 0;
     for (int64_t f = 0; f < p->n_files; f++) {
-        char *path = output_staged_path(out, p->file[f].name, e);
+        char *path = output_path(out, p->file[f].name, e);
         in_file in = IN_FILE_CLOSED;
         bool ok = path && event_go_on(o->events, e) && in_open(&in, path, e) &&
                   prove_file(p, f, &in, r, moved, e);

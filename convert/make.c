@@ -9,6 +9,7 @@
 #include "convert/companions.h"
 #include "convert/manifest.h"
 #include "convert/quant_config.h"
+#include "convert/source_sums.h"
 
 typedef struct {
     const make_options *options;
@@ -108,38 +109,6 @@ static bool open_output(maker *m, err *e)
 }
 
 // ---- after the run ---------------------------------------------------------------------------
-
-typedef struct {
-    const checkpoint *source;
-    sha256_digest *to;
-} source_sums;
-
-static bool sum_source(void *ctx, int64_t begin, int64_t end, int worker, err *e)
-{
-    source_sums *s = ctx;
-    (void)worker;
-    enum { BLOCK = 1 << 20 };
-    uint8_t *block = mem_new(BLOCK, 1, "a block", e);
-    bool ok = block != NULL;
-    for (int64_t f = begin; ok && f < end; f++) {
-        const in_file *in = checkpoint_file(s->source, (int)f);
-        sha256 *sha = sha256_new(e);
-        ok = sha != NULL;
-        for (uint64_t at = 0; ok && at < in->size;) {
-            uint64_t n = in->size - at < BLOCK ? in->size - at : BLOCK;
-            ok = in_read(in, at, block, n, e);
-            sha256_add(sha, block, n);
-            at += n;
-        }
-        ok = ok && in_unchanged(in, e);
-        if (ok)
-            sha256_end(sha, &s->to[f]);
-        else
-            sha256_free(sha);
-    }
-    free(block);
-    return ok;
-}
 
 static bool refuse_changes(maker *m, err *e)
 {
@@ -254,8 +223,7 @@ static bool finish(maker *m, err *e)
 {
     int n = checkpoint_n_files(m->source);
     m->source_sha = mem_new((uint64_t)n, sizeof *m->source_sha, "digests", e);
-    source_sums sums = {m->source, m->source_sha};
-    return m->source_sha && pool_for(m->options->pool, n, 1, sum_source, &sums, e) &&
+    return m->source_sha && source_sums(m->source, m->options->pool, m->source_sha, e) &&
            companions_copy(&m->companions, m->source, m->out, e) &&
            stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/manifest.h"
 
-#include "base/json.h"
 #include "base/version.h"
+#include "convert/source_sums.h"
 
 double manifest_bits(const plan *p, bool experts_only)
 {
@@ -17,18 +17,8 @@ double manifest_bits(const plan *p, bool experts_only)
 
 static void write_source(const manifest *m, json_writer *w)
 {
-    char hex[65];
-    const checkpoint *c = m->plan->source;
     jw_object(w, "source");
-    jw_array(w, "files");
-    for (int f = 0; f < checkpoint_n_files(c); f++) {
-        jw_object(w, NULL);
-        jw_text(w, "name", checkpoint_file_name(c, f));
-        jw_int(w, "bytes", (int64_t)checkpoint_file(c, f)->size);
-        jw_text(w, "sha256", hex_of(m->source[f].b, sizeof m->source[f].b, hex));
-        jw_object_end(w);
-    }
-    jw_array_end(w);
+    source_sums_write(w, m->plan->source, m->source);
     jw_object_end(w);
 }
 

@@ -64,9 +64,9 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
     if (!mem_grow((void **)&m->list, &m->cap, m->n + 1, sizeof *m->list, "modules", e))
         return false;
     module *new = &m->list[m->n++];
-    *new = (module){.codec = t->source ? t->codec
-                             : t->owned ? model_weight(p->model, t->role, t->layer, t->expert)->codec
-                                        : NULL};
+    *new = (module){.codec = t->source ? t->codec : NULL};
+    if (t->from && t->owned)
+        new->codec = model_weight(p->model, t->role, t->layer, t->expert)->codec;
     strbuf_add(&new->name, t->to.name, (size_t)(dot - t->to.name));
     return strbuf_ok(&new->name, e);
 }

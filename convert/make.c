@@ -94,7 +94,7 @@ static bool open_output(maker *m, err *e)
 {
     const make_options *o = m->options;
     strbuf state = {0};
-    output_options with = {.dir = o->output,
+    output_order with = {.dir = o->output,
                            .input = checkpoint_path(m->source),
                            .plan = &m->plan.id,
                            .force = o->force,

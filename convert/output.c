@@ -104,7 +104,7 @@ static bool append_line(const output *o, const char *line, size_t n, err *e)
     return ok;
 }
 
-static bool write_first_line(const output *o, const output_options *with, err *e)
+static bool write_first_line(const output *o, const output_order *with, err *e)
 {
     char hex[65];
     strbuf line = {0};
@@ -176,7 +176,7 @@ static bool read_note(output *o, const char *line, size_t n, err *e)
 }
 
 // *same: the journal in the folder is of this plan, and what it noted was taken over.
-static bool read_journal(output *o, const output_options *with, char *text, size_t len, err *e)
+static bool read_journal(output *o, const output_order *with, char *text, size_t len, err *e)
 {
     char *end = memchr(text, '\n', len);
     json *j = NULL;
@@ -241,7 +241,7 @@ static bool listed(const output *o, const char *name)
     return false;
 }
 
-static bool judge_finished(output *o, const output_options *with, const dir_entry *entry,
+static bool judge_finished(output *o, const output_order *with, const dir_entry *entry,
                            int64_t n, bool *complete, err *e)
 {
     char *text = NULL, plan[65] = "", hex[65];
@@ -290,7 +290,7 @@ static bool read_replaced(output *o, const dir_entry *entry, int64_t n, err *e)
     return ok;
 }
 
-static bool judge_folder(output *o, const output_options *with, bool *complete, bool *resume,
+static bool judge_folder(output *o, const output_order *with, bool *complete, bool *resume,
                          err *e)
 {
     dir_entry *entry = NULL;
@@ -319,7 +319,7 @@ static bool judge_folder(output *o, const output_options *with, bool *complete, 
     return ok;
 }
 
-bool output_open(output **out, const output_options *with, bool *complete, err *e)
+bool output_open(output **out, const output_order *with, bool *complete, err *e)
 {
     bool resume = false;
     *out = NULL;

@@ -24,10 +24,10 @@ typedef struct {
                                // crash (sizes, times); compared, never published
     bool force;
     bool dry_run;              // judge the folder only
-} output_options;
+} output_order;
 
 // *complete: the folder already holds the result of this very plan; *out is then NULL.
-MUST_USE bool output_open(output **out, const output_options *o, bool *complete, err *e);
+MUST_USE bool output_open(output **out, const output_order *o, bool *complete, err *e);
 void output_close(output *o); // removes nothing: what is staged stays for the next run
 
 // A file that an earlier run had finished; digest (may be NULL) is its SHA-256.

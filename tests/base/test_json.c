@@ -141,7 +141,8 @@ START_TEST(writes_compact_text)
     json_writer w = {.out = &out};
     write_all(&w);
     ck_assert_str_eq(out.text, "{\"s\":\"\\\"\\\\\\n\\u0001\\u007f\xc3\xa4\xef\xbf\xbd\","
-                               "\"none\":null,\"i\":-42,\"a\":[true,null,[]],\"o\":{},\"r\":[1],\"nan\":null}");
+                               "\"none\":null,\"i\":-42,\"a\":[true,null,[]],\"o\":{},"
+                               "\"r\":[1],\"nan\":null}");
     json_free(parsed(out.text));
     strbuf_free(&out);
 }

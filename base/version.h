@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place of the version.
+// The program's version, written here and nowhere else.
 #ifndef SCRUPLE_BASE_VERSION_H
 #define SCRUPLE_BASE_VERSION_H
 

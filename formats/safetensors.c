@@ -213,7 +213,7 @@ static bool count_elements(tensor *t, uint64_t *bytes, err *e)
 static bool check_range(const reader *r, tensor *t, err *e)
 {
     char shape[TENSOR_SHAPE_TEXT];
-    uint64_t bytes;
+    uint64_t bytes = 0;
     if (!count_elements(t, &bytes, e))
         return false;
     unsigned long long begin = t->offset, end = t->offset + t->bytes;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/jsonscan.h"
+#include "base/libraries.h"
 #include "base/utf8.h"
 
 enum {
@@ -304,4 +305,10 @@ void json_quote(strbuf *out, const char *text)
         at += (size_t)n;
     }
     strbuf_puts(out, "\"");
+}
+
+const char *cjson_library(char *buf)
+{
+    (void)buf;
+    return cJSON_Version();
 }

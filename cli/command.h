@@ -51,6 +51,9 @@ typedef struct {
 } command;
 
 #define COMMANDS(X) \
+    X(convert)      \
+    X(calibrate)    \
+    X(quantize)     \
     X(version)      \
     X(help)
 

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "convert/companions.h"
 #include "convert/manifest.h"
-#include "convert/quant_config.h"
+#include "convert/config_edit.h"
 #include "convert/source_sums.h"
 
 typedef struct {
@@ -196,7 +196,7 @@ static bool stage_config(maker *m, err *e)
     bool ok = path != NULL;
     if (ok && path_exists(path))
         ok = file_read_beneath(dir, "config.json", LARGEST_CONFIG, &config, &len, e) &&
-             quant_config_edit(&m->plan, config, len, &edited, e) &&
+             config_edit(&m->plan, config, len, &edited, e) &&
              output_small(m->out, "config.json", edited.text, edited.len, e);
     free(path);
     free(config);

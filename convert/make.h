@@ -15,7 +15,8 @@ typedef struct {
     bool needs_model;           // roles are needed (everything but --to safetensors)
     encode_options encode;
     // Importance of columns, see run.h; statistics: JSON for the manifest. Both may be NULL.
-    bool (*importance)(void *ctx, const plan_tensor *t, float *to, bool *has, err *e);
+    bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
+                       err *e);
     void *ctx;
     const char *statistics;
     const char *options_json;   // the options that decide bytes, for the manifest

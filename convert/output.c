@@ -432,12 +432,10 @@ static bool stage_sums(output *o, err *e)
 static bool rename_one(const output *o, const staged_file *f, err *e)
 {
     char *staged = staged_path(o, f->name, e);
-    char *final = staged ? path_join(o->dir, f->name, e) : NULL;
-    bool ok = final != NULL;
+    bool ok = staged != NULL;
     if (ok && path_exists(staged))
-        ok = out_rename(staged, final, o->force && listed(o, f->name), e);
+        ok = out_publish_temp(staged, o->dir, f->name, o->force && listed(o, f->name), e);
     free(staged);
-    free(final);
     return ok;
 }
 
@@ -464,7 +462,7 @@ bool output_publish(output *o, err *e)
         if (!find_file(o, o->replaced[i]))
             remove_in(o, o->replaced[i]);
     remove_in(o, JOURNAL);
-    return out_sync_dir(o->dir, e);
+    return true;
 }
 
 void output_abandon(output *o)

@@ -199,7 +199,8 @@ static bool encode_weight(writer *w, int64_t index, err *e)
             (void)codec_fixed_part(k, i, src->out, src->in, bytes);
     }
     if (ok && w->options->importance)
-        ok = w->options->importance(w->options->ctx, t, importance, &has, e);
+        ok = w->options->importance(w->options->ctx, w->plan->model, t, importance,
+                                    &has, e);
     c.importance = has ? importance : NULL;
     if (ok)
         ok = pool_for(w->options->pool, n_chunks, 1, encode_chunk, &c, e);

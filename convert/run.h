@@ -16,7 +16,8 @@ typedef struct {
     const events *events;
     encode_options encode;  // search and signs; importance and row0 are set by the run
     // Importance of a weight's columns into to[in], or *has = false; NULL: none at all.
-    bool (*importance)(void *ctx, const plan_tensor *t, float *to, bool *has, err *e);
+    bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
+                       err *e);
     void *ctx;
     bool count_changes;     // compare what was coded with what its bytes decode to
 } run_options;

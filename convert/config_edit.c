@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "convert/quant_config.h"
+#include "convert/config_edit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +248,7 @@ static bool one_method(const plan *p, const modules *m, err *e)
     return true;
 }
 
-bool quant_config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e)
+bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e)
 {
     if (!p->options.codec) {
         strbuf_add(out, config, len);

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
+#include <time.h>
 
+#include "base/bytes.h"
 #include "base/mem.h"
 
 static bool strbuf_room(strbuf *s, size_t more)
@@ -162,6 +165,23 @@ bool str_to_bytes(const char *text, uint64_t *out)
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
 }
 
+const char *str_short(const char *text, char buf[STR_SHORT])
+{
+    enum { END = 40 };
+    size_t len = strlen(text), begin = STR_SHORT - END - 4;
+    if (len < STR_SHORT)
+        return text;
+    size_t end = len - END;
+    while (begin > 0 && ((unsigned char)text[begin] & 0xc0) == 0x80)
+        begin--;
+    while (end < len && ((unsigned char)text[end] & 0xc0) == 0x80)
+        end++;
+    memcpy(buf, text, begin);
+    memcpy(buf + begin, "...", 3);
+    memcpy(buf + begin + 3, text + end, len - end + 1);
+    return buf;
+}
+
 const char *str_human_bytes(uint64_t bytes, char *buf)
 {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
@@ -182,15 +202,56 @@ struct strmap_slot {
     int64_t index;
 };
 
-// FNV-1a with a final mix: names are short, and hostile ones cost at most a longer probe.
-static uint64_t name_hash(const char *name, size_t len)
+static inline uint64_t turn(uint64_t v, int left) { return v << left | v >> (64 - left); }
+
+static inline void sip_round(uint64_t v[4])
 {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)name[i]) * 1099511628211u;
-    h ^= h >> 32;
-    h *= 0x9e3779b97f4a7c15u;
-    return h ^ (h >> 29);
+    v[0] += v[1];
+    v[1] = turn(v[1], 13) ^ v[0];
+    v[0] = turn(v[0], 32);
+    v[2] += v[3];
+    v[3] = turn(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = turn(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = turn(v[1], 17) ^ v[2];
+    v[2] = turn(v[2], 32);
+}
+
+// SipHash-1-3 (Aumasson, Bernstein 2012): a plain hash lets a hostile file choose names that fall
+// into one corner of the table, and then a header of 95 MiB takes hours.
+static uint64_t name_hash(const uint64_t key[2], const char *name, size_t len)
+{
+    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
+                     key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u};
+    uint64_t last = (uint64_t)len << 56;
+    size_t whole = len & ~(size_t)7;
+    for (size_t i = 0; i < whole; i += 8) {
+        uint64_t word = load_u64(name + i);
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+    }
+    for (size_t i = whole; i < len; i++)
+        last |= (uint64_t)(unsigned char)name[i] << (8 * (i - whole));
+    v[3] ^= last;
+    sip_round(v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+// Where the kernel gives no random bytes, addresses (ASLR) and the clock must do.
+static void choose_key(uint64_t key[2])
+{
+    struct timespec now = {0, 0};
+    if (getrandom(key, 16, GRND_NONBLOCK) == 16)
+        return;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    key[0] = (uint64_t)(uintptr_t)key ^ (uint64_t)now.tv_nsec << 32;
+    key[1] = (uint64_t)(uintptr_t)key << 16 ^ (uint64_t)now.tv_sec;
 }
 
 static struct strmap_slot *find_slot(const strmap *m, const char *name, size_t len, uint64_t hash)
@@ -210,6 +271,8 @@ static bool strmap_grow(strmap *m, err *e)
     bigger.n_slots = n;
     if (!bigger.slot)
         return false;
+    if (!m->slot)
+        choose_key(bigger.key);
     for (uint64_t i = 0; i < m->n_slots; i++) {
         struct strmap_slot *old = &m->slot[i];
         if (old->name)
@@ -224,7 +287,7 @@ bool strmap_put(strmap *m, const char *name, size_t len, int64_t index, bool *fr
 {
     if ((m->n + 1) * 4 > m->n_slots * 3 && !strmap_grow(m, e))
         return false;
-    uint64_t hash = name_hash(name, len);
+    uint64_t hash = name_hash(m->key, name, len);
     struct strmap_slot *s = find_slot(m, name, len, hash);
     if (fresh)
         *fresh = !s->name;
@@ -245,7 +308,7 @@ int64_t strmap_get(const strmap *m, const char *name, size_t len)
 {
     if (!m->n)
         return -1;
-    const struct strmap_slot *s = find_slot(m, name, len, name_hash(name, len));
+    const struct strmap_slot *s = find_slot(m, name, len, name_hash(m->key, name, len));
     return s->name ? s->index : -1;
 }
 

@@ -42,15 +42,15 @@ static void write_sizes(const manifest *m, json_writer *w)
 static void write_files(const manifest *m, json_writer *w)
 {
     const plan *p = m->plan;
-    bool index = p->n_files > 1, pack = p->options.layout == LAYOUT_EXPERTS;
+    bool indexed = p->n_files > 1, packed = p->options.layout == LAYOUT_EXPERTS;
     jw_array(w, "files");
     for (int64_t f = 0; f < p->n_files; f++)
         jw_text(w, NULL, p->file[f].name);
     for (uint64_t i = 0; i < m->companions->n_copied; i++)
         jw_text(w, NULL, m->companions->copied[i]);
-    if (pack)
+    if (packed)
         jw_text(w, NULL, "experts.idx");
-    if (index)
+    if (indexed)
         jw_text(w, NULL, "model.safetensors.index.json");
     if (p->model)
         jw_text(w, NULL, "config.json");

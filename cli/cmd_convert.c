@@ -17,13 +17,13 @@ static const option table[] = {
      .required = true, .help = "folder to write",
      .alias = {"outfile", "out", "output-dir", "output-path"}},
     {OPTION_TEXT(convert_options, to), .name = "to", .value = "FORM", .required = true,
-     .help = "experts (an expert pack), safetensors (plain shards), or bf16 (plain shards, every "
-             "matrix decoded to BF16)"},
+     .help = "experts (an expert pack), safetensors (plain shards), or bf16, f16, f32 (plain "
+             "shards, every matrix decoded to that type)"},
     {OPTION_BYTES(convert_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
      .min = 4096, .help = "with --to experts: alignment of the first record, a power of two up to "
                           "2MiB"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
-     .help = "with --to bf16: accept values that BF16 cannot hold, and count them"},
+     .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
 };
 
 static const command_example examples[] = {
@@ -33,22 +33,26 @@ static const command_example examples[] = {
 
 static bool choose(const convert_options *o, make_options *m, err *e)
 {
-    if (str_same_nocase(o->to, "experts")) {
+    static const char *const forms[] = {"experts", "safetensors", "bf16", "f16", "f32"};
+    size_t form = 0;
+    while (form < COUNT_OF(forms) && !str_same_nocase(o->to, forms[form]))
+        form++;
+    if (form == COUNT_OF(forms)) {
+        const char *near = str_nearest(o->to, forms, COUNT_OF(forms));
+        return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; there are experts, "
+                       "safetensors, bf16, f16 and f32%s%s%s", o->to,
+                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    if (form == 0) {
         m->plan.layout = LAYOUT_EXPERTS;
         m->plan.page = o->page;
         m->needs_model = true;
-    } else if (str_same_nocase(o->to, "bf16")) {
+    } else if (form > 1) {
         m->plan.scope = SCOPE_MATRICES;
-        m->plan.codec = codec_find("bf16");
+        m->plan.codec = codec_find(forms[form]);
         m->needs_model = true;
         m->count_changes = true;
         m->refuse_changes = !o->allow_lossy;
-    } else if (!str_same_nocase(o->to, "safetensors")) {
-        static const char *const forms[] = {"experts", "safetensors", "bf16"};
-        const char *near = str_nearest(o->to, forms, COUNT_OF(forms));
-        return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; %s%s%s%s"
-                       "there are experts, safetensors and bf16", o->to, near ? "did you mean '" :
-                       "", near ? near : "", near ? "'? " : "", "");
     }
     return true;
 }
@@ -86,8 +90,8 @@ const command cmd_convert = {
     .about =
         "Writes the checkpoint in another layout. Tensors are moved byte for byte; each is\n"
         "read back and compared with its source before the output gets its name. Values\n"
-        "are converted only by --to bf16, which answers 1 and names the tensors where a\n"
-        "value would change.\n"
+        "are converted only by --to bf16, f16 and f32, which answer 1 and name the tensors\n"
+        "where a value would change.\n"
         "\n"
         "--to experts writes one safetensors shard a MoE layer, in which every expert is\n"
         "one contiguous, page-aligned record, and experts.idx beside the shards. Any\n"
@@ -101,6 +105,6 @@ const command cmd_convert = {
     .n_options = COUNT_OF(table),
     .options_size = sizeof(convert_options),
     .flags = COMMAND_JSON | COMMAND_OUTPUT | COMMAND_POOL,
-    .no = "a value would change (--to bf16 without --allow-lossy)",
+    .no = "a value would change (--to bf16 or f16 without --allow-lossy)",
     .run = run,
 };

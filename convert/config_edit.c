@@ -258,14 +258,15 @@ bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err
         return json_set_member(config, len, "quantization_config", NULL, out, e);
     modules m = {0};
     strbuf text = {0};
-    // The value is nested one level inside config.json.
-    json_writer w = {.out = &text, .indent = 2};
+    // The value is nested one level inside config.json; the line break in front is skipped below.
+    json_writer w = {.out = &text, .indent = 2, .depth = 1, .fresh = true};
     bool ok = collect_modules(p, &m, e) && one_method(p, &m, e);
     if (ok)
         ok = p->options.codec->form == CODEC_FP8_BLOCK ? write_fp8(p, &m, &w, e)
                                                        : write_compressed_tensors(p, &m, &w, e);
     ok = ok && strbuf_ok(&text, e) &&
-         json_set_member(config, len, "quantization_config", text.text, out, e);
+         json_set_member(config, len, "quantization_config", text.text + strspn(text.text, " \n"),
+                         out, e);
     modules_free(&m);
     strbuf_free(&text);
     return ok;

@@ -110,6 +110,8 @@ static bool open_output(maker *m, err *e)
 
 // ---- after the run ---------------------------------------------------------------------------
 
+enum { TENSORS_NAMED = 20 }; // by warnings; the error counts all
+
 static bool refuse_changes(maker *m, err *e)
 {
     make_report *r = m->report;
@@ -121,7 +123,7 @@ static bool refuse_changes(maker *m, err *e)
             continue;
         r->changed_values += m->result.changed[i];
         r->changed_tensors++;
-        if (m->options->refuse_changes)
+        if (m->options->refuse_changes && r->changed_tensors <= TENSORS_NAMED)
             event_warn(m->options->events, "%s: %lld of %lld values would change", t->to.name,
                        (long long)m->result.changed[i], (long long)weight_elements(t->source));
         if (!first) {
@@ -132,6 +134,9 @@ static bool refuse_changes(maker *m, err *e)
     }
     if (!first || !m->options->refuse_changes)
         return true;
+    if (r->changed_tensors > TENSORS_NAMED)
+        event_warn(m->options->events, "and %lld tensors more",
+                   (long long)r->changed_tensors - TENSORS_NAMED);
     return err_set(e, ERR_NO, "%lld values of %lld tensors would change (%s: %lld of %lld); "
                    "--allow-lossy accepts that", (long long)r->changed_values,
                    (long long)r->changed_tensors, first, (long long)first_changed,

@@ -51,6 +51,7 @@ typedef struct {
 } command;
 
 #define COMMANDS(X) \
+    X(forward)      \
     X(version)      \
     X(help)
 

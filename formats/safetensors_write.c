@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "formats/safetensors.h"
 
 static int compare_official(const void *a, const void *b)
@@ -42,32 +43,55 @@ static bool place(tensor *t, uint64_t *at, err *e)
     return true;
 }
 
-static void add_tensor(strbuf *out, const tensor *t)
+// json_quote puts U+FFFD in the place of what is not UTF-8, and a name must not change.
+static bool add_text(strbuf *out, const char *text, err *e)
+{
+    size_t len = strlen(text);
+    uint32_t code;
+    for (size_t at = 0; at < len;) {
+        int n = utf8_decode(text + at, len - at, &code);
+        char buf[STR_SHORT];
+        if (n == 0)
+            return err_set(e, ERR_INPUT, "'%s' is not UTF-8: it cannot stand in a header",
+                           str_short(text, buf));
+        at += (size_t)n;
+    }
+    json_quote(out, text);
+    return true;
+}
+
+static bool add_tensor(strbuf *out, const tensor *t, err *e)
 {
     char shape[TENSOR_SHAPE_TEXT];
-    json_quote(out, t->name);
+    if (!add_text(out, t->name, e))
+        return false;
     strbuf_printf(out, ":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}",
                   dtype_name(t->type), tensor_shape_text(t, shape), (unsigned long long)t->offset,
                   (unsigned long long)(t->offset + t->bytes));
+    return true;
 }
 
-static void add_object(strbuf *out, const tensor *tensors, int64_t n, const st_pair *metadata,
-                       int64_t n_metadata)
+static bool add_object(strbuf *out, const tensor *tensors, int64_t n, const st_pair *metadata,
+                       int64_t n_metadata, err *e)
 {
     strbuf_puts(out, n_metadata ? "{\"__metadata__\":{" : "{");
     for (int64_t i = 0; i < n_metadata; i++) {
         strbuf_puts(out, i ? "," : "");
-        json_quote(out, metadata[i].key);
+        if (!add_text(out, metadata[i].key, e))
+            return false;
         strbuf_puts(out, ":");
-        json_quote(out, metadata[i].value);
+        if (!add_text(out, metadata[i].value, e))
+            return false;
     }
     if (n_metadata)
         strbuf_puts(out, n ? "}," : "}");
     for (int64_t i = 0; i < n; i++) {
         strbuf_puts(out, i ? "," : "");
-        add_tensor(out, &tensors[i]);
+        if (!add_tensor(out, &tensors[i], e))
+            return false;
     }
     strbuf_puts(out, "}");
+    return strbuf_ok(out, e);
 }
 
 static bool read_back(const strbuf *out, size_t begin, uint64_t data_bytes, err *e)
@@ -92,8 +116,8 @@ bool st_write_header(strbuf *out, tensor *tensors, int64_t n, const st_pair *met
         if (!place(&tensors[i], &data_bytes, e))
             return false;
     strbuf_add(out, "\0\0\0\0\0\0\0\0", 8);
-    add_object(out, tensors, n, metadata, n_metadata);
-    if (!strbuf_ok(out, e) || !size_round_up(out->len - begin, align, &padded))
+    if (!add_object(out, tensors, n, metadata, n_metadata, e) ||
+        !size_round_up(out->len - begin, align, &padded))
         goto fail;
     for (uint64_t left = begin + padded - out->len; left > 0;) {
         size_t piece = left < sizeof blank ? (size_t)left : sizeof blank;

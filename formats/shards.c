@@ -193,17 +193,17 @@ void shard_index_free(shard_index *x)
     *x = (shard_index){0};
 }
 
-bool shard_index_meets(shard_index *x, const char *tensor, int shard, err *e)
+bool shard_index_meets(shard_index *x, const char *name, int shard, err *e)
 {
-    char buf[STR_SHORT], name[STR_SHORT], other[STR_SHORT];
-    int64_t i = strmap_get(&x->names, tensor, strlen(tensor));
+    char buf[STR_SHORT], here[STR_SHORT], there[STR_SHORT];
+    int64_t i = strmap_get(&x->names, name, strlen(name));
     if (i < 0)
         return err_set(e, ERR_INPUT, "tensor '%s' is in shard '%s', and the index does not name it",
-                       str_short(tensor, buf), str_short(x->shard[shard], name));
+                       str_short(name, buf), str_short(x->shard[shard], here));
     if (x->entry[i].shard != shard)
         return err_set(e, ERR_INPUT, "tensor '%s' is in shard '%s', the index says '%s'",
-                       str_short(tensor, buf), str_short(x->shard[shard], name),
-                       str_short(x->shard[x->entry[i].shard], other));
+                       str_short(name, buf), str_short(x->shard[shard], here),
+                       str_short(x->shard[x->entry[i].shard], there));
     x->entry[i].seen = true;
     return true;
 }

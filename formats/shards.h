@@ -40,7 +40,7 @@ typedef struct {
 MUST_USE bool shard_index_parse(shard_index *x, const char *text, size_t len, err *e);
 void shard_index_free(shard_index *x);
 // A tensor that shard number `shard` really holds; ERR_INPUT where the index says otherwise.
-MUST_USE bool shard_index_meets(shard_index *x, const char *tensor, int shard, err *e);
+MUST_USE bool shard_index_meets(shard_index *x, const char *name, int shard, err *e);
 // After all shards: ERR_INPUT where the index names a tensor that none of them holds.
 MUST_USE bool shard_index_all_met(const shard_index *x, err *e);
 // How many tensors the index expects of a shard.

@@ -3,7 +3,7 @@
 
 Each case: name, header text (or whole file), data, verdict of the official reader (safetensors 0.8.0,
 checked by scripts/oracle/safetensors_conformance.py). Names beginning with accept- are read by us,
-all others are refused; the sentences are in tests/formats/test_safetensors.c.
+all others are refused; the sentences are in tests/formats/test_hostile.c.
 """
 import json, pathlib, struct
 

@@ -89,7 +89,12 @@ check-headers: ## every header compiles alone
 	@for h in $(foreach r,$(ROOMS),$(wildcard $(r)/*.h)); do \
 	  $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
 
+docs: all ## writes docs/commands/ from the option tables
+	@./scruple help --markdown > docs/commands/README.md
+	@for c in $$(sed -n 's/.*(\([a-z]*\)\.md).*/\1/p' docs/commands/README.md); do \
+	  ./scruple help --markdown $$c > docs/commands/$$c.md || exit 1; done
+
 clean: ## remove build output
 	rm -rf build scruple
 
-.PHONY: all help unit test check-layers check-style check-headers clean
+.PHONY: all docs help unit test check-layers check-style check-headers clean

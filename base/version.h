@@ -3,6 +3,8 @@
 #ifndef SCRUPLE_BASE_VERSION_H
 #define SCRUPLE_BASE_VERSION_H
 
+#include "base/base.h"
+
 #define SCRUPLE_VERSION "0.1.0"
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/help.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "base/version.h"
@@ -133,7 +134,8 @@ void help_command_markdown(const command *c, strbuf *out)
     shared_options shared;
     option_set sets[SHARED_SETS];
     size_t n = shared_sets(c, NULL, &shared, sets);
-    strbuf_printf(out, "# scruple %s\n\n%s.\n\n```\n", c->name, c->summary);
+    strbuf_printf(out, "# scruple %s\n\n%c%s.\n\n```\n", c->name,
+                  toupper((unsigned char)c->summary[0]), c->summary + 1);
     add_usage(c, "", "", out);
     strbuf_printf(out, "```\n\n%s\n", c->about);
     options_markdown(sets, n, out);

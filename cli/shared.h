@@ -10,7 +10,7 @@ typedef struct {
     int64_t threads;
     uint64_t memory;
     int cpu;             // 0: the best there is, else cpu_level + 1
-    int64_t progress_fd; // -1: none
+    int64_t progress_fd; // 0: none
     bool quiet, verbose, help;
 } common_options;
 

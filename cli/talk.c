@@ -64,7 +64,7 @@ static void warn(void *ctx, const char *line)
     talk *t = ctx;
     if (!t->quiet)
         say(t, "warning: ", line);
-    if (t->progress_fd < 0)
+    if (t->progress_fd == 0)
         return;
     strbuf text = {0};
     json_writer w = {.out = &text};
@@ -137,7 +137,7 @@ static void send_progress(const talk *t, uint64_t done, uint64_t total, double s
 static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
 {
     talk *t = ctx;
-    if (!t->terminal && t->progress_fd < 0)
+    if (!t->terminal && t->progress_fd == 0)
         return;
     pthread_mutex_lock(&t->lock);
     double time = now();
@@ -149,7 +149,7 @@ static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
     }
     if (time - t->last >= redraw || done == total) {
         t->last = time;
-        if (t->progress_fd >= 0)
+        if (t->progress_fd > 0)
             send_progress(t, done, total, time - t->began);
         if (t->terminal) {
             char line[128];
@@ -164,7 +164,7 @@ static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
 
 bool talk_open(talk *t, err *e)
 {
-    if (t->progress_fd >= 0 && fcntl(t->progress_fd, F_GETFL) < 0)
+    if (t->progress_fd > 0 && fcntl(t->progress_fd, F_GETFL) < 0)
         return err_set(e, ERR_USAGE, "--progress-fd %d is no open file descriptor",
                        t->progress_fd);
     (void)pthread_mutex_init(&t->lock, NULL);

@@ -8,11 +8,12 @@
 #include <pthread.h>
 
 #include "base/event.h"
+#include "base/str.h"
 
 typedef struct {
     const char *command;  // for the prefix of lines
     bool quiet, verbose;
-    int progress_fd;      // -1: none
+    int progress_fd;      // 0: none
     // From here on talk.c's own.
     events sink;
     pthread_mutex_t lock; // events come from any worker

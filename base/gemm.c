@@ -2,10 +2,10 @@
 // Blocking and packing; the arithmetic is in the kernels (gemm_kernel.h).
 //
 // Weights are copied into panels of the kernel's width, [k][cols], inputs into strips of its
-// height, [k][rows], so that a tile reads both in order whatever the strides were. Up to MAX_TOKENS tokens,
-// every worker packs a panel block and uses it at once; beyond, a group of panels is packed by all
-// workers together and then shared by all tiles of tokens. Neither changes a bit: each output sees
-// its blocks of GEMM_BLOCK inputs in order.
+// height, [k][rows], so that a tile reads both in order whatever the strides were. Up to MAX_TOKENS
+// tokens, every worker packs a panel block and uses it at once; beyond, a group of panels is packed
+// by all workers together and then shared by all tiles of tokens. Neither changes a bit: each
+// output sees its blocks of GEMM_BLOCK inputs in order.
 #include "base/gemm.h"
 
 #include <stdlib.h>
@@ -19,8 +19,8 @@ enum {
     MAX_TOKENS = 240,               // a tile of tokens: a multiple of every kernel's rows
     INPUTS = MAX_TOKENS * GEMM_BLOCK, // floats of packed inputs a worker holds
     PANEL_BLOCK = GEMM_BLOCK * GEMM_MAX_COLS,
-    GROUP_INPUTS = 16 * GEMM_BLOCK, // k that shared panels cover at a time
-    GROUP_FLOATS = 4 << 20,         // their size: 16 MiB
+    GROUP_INPUTS = 8 * GEMM_BLOCK,  // k that shared panels cover at a time
+    GROUP_FLOATS = 2 << 20,         // their size: 8 MiB
     TASKS_A_WORKER = 4
 };
 
@@ -228,4 +228,12 @@ bool gemm(const gemm_args *a, pool *p, err *e)
     }
     free(j.own);
     return ok;
+}
+
+uint64_t gemm_scratch_bytes(uint64_t elements, int64_t k, int threads)
+{
+    uint64_t own = (uint64_t)threads * (INPUTS + PANEL_BLOCK) * sizeof(float);
+    uint64_t edge = GEMM_MAX_COLS * (uint64_t)i64_min(k, GROUP_INPUTS); // of a panel not full
+    uint64_t shared = elements < GROUP_FLOATS - edge ? elements + edge : GROUP_FLOATS;
+    return own + shared * sizeof(float);
 }

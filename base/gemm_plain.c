@@ -8,10 +8,10 @@
 enum { ROWS = 4, COLS = 8 };
 
 // fma(x, w, acc), rounded once, where the instruction may be missing and libm's fmaf be an
-// emulation of a hundred cycles. The product of two binary32 numbers is exact in binary64 and the sum s is
-// off by less than half a unit of its last place, so rounding s again gives the right binary32
-// unless s lies exactly between two of them (29 low bits 1000...) or is below their normal range,
-// where they are coarser. Then, about once in 2^29 times, fmaf decides.
+// emulation of a hundred cycles. The product of two binary32 numbers is exact in binary64 and the
+// sum s is off by at most half a unit of its last place, so rounding s again gives the right
+// binary32 unless s lies exactly between two of them (29 low bits 1000...) or is below their normal
+// range, where they are coarser. Then, about once in 2^29 times, fmaf decides.
 static inline float fused(float x, float w, float acc)
 {
 #if defined(__FMA__) || defined(__aarch64__)

@@ -105,27 +105,39 @@ TILE(10)
 TILE(11)
 TILE(12)
 
-// SSE belongs to the architecture: four rows by four inputs at a time.
+static inline void transpose_4x4(float *to, int64_t width, const float *from, int64_t row)
+{
+    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + row);
+    __m128 c = _mm_loadu_ps(from + 2 * row), d = _mm_loadu_ps(from + 3 * row);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to, a);
+    _mm_storeu_ps(to + width, b);
+    _mm_storeu_ps(to + 2 * width, c);
+    _mm_storeu_ps(to + 3 * width, d);
+}
+
+// SSE belongs to the architecture: four rows by four inputs at a time. The next four rows are asked
+// for a line ahead; an address behind the end does no harm.
 static void transpose(float *to, int64_t width, const float *from, int64_t rows, int64_t row,
                       int64_t k)
 {
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4) {
-        const float *a = from + r * row, *b = a + row, *c = b + row, *d = c + row;
+        const float *at = from + r * row;
+        uintptr_t next = (uintptr_t)at + 4 * sizeof *at * (size_t)row;
         int64_t i = 0;
-        for (; i + 4 <= k; i += 4) {
-            __m128 p = _mm_loadu_ps(a + i), q = _mm_loadu_ps(b + i);
-            __m128 s = _mm_loadu_ps(c + i), t = _mm_loadu_ps(d + i);
-            _MM_TRANSPOSE4_PS(p, q, s, t);
-            float *at = to + i * width + r;
-            _mm_storeu_ps(at, p);
-            _mm_storeu_ps(at + width, q);
-            _mm_storeu_ps(at + 2 * width, s);
-            _mm_storeu_ps(at + 3 * width, t);
+        for (; i + 16 <= k; i += 16) {
+            for (int64_t j = 0; j < 4; j++)
+                _mm_prefetch((const char *)(next + sizeof *at * (size_t)(j * row + i)),
+                             _MM_HINT_T0);
+            for (int64_t j = i; j < i + 16; j += 4)
+                transpose_4x4(to + j * width + r, width, at + j, row);
         }
+        for (; i + 4 <= k; i += 4)
+            transpose_4x4(to + i * width + r, width, at + i, row);
         for (; i < k; i++)
             for (int64_t j = 0; j < 4; j++)
-                to[i * width + r + j] = from[(r + j) * row + i];
+                to[i * width + r + j] = at[j * row + i];
     }
     for (; r < rows; r++)
         for (int64_t i = 0; i < k; i++)

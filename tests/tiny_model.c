@@ -13,7 +13,8 @@
 
 const char tiny_qwen3_moe_config[] =
     "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", "
-    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 16, \"num_attention_heads\": 4, "
+    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 16, "
+    "\"num_attention_heads\": 4, "
     "\"num_key_value_heads\": 2, \"head_dim\": 8, \"intermediate_size\": 96, "
     "\"moe_intermediate_size\": 32, \"num_experts\": 4, \"num_experts_per_tok\": 2, "
     "\"norm_topk_prob\": true, \"rms_norm_eps\": 1e-06, \"rope_theta\": 1000000.0, "
@@ -23,7 +24,8 @@ const char tiny_qwen3_moe_config[] =
 
 const char tiny_deepseek_v3_config[] =
     "{\"architectures\": [\"DeepseekV3ForCausalLM\"], \"model_type\": \"deepseek_v3\", "
-    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 16, \"num_attention_heads\": 2, "
+    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 16, "
+    "\"num_attention_heads\": 2, "
     "\"num_key_value_heads\": 2, \"q_lora_rank\": 32, \"kv_lora_rank\": 16, "
     "\"qk_nope_head_dim\": 8, \"qk_rope_head_dim\": 4, \"v_head_dim\": 8, "
     "\"intermediate_size\": 96, \"moe_intermediate_size\": 32, \"n_routed_experts\": 4, "

@@ -259,7 +259,7 @@ START_TEST(checks_kinds_and_ranges)
     assert_refused(qwen, "rms_norm_eps", "0", "'rms_norm_eps' is 0");
     assert_refused(qwen, "tie_word_embeddings", "1", "'tie_word_embeddings' is not true or false");
     assert_refused(deepseek, "rope_scaling", "{\"type\": \"yarn\", \"factor\": 40}",
-                   "'rope_parameters.original_max_position_embeddings' is missing");
+                   "'rope_scaling.original_max_position_embeddings' is missing");
     config c = {0};
     ASSERT_REFUSED(read_text(&c, "[1]", &refused), "not an object");
     ASSERT_REFUSED(read_text(&c, "{", &refused), "config.json");

@@ -174,12 +174,12 @@ END_TEST
 static void add_int4(const char *module, int64_t group, dtype shape_type)
 {
     uint32_t words[3 * 8];
-    uint16_t scale[3 * 2];
+    uint16_t scale[3 * 4]; // the smallest group asked for is 16
     int64_t wide[2] = {3, 64};
     int32_t narrow[2] = {3, 64};
     for (int i = 0; i < 24; i++)
         words[i] = i % 2 ? 0xfedcba98 : 0x76543210; // formats.md 2.3: -8 .. -1, then 0 .. 7
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 12; i++)
         scale[i] = f32_to_bf16((float)(i + 1));
     char name[100];
     (void)snprintf(name, sizeof name, "%s.weight_packed", module);

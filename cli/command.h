@@ -54,6 +54,7 @@ typedef struct {
     X(convert)      \
     X(calibrate)    \
     X(quantize)     \
+    X(forward)      \
     X(version)      \
     X(help)
 

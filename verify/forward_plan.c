@@ -43,13 +43,6 @@ static uint64_t vector_floats(const arch *a)
     return (uint64_t)i64_max(n, a->head_dim);
 }
 
-// Packed panels that gemm makes of the keys and values of one head.
-static uint64_t attend_panels(const arch *a, uint64_t len)
-{
-    int64_t d = a->mixer == MIXER_MLA ? i64_max(a->qk_nope + a->qk_rope, a->v_dim) : a->head_dim;
-    return most_mul(len, (uint64_t)d);
-}
-
 static void measure(forward_plan *p, const arch *a, int64_t len, int threads)
 {
     uint64_t group_tokens = most_mul((uint64_t)p->group, (uint64_t)len);
@@ -58,9 +51,9 @@ static void measure(forward_plan *p, const arch *a, int64_t len, int threads)
     p->work_floats = u64_max(attention, forward_ffn_floats(a, (uint64_t)p->block));
     p->worker_floats = u64_max(forward_attend_floats(a, (uint64_t)len),
                                2 * (uint64_t)a->n_experts);
-    uint64_t worker = most_add(p->worker_floats, attend_panels(a, (uint64_t)len));
     uint64_t tables = most_mul((uint64_t)len, (uint64_t)rope_dims(a));
-    uint64_t floats = most_add(most_add(p->work_floats, most_mul((uint64_t)threads, worker)),
+    uint64_t workers = most_mul((uint64_t)threads, p->worker_floats);
+    uint64_t floats = most_add(most_add(p->work_floats, workers),
                                most_add(tables, vector_floats(a) + (uint64_t)a->n_experts * 2));
     p->fixed = most_add(most_mul(floats, sizeof(float)),
                         linear_bytes(p->weight_bytes, widest_input(a), threads));

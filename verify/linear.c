@@ -129,8 +129,10 @@ bool linear_apply(linear *l, const linear_args *a, err *e)
 
 uint64_t linear_bytes(uint64_t budget, int64_t widest_row, int threads)
 {
-    // Decoded rows, their stored bytes spread over the workers (none is wider than binary32, a
-    // chunk is rounded up), gemm's panels of the decoded rows.
-    uint64_t rounding = (uint64_t)threads * ROWS_OF_A_CHUNK * (uint64_t)widest_row * sizeof(float);
-    return 3 * budget + rounding;
+    // Stored rows are spread over the workers; none is wider than binary32, chunks are rounded up.
+    uint64_t row = (uint64_t)widest_row * sizeof(float);
+    uint64_t block = budget > row ? budget : row;
+    uint64_t rounding = (uint64_t)threads * ROWS_OF_A_CHUNK * row;
+    return 2 * block + rounding +
+           gemm_scratch_bytes(block / sizeof(float), widest_row, threads);
 }

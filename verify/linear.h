@@ -34,7 +34,7 @@ MUST_USE bool linear_rows(linear *l, const weight *w, int64_t row, int64_t n, fl
 // Row ids[t] to to[t * w->in], t = 0 .. n-1 (an embedding). ids must lie inside the weight.
 MUST_USE bool linear_gather(linear *l, const weight *w, const int32_t *ids, int64_t n, float *to,
                             err *e);
-// What linear_apply may use beside x and y: decoded and stored rows and gemm's panels.
+// The most that linear_apply uses beside x and y: decoded and stored rows, gemm's scratch.
 uint64_t linear_bytes(uint64_t budget, int64_t widest_row, int threads);
 
 #endif

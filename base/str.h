@@ -34,10 +34,12 @@ MUST_USE bool str_to_bytes(const char *text, uint64_t *out);
 // "4.9 MB" style in decimal units, for people; buf must hold 24 bytes.
 const char *str_human_bytes(uint64_t bytes, char *buf);
 
-// Names to indices: open addressing, names copied into the map's own memory.
+// Names to indices: open addressing, names copied into the map's own memory. The hash has a random
+// key, since names are hostile; nothing can be seen of it, as the map has no order.
 typedef struct {
     struct strmap_slot *slot;
     uint64_t n, n_slots;
+    uint64_t key[2];
     struct arena_block *names_last; // an arena's inside, see mem.h
     uint64_t names_bytes;
 } strmap;

@@ -81,6 +81,14 @@ unit: $(BUILD)/tests/all ## unit tests only
 test: all unit ## unit tests and command-line tests
 	scripts/cli-test $(BUILD)/scruple
 
+# What an engine takes away: the pack reader and the part of base/ it stands on.
+PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
+           base/path.c base/hash.c base/sha256.c
+pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
+$(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+
 check-layers: ## who may include whom
 	scripts/check-layers
 check-style: ## budgets and banned calls

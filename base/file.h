@@ -48,8 +48,14 @@ MUST_USE bool dir_list(const char *dir, dir_entry **entries, int64_t *n, err *e)
 void dir_list_free(dir_entry *entries, int64_t n);
 bool path_is_dir(const char *path);
 bool path_exists(const char *path);
-// True where `inner` is `outer` or lies inside it, links resolved; neither has to exist yet.
+// True where `inner` is `outer` or lies inside it, links resolved; neither has to exist yet. True
+// also where it cannot be told (callers refuse on true).
 bool path_is_within(const char *inner, const char *outer);
+// Where a path leads: absolute, free of links, "." and ".."; the root is "". What does not exist
+// yet counts as plain components. A new string; NULL with a sentence.
+MUST_USE char *path_resolve(const char *path, err *e);
+// True where the resolved path `inner` is `outer` or lies below it.
+bool path_below(const char *inner, const char *outer);
 // dir + "/" + name into a new string; NULL with a sentence when out of memory.
 MUST_USE char *path_join(const char *dir, const char *name, err *e);
 const char *path_base(const char *path); // behind the last '/', borrowed

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Assertions about failures: the call gets &refused, and the sentence must hold the words.
+#ifndef SCRUPLE_TESTS_REFUSED_H
+#define SCRUPLE_TESTS_REFUSED_H
+
+#include <check.h>
+#include <string.h>
+
+#include "base/err.h"
+
+static err refused;
+
+#define ASSERT_FAILS(call, expected_kind, words)                       \
+    do {                                                               \
+        refused = (err)ERR_INIT;                                       \
+        if (call)                                                      \
+            ck_abort_msg("%s succeeded", #call);                       \
+        ck_assert_int_eq(refused.kind, expected_kind);                 \
+        if (!strstr(refused.text, words))                              \
+            ck_abort_msg("'%s' does not say '%s'", refused.text, words); \
+    } while (0)
+
+#define ASSERT_REFUSED(call, words) ASSERT_FAILS(call, ERR_INPUT, words)
+
+#define ASSERT_OK(call, e)                                      \
+    do {                                                        \
+        if (!(call))                                            \
+            ck_abort_msg("%s failed: %s", #call, (e).text);     \
+    } while (0)
+
+#endif

@@ -154,11 +154,11 @@ static bool compute(writing *w, err *e)
     const forward_file *f = w->f;
     int64_t n_nll = f->n * (f->len - 1);
     passes p = {.n_models = 1, .model = {f->m}, .tokens = f->tokens, .n = f->n, .len = f->len,
-                .pool = f->pool, .events = f->events, .ctx = w, .on_logits = on_logits,
+                .pool = f->pool, .memory = f->memory, .events = f->events, .ctx = w,
+                .held = 8 * (uint64_t)(f->n * f->len), // tokens and likelihoods
+                .on_logits = on_logits,
                 .on_hidden = f->activations ? on_hidden : NULL,
                 .on_routing = f->activations ? on_routing : NULL};
-    uint64_t kept = 8 * (uint64_t)(f->n * f->len); // tokens and likelihoods
-    p.memory = f->memory > kept ? f->memory - kept : 1;
     return passes_run(&p, e) && put(w->by_kind[NLL], 0, w->nll, n_nll, e);
 }
 

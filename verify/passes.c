@@ -66,6 +66,12 @@ static bool check_tokens(const passes *p, err *e)
     return true;
 }
 
+// What one model may use.
+static uint64_t share_of_model(const passes *p)
+{
+    return (p->memory > p->held ? p->memory - p->held : 0) / (uint64_t)p->n_models;
+}
+
 static uint64_t logit_row(const passes *p)
 {
     return (uint64_t)model_arch(p->model[0])->vocab * sizeof(float);
@@ -76,14 +82,14 @@ static int64_t windows_beside(const passes *p, int64_t rows, uint64_t *least)
 {
     int64_t fit = INT64_MAX;
     uint64_t most = 0, logits = (uint64_t)rows * logit_row(p);
-    uint64_t share = p->memory / (uint64_t)p->n_models;
+    uint64_t share = share_of_model(p);
     for (int i = 0; i < p->n_models; i++) {
         uint64_t one = 0;
         forward_options o = {.pool = p->pool, .memory = share > logits ? share - logits : 0};
         fit = i64_min(fit, forward_windows(p->model[i], p->len, &o, &one));
         most = one > most ? one : most;
     }
-    *least = (most + logits) * (uint64_t)p->n_models;
+    *least = (most + logits) * (uint64_t)p->n_models + p->held;
     return fit;
 }
 
@@ -92,7 +98,7 @@ static bool plan(run *r, err *e)
     const passes *p = r->p;
     uint64_t least = 0;
     if (p->on_logits) {
-        uint64_t rows = p->memory / 16 / (logit_row(p) * (uint64_t)p->n_models);
+        uint64_t rows = share_of_model(p) / 16 / logit_row(p);
         r->rows = i64_max(1, rows < MOST_LOGIT_ROWS ? (int64_t)rows : MOST_LOGIT_ROWS);
         r->rows = i64_min(r->rows, p->n * p->len);
     }
@@ -119,7 +125,7 @@ static bool open_models(run *r, err *e)
         r->to[i] = (forwarding){p, i, 0};
         forward_options o = {
             .pool = p->pool, .events = p->events, .ctx = &r->to[i],
-            .memory = p->memory / (uint64_t)p->n_models - (uint64_t)r->rows * logit_row(p),
+            .memory = share_of_model(p) - (uint64_t)r->rows * logit_row(p),
             .on_activation = p->on_activation ? on_activation : NULL,
             .on_routing = p->on_routing ? on_routing : NULL};
         r->logits[i] = mem_new_aligned((uint64_t)r->rows, logit_row(p), "logits", e);

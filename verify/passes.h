@@ -17,6 +17,7 @@ typedef struct {
     int64_t n, len;
     pool *pool;                                // may be NULL
     uint64_t memory;                           // ceiling for all buffers of the run
+    uint64_t held;                             // of it, what the caller keeps for itself
     const events *events;                      // may be NULL; told of "layer"
     // All may be NULL; `which` is the model's place. Windows and tokens are counted over the whole
     // array, groups come in order.

@@ -51,6 +51,9 @@ typedef struct {
 } command;
 
 #define COMMANDS(X) \
+    X(ls)           \
+    X(check)        \
+    X(digest)       \
     X(version)      \
     X(help)
 

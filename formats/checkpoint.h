@@ -45,5 +45,8 @@ MUST_USE bool checkpoint_tensor_digest(const checkpoint *c, const tensor *t, xxh
 // of memory and 24 bytes a tensor; progress in "bytes", stops when asked to.
 MUST_USE bool checkpoint_digest(const checkpoint *c, const events *events, sha256_digest *out,
                                 err *e);
+// The same, and every tensor's own digest by its index: each [checkpoint_count], may be NULL.
+MUST_USE bool checkpoint_digests(const checkpoint *c, const events *events, xxh128_digest *each,
+                                 sha256_digest *out, err *e);
 
 #endif

@@ -339,8 +339,8 @@ static bool enough_space(const char *dir, const zip_member *members, int64_t n, 
     return out_has_space(dir, total, e);
 }
 
-bool zip_write(const char *dir, const char *name, const zip_member *members, int64_t n, bool replace,
-               err *e)
+bool zip_write(const char *dir, const char *name, const zip_member *members, int64_t n,
+               bool replace, err *e)
 {
     bool ok = false;
     char *temp = NULL;

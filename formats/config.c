@@ -29,6 +29,7 @@ static const char *last_name(const char *path)
 
 static bool refuse_unknown(const char *architecture, const char *model_type, err *e)
 {
+    char a[STR_SHORT], b[STR_SHORT];
     strbuf known = {0};
     for (int i = 0; i < family_count(); i++)
         strbuf_printf(&known, "%s%s (%s)", i ? ", " : "", family_at(i)->facts.family,
@@ -36,8 +37,8 @@ static bool refuse_unknown(const char *architecture, const char *model_type, err
     if (strbuf_ok(&known, e))
         err_set(e, ERR_INPUT,
                 "config.json: architectures '%s' and model_type '%s' name no model family that "
-                "this version knows: %s", architecture ? architecture : "(none)",
-                model_type ? model_type : "(none)", known.text);
+                "this version knows: %s", str_short(architecture ? architecture : "(none)", a),
+                str_short(model_type ? model_type : "(none)", b), known.text);
     strbuf_free(&known);
     return false;
 }
@@ -124,6 +125,20 @@ static bool same_value(const config_value *a, const config_value *b)
     return a->i == b->i && a->d == b->d;
 }
 
+// The spelling that a config of this shape would use: the first whose parent is there.
+static const char *likely_path(const config *c, const config_key *k)
+{
+    for (int p = 0; k->path[p]; p++) {
+        const char *dot = strchr(k->path[p], '.');
+        char parent[64];
+        (void)snprintf(parent, sizeof parent, "%.*s", dot ? (int)(dot - k->path[p]) : 0,
+                       k->path[p]);
+        if (dot && config_get(c, parent))
+            return k->path[p];
+    }
+    return k->path[0];
+}
+
 static bool read_key(config *c, const config_key *k, err *e)
 {
     config_value *v = &c->value[k->field];
@@ -151,7 +166,7 @@ static bool read_key(config *c, const config_key *k, err *e)
     }
     if (v->present || k->need == NEED_DEFAULT || (k->need == NEED_NULLABLE && is_null))
         return true;
-    return err_set(e, ERR_INPUT, "config.json: '%s' is %s%s%s", k->path[0],
+    return err_set(e, ERR_INPUT, "config.json: '%s' is %s%s%s", likely_path(c, k),
                    is_null ? "null" : "missing", k->note ? ": " : "", k->note ? k->note : "");
 }
 
@@ -201,9 +216,10 @@ static bool read_rope_type(config *c, err *e)
             return true;
         }
     }
+    char found[STR_SHORT];
     return err_set(e, ERR_INPUT,
                    "config.json: '%s' is '%s', which this version does not compute (only 'default' "
-                   "and 'yarn')", v->path, v->text);
+                   "and 'yarn')", v->path, str_short(v->text, found));
 }
 
 static bool read_keys(config *c, err *e)

@@ -218,6 +218,8 @@ static bool bind_weight(weight *w, int rank, err *e)
 {
     const tensor *plain = find(w->from, w->module, "weight");
     const tensor *packed = find(w->from, w->module, "weight_packed");
+    const tensor *gptq = find(w->from, w->module, "qweight");
+    char name[STR_SHORT];
     bool done;
     if (plain && plain->type == DT_F8_E4M3 && rank == 2)
         done = bind_fp8(w, plain, e);
@@ -225,9 +227,9 @@ static bool bind_weight(weight *w, int rank, err *e)
         done = bind_plain(w, plain, rank, e);
     else if (packed && rank == 2)
         done = bind_packed(w, packed, e);
-    else if (find(w->from, w->module, "qweight"))
-        done = err_set(e, ERR_INPUT, "tensor '%s.qweight' is stored as GPTQ or AWQ codes, which "
-                       "this version does not read", w->module);
+    else if (gptq)
+        done = err_set(e, ERR_INPUT, "tensor '%s' holds GPTQ or AWQ codes, which "
+                       "this version does not read", str_short(gptq->name, name));
     else
         done = refuse_missing(w->module, "weight", "", e);
     return done && refuse_strangers(w, e);
@@ -309,7 +311,8 @@ bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratc
         return false;
     for (int i = 0; i < w->codec->n_parts; i++) {
         unsigned char *to_part = stored + range[i].at;
-        bool known = codec_fixed_part(w->codec, i, w->out, w->in, to_part); // checked by weight_bind
+        // weight_bind has checked what such a part holds.
+        bool known = codec_fixed_part(w->codec, i, w->out, w->in, to_part);
         uint64_t bytes = range[i].block ? range[i].bytes : w->part[i]->bytes;
         if (!known && !checkpoint_read(w->from, w->part[i], range[i].offset, to_part, bytes, e))
             return false;

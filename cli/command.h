@@ -52,6 +52,7 @@ typedef struct {
 
 #define COMMANDS(X) \
     X(ls)           \
+    X(show)         \
     X(check)        \
     X(digest)       \
     X(version)      \

@@ -40,6 +40,14 @@ START_TEST(rounds_up_to_any_multiple)
 }
 END_TEST
 
+static bool all_are(const unsigned char *bytes, uint64_t n, unsigned char value)
+{
+    uint64_t same = 0;
+    while (same < n && bytes[same] == value)
+        same++;
+    return same == n;
+}
+
 START_TEST(new_memory_is_zeroed_or_aligned)
 {
     err e = ERR_INIT;
@@ -48,8 +56,7 @@ START_TEST(new_memory_is_zeroed_or_aligned)
     void *none = mem_new(0, 8, "test", &e);
     void *none_aligned = mem_new_aligned(0, 8, "test", &e);
     ck_assert(zeroed && aligned && none && none_aligned);
-    for (size_t i = 0; i < 3000; i++)
-        ck_assert_uint_eq(zeroed[i], 0);
+    ck_assert(all_are(zeroed, 3000, 0));
     ck_assert_uint_eq((uintptr_t)aligned % 64, 0);
     memset(aligned, 1, 65);
     free(none_aligned);
@@ -124,13 +131,11 @@ START_TEST(an_arena_holds_pieces_of_all_sizes)
         pieces[i] = arena_new(&a, sizes[i], 1, &e);
         ck_assert_ptr_nonnull(pieces[i]);
         ck_assert_uint_eq((uintptr_t)pieces[i] % 16, 0);
-        for (uint64_t k = 0; k < sizes[i]; k++)
-            ck_assert_uint_eq(pieces[i][k], 0);
+        ck_assert(all_are(pieces[i], sizes[i], 0));
         memset(pieces[i], (int)i + 1, sizes[i]);
     }
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        for (uint64_t k = 0; k < sizes[i]; k++)
-            ck_assert_uint_eq(pieces[i][k], i + 1);
+        ck_assert(all_are(pieces[i], sizes[i], (unsigned char)(i + 1)));
     ck_assert_str_eq(arena_text(&a, "name and more", 4, &e), "name");
     ck_assert_uint_ge(a.bytes, 1131225);
     arena_free(&a);

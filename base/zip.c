@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "base/file.h"
+#include "base/libraries.h"
 #include "base/mem.h"
 #include "base/out.h"
 
@@ -370,4 +371,10 @@ out:
     free(temp);
     free(piece);
     return ok;
+}
+
+const char *libzip_library(char *buf)
+{
+    (void)buf;
+    return zip_libzip_version();
 }

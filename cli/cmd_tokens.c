@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/gzip.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "cli/command.h"
 #include "cli/model_arg.h"
 #include "cli/output_path.h"
@@ -36,8 +37,23 @@ typedef struct {
     size_t text_bytes;
 } tokens;
 
-// The text, its ids (8 bytes of buffers a byte at worst) and the tokenizer's own tables have to
-// fit together.
+// The text, its ids and what lies between them take at most this much for a byte of text.
+enum { MEMORY_PER_BYTE = 16 };
+
+static bool read_text(const context *ctx, const char *path, char **text, size_t *len, err *e)
+{
+    in_file f = IN_FILE_CLOSED;
+    if (!in_open(&f, path, e))
+        return false;
+    uint64_t size = f.size, least;
+    in_close(&f);
+    if (size > ctx->memory / MEMORY_PER_BYTE && size_mul(size, MEMORY_PER_BYTE, &least))
+        return err_set(e, ERR_ENV, "'%s' has %llu bytes: that needs --memory %lluMiB", path,
+                       (unsigned long long)size, (unsigned long long)(least >> 20) + 1);
+    return gzip_read_text(path, ctx->memory / MEMORY_PER_BYTE, text, len, e) ||
+           err_in(e, "with --memory %lluMiB", (unsigned long long)(ctx->memory >> 20));
+}
+
 static bool encode(const context *ctx, const tokens_options *o, tokens *t, err *e)
 {
     output_path folder;
@@ -46,7 +62,7 @@ static bool encode(const context *ctx, const tokens_options *o, tokens *t, err *
     if (!output_path_split(&folder, o->model, e))
         return false;
     bool ok = tokenizer_open(&k, path_is_dir(o->model) ? o->model : folder.dir, e) &&
-              gzip_read_text(o->text, ctx->memory / 16, &text, &t->text_bytes, e);
+              read_text(ctx, o->text, &text, &t->text_bytes, e);
     if (ok && !tokenizer_encode(k, text, t->text_bytes, &t->ids, &t->n, e))
         ok = err_in(e, "'%s'", o->text);
     if (ok && t->n == 0)

@@ -12,9 +12,9 @@ typedef struct {
 
 // Cuts a path at its last '/'; name is "" where it ends in one.
 MUST_USE bool output_path_split(output_path *p, const char *path, err *e);
-// As split, and fails before any work is done: ERR_USAGE where the path names no file, ERR_ENV where
-// its folder is missing or something stands there that `force` does not allow to replace (a folder
-// is never replaced).
+// As split, and fails before any work is done: ERR_USAGE where the path names no file, ERR_ENV
+// where its folder is missing or something stands there that `force` does not allow to replace (a
+// folder is never replaced).
 MUST_USE bool output_path_open(output_path *p, const char *path, bool force, err *e);
 // ERR_USAGE where the output is the input file itself.
 MUST_USE bool output_path_is_not(const output_path *p, const char *input, err *e);

@@ -12,5 +12,7 @@ const char *cjson_library(char *buf);   // "1.7.15"; json.c
 const char *pcre2_library(char *buf);   // pattern.c
 const char *xxhash_library(char *buf);  // hash.c
 const char *openssl_library(char *buf); // sha256.c
+const char *libzip_library(char *buf);  // zip.c
+const char *zlib_library(char *buf);    // gzip.c
 
 #endif

@@ -18,6 +18,8 @@ static bool strbuf_room(strbuf *s, size_t more)
     uint64_t need;
     if (s->failed)
         return false;
+    if (s->cap > s->len && s->cap - s->len > more) // nearly always
+        return true;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;
@@ -155,11 +157,11 @@ bool str_to_bytes(const char *text, uint64_t *out)
     if (*unit) {
         char upper = (char)(*unit >= 'a' && *unit <= 'z' ? *unit - 32 : *unit);
         const char *at = strchr(letters, upper);
-        if (at && *at) {
+        if (at) {
             factor = (uint64_t)1 << (10 * (at - letters + 1));
             unit++;
         }
-        if (*unit && !str_same_nocase(unit, "iB") && !str_same_nocase(unit, "B"))
+        if (*unit && !(at && str_same_nocase(unit, "iB")) && !str_same_nocase(unit, "B"))
             return false;
     }
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);

@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "base/file.h"
+#include "base/libraries.h"
 #include "base/mem.h"
 #include "base/out.h"
 
@@ -140,14 +141,13 @@ static bool read_member(zip_file_t *f, unsigned char *to, const zip_stat_t *st, 
 {
     unsigned char excess;
     uint64_t got = 0;
-    zip_int64_t r;
-    while (got < st->size) {
+    zip_int64_t r = 1;
+    while (r > 0 && got < st->size) {
         r = zip_fread(f, to + got, st->size - got);
-        if (r <= 0)
-            break;
-        got += (uint64_t)r;
+        got += r > 0 ? (uint64_t)r : 0;
     }
-    r = got < st->size ? r : zip_fread(f, &excess, 1);
+    if (r > 0)
+        r = zip_fread(f, &excess, 1);
     if (r < 0)
         return member_failed(archive, st->name, zip_file_get_error(f), e);
     return (r == 0 && got == st->size) ||
@@ -339,8 +339,8 @@ static bool enough_space(const char *dir, const zip_member *members, int64_t n, 
     return out_has_space(dir, total, e);
 }
 
-bool zip_write(const char *dir, const char *name, const zip_member *members, int64_t n, bool replace,
-               err *e)
+bool zip_write(const char *dir, const char *name, const zip_member *members, int64_t n,
+               bool replace, err *e)
 {
     bool ok = false;
     char *temp = NULL;
@@ -371,4 +371,10 @@ out:
     free(temp);
     free(piece);
     return ok;
+}
+
+const char *libzip_library(char *buf)
+{
+    (void)buf;
+    return zip_libzip_version();
 }

@@ -25,10 +25,9 @@ static const char machine[] = "other";
 static const struct {
     const char *name;
     const char *(*version)(char *buf);
-} libraries[] = {{"cJSON", cjson_library},
-                 {"OpenSSL", openssl_library},
-                 {"PCRE2", pcre2_library},
-                 {"xxHash", xxhash_library}};
+} libraries[] = {{"cJSON", cjson_library},   {"libzip", libzip_library},
+                 {"OpenSSL", openssl_library}, {"PCRE2", pcre2_library},
+                 {"xxHash", xxhash_library},   {"zlib", zlib_library}};
 
 static const command_example examples[] = {
     {"For a bug report", "scruple version"},

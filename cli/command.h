@@ -51,6 +51,10 @@ typedef struct {
 } command;
 
 #define COMMANDS(X) \
+    X(ls)           \
+    X(show)         \
+    X(check)        \
+    X(digest)       \
     X(forward)      \
     X(version)      \
     X(help)

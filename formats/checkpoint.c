@@ -458,6 +458,12 @@ static void add_line(sha256 *s, const content *item)
 
 bool checkpoint_digest(const checkpoint *c, const events *v, sha256_digest *out, err *e)
 {
+    return checkpoint_digests(c, v, NULL, out, e);
+}
+
+bool checkpoint_digests(const checkpoint *c, const events *v, xxh128_digest *each,
+                        sha256_digest *out, err *e)
+{
     int64_t n = checkpoint_count(c);
     pace p = {.v = v};
     sha256 *s = NULL;
@@ -472,6 +478,8 @@ bool checkpoint_digest(const checkpoint *c, const events *v, sha256_digest *out,
     // Read in the files' order, written down in the names'.
     for (int64_t i = 0; ok && i < n; i++)
         ok = digest_tensor(c, item[i].t, block, &p, &item[i].digest, e);
+    for (int64_t i = 0; each && ok && i < n; i++)
+        each[i] = item[i].digest;
     ok = ok && checkpoint_unchanged(c, e) && (s = sha256_new(e)) != NULL;
     if (ok) {
         qsort(item, (size_t)n, sizeof *item, compare_contents);

@@ -292,62 +292,131 @@ static uint64_t bound_tensors(const char *json, uint64_t len)
     return braces == 0 ? 0 : braces - 1 < most ? braces - 1 : most;
 }
 
-typedef struct {
-    uint64_t hash;
-    const char *name;
-} name_key;
-
-static int compare_keys(const void *a, const void *b)
+static int compare_u64(const void *a, const void *b)
 {
-    const name_key *x = a, *y = b;
-    if (x->hash != y->hash)
-        return x->hash < y->hash ? -1 : 1;
-    return strcmp(x->name, y->name);
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
 }
 
-// Sorting needs a quarter of a hash map's memory and has no worst case that a file could choose.
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// The exact answer, for headers with two equal hashes.
+static bool check_names(const st_header *h, err *e)
+{
+    uint64_t n = (uint64_t)h->n_tensors;
+    const char **name = mem_new(n, sizeof *name, "tensor names", e);
+    if (!name)
+        return false;
+    for (uint64_t i = 0; i < n; i++)
+        name[i] = h->tensor[i].name;
+    qsort(name, n, sizeof *name, compare_names);
+    bool ok = true;
+    for (uint64_t i = 1; ok && i < n; i++) {
+        char buf[STR_SHORT];
+        if (strcmp(name[i - 1], name[i]) == 0)
+            ok = err_set(e, ERR_INPUT, "tensor '%s' is there twice", str_short(name[i], buf));
+    }
+    free(name);
+    return ok;
+}
+
+// Sorted hashes need a tenth of a hash map's memory and have no worst case that a file could
+// choose.
 static bool check_duplicates(const st_header *h, err *e)
 {
     uint64_t n = (uint64_t)h->n_tensors;
-    name_key *key = mem_new(n, sizeof *key, "tensor names", e);
-    if (!key)
+    uint64_t *hash = mem_new(n, sizeof *hash, "tensor names", e);
+    if (!hash)
         return false;
     for (uint64_t i = 0; i < n; i++) {
         xxh128_digest d;
         xxh128_of(h->tensor[i].name, strlen(h->tensor[i].name), &d);
-        key[i] = (name_key){load_u64(d.b), h->tensor[i].name};
+        hash[i] = load_u64(d.b);
     }
-    qsort(key, n, sizeof *key, compare_keys);
-    bool ok = true;
-    for (uint64_t i = 1; ok && i < n; i++) {
-        char buf[STR_SHORT];
-        if (compare_keys(&key[i - 1], &key[i]) == 0)
-            ok = err_set(e, ERR_INPUT, "tensor '%s' is there twice", str_short(key[i].name, buf));
-    }
-    free(key);
-    return ok;
+    qsort(hash, n, sizeof *hash, compare_u64);
+    bool all_differ = true;
+    for (uint64_t i = 1; all_differ && i < n; i++)
+        all_differ = hash[i - 1] != hash[i];
+    free(hash);
+    return all_differ || check_names(h, e);
 }
+
+// What tensors are sorted by. Most comparisons end in here, without a look at the name.
+typedef struct {
+    uint64_t offset, bytes, name_head; // first 8 bytes, big-endian
+    tensor *t;
+} place;
 
 static int compare_places(const void *a, const void *b)
 {
-    const tensor *x = a, *y = b;
+    const place *x = a, *y = b;
     if (x->offset != y->offset)
         return x->offset < y->offset ? -1 : 1;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? -1 : 1;
-    return strcmp(x->name, y->name);
+    if (x->name_head != y->name_head)
+        return x->name_head < y->name_head ? -1 : 1;
+    return strcmp(x->t->name, y->t->name);
 }
 
-// Sorts by place and demands that the tensors cover the data: no hole, no overlap, no rest. Makes
-// the offsets absolute.
+static place place_of(tensor *t)
+{
+    place p = {t->offset, t->bytes, 0, t};
+    for (int i = 0; i < 8 && t->name[i]; i++)
+        p.name_head |= (uint64_t)(unsigned char)t->name[i] << (56 - 8 * i);
+    return p;
+}
+
+// Puts tensor from[i] in place i, along the cycles of the permutation; `from` ends up as 0, 1, 2 ...
+static void permute(tensor *t, uint32_t *from, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        tensor first = t[i];
+        uint32_t to = i;
+        for (uint32_t next = from[to]; next != i; next = from[to]) {
+            t[to] = t[next];
+            from[to] = to;
+            to = next;
+        }
+        t[to] = first;
+        from[to] = to;
+    }
+}
+
+static bool sort_places(st_header *h, err *e)
+{
+    bool sorted = true;
+    for (int64_t i = 1; sorted && i < h->n_tensors; i++) {
+        place x = place_of(&h->tensor[i - 1]), y = place_of(&h->tensor[i]);
+        sorted = compare_places(&x, &y) <= 0;
+    }
+    if (sorted)
+        return true;
+    uint32_t n = (uint32_t)h->n_tensors; // at most ST_MAX_HEADER / LEAST_TENSOR_TEXT
+    place *order = mem_new(n, sizeof *order, "tensors' places", e);
+    uint32_t *from = mem_new(n, sizeof *from, "tensors' places", e);
+    if (order && from) {
+        for (uint32_t i = 0; i < n; i++)
+            order[i] = place_of(&h->tensor[i]);
+        qsort(order, n, sizeof *order, compare_places);
+        for (uint32_t i = 0; i < n; i++)
+            from[i] = (uint32_t)(order[i].t - h->tensor);
+        permute(h->tensor, from, n);
+        sorted = true;
+    }
+    free(order);
+    free(from);
+    return sorted;
+}
+
+// Demands that the tensors cover the data: no hole, no overlap, no rest. Makes the offsets
+// absolute.
 static bool check_cover(st_header *h, uint64_t data_bytes, err *e)
 {
     char buf[STR_SHORT];
-    bool sorted = true;
-    for (int64_t i = 1; sorted && i < h->n_tensors; i++)
-        sorted = compare_places(&h->tensor[i - 1], &h->tensor[i]) <= 0;
-    if (!sorted)
-        qsort(h->tensor, (size_t)h->n_tensors, sizeof *h->tensor, compare_places);
     uint64_t at = 0;
     for (int64_t i = 0; i < h->n_tensors; i++) {
         tensor *t = &h->tensor[i];
@@ -398,7 +467,7 @@ bool st_parse_header(st_header *out, const char *json, uint64_t len, uint64_t da
     js_free(&r.js);
     strmap_free(&r.keys);
     free(r.pair);
-    ok = ok && check_duplicates(out, e) && check_cover(out, data_bytes, e);
+    ok = ok && check_duplicates(out, e) && sort_places(out, e) && check_cover(out, data_bytes, e);
     if (!ok)
         *out = (st_header){0};
     return ok;

@@ -299,11 +299,3 @@ bool gemm(const gemm_args *a, pool *p, err *e)
     free(j.own);
     return ok;
 }
-
-uint64_t gemm_scratch_bytes(uint64_t elements, int64_t k, int threads)
-{
-    uint64_t own = (uint64_t)threads * (INPUTS + PANEL_BLOCK) * sizeof(float);
-    uint64_t edge = GEMM_MAX_COLS * (uint64_t)i64_min(k, GROUP_INPUTS); // of a panel not full
-    uint64_t shared = elements < GROUP_FLOATS - edge ? elements + edge : GROUP_FLOATS;
-    return own + shared * sizeof(float);
-}

@@ -179,7 +179,7 @@ bool json_as_int(const json *j, int64_t *out)
     const double limit = 9007199254740992.0; // 2^53: from here on the binary64 may be a rounded one
     *out = 0;
     if (!cJSON_IsNumber(j) || !(fabs(j->valuedouble) < limit) ||
-        j->valuedouble != floor(j->valuedouble))
+        j->valuedouble != (double)(int64_t)j->valuedouble)
         return false;
     *out = (int64_t)j->valuedouble;
     return true;

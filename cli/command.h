@@ -55,6 +55,10 @@ typedef struct {
     X(show)         \
     X(check)        \
     X(digest)       \
+    X(tokens)       \
+    X(convert)      \
+    X(calibrate)    \
+    X(quantize)     \
     X(forward)      \
     X(version)      \
     X(help)

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scale search of one int4 group, as a template: search_<level>.c defines KERNEL_LANES (floats
-// in a vector), KERNEL_TARGET (the target attribute) and KERNEL_FUNCTION (the name) and includes
-// this file. The code is GCC's vector extension and the same for every level; sums run over 16
-// virtual lanes, element i in lane i mod 16, folded 8, 4, 2, 1, however wide the real vectors are,
-// and nothing is contracted: the levels agree in every bit.
+// The scale search of one int4 group, as a template (kernel_lanes.h). Sums run over 16 virtual
+// lanes, element i in lane i mod 16, folded 8, 4, 2, 1, however wide the real vectors are, and
+// nothing is contracted: the levels agree in every bit.
 //
 // What is searched. With a_j = |w_j| and S = |s| the error of a group is
 //     E(S) = sum o_j a_j^2 - 2 S B(S) + S^2 C(S),  B = sum o_j a_j m_j,  C = sum o_j m_j^2,
@@ -16,21 +14,7 @@
 //
 // A group that is the decoding of int4 codes has a scale amax / m with error 0, which is tried: it
 // decodes to the same values again.
-#ifndef KERNEL_LANES
-#define KERNEL_LANES 4
-#define KERNEL_TARGET
-#define KERNEL_FUNCTION search_int4_plain
-#endif
-
-#include "base/bytes.h"
-#include "quantize/number.h"
-#include "quantize/search.h"
-
-typedef float vf __attribute__((vector_size(KERNEL_LANES * 4), may_alias));
-typedef int32_t vi __attribute__((vector_size(KERNEL_LANES * 4), may_alias));
-typedef uint64_t vu __attribute__((vector_size(KERNEL_LANES * 4), may_alias));
-typedef int8_t vb __attribute__((vector_size(KERNEL_LANES), may_alias));
-typedef float v4 __attribute__((vector_size(16), may_alias));
+#include "quantize/kernel_lanes.h"
 
 enum {
     VECTORS = 16 / KERNEL_LANES,   // vectors in 16 lanes
@@ -47,7 +31,6 @@ enum {
 #else
 #define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
 #endif
-#define INLINE KERNEL_TARGET static inline __attribute__((always_inline))
 #ifndef NEAR
 #define NEAR 1.6f
 #endif
@@ -80,10 +63,6 @@ typedef struct {
     _Alignas(64) int32_t first[MAX];           // code at the window's top
     _Alignas(64) float oa[MAX];                // o a
 } sweep_space;
-
-INLINE vi select_int(vi mask, vi yes, vi no) { return (yes & mask) | (no & ~mask); }
-INLINE vf select(vi mask, vf yes, vf no) { return (vf)select_int(mask, (vi)yes, (vi)no); }
-INLINE vf smaller(vf x, vf y) { return select(x < y, x, y); }
 
 INLINE float fold(const vf lanes[VECTORS])
 {
@@ -307,7 +286,7 @@ INLINE void run(int32_t top, int32_t quarter, const vf begin[VECTORS], const swe
             sum[v] += *(const vf *)&s->sum[i][v * KERNEL_LANES];
             vf scale = (vf)(scale0[v] - (i << 16));
             vf x = sum[v] * select(odd, scale, (vf){0} - 2.0f); // -2 B in even lanes, S C in odd
-            x = (x + (vf)((vu)x >> 32)) * scale;                // even lanes: S (S C - 2 B)
+            x = (x + (vf)((vpair)x >> 32)) * scale;                // even lanes: S (S C - 2 B)
             vi better = x < least[v];
             least[v] = smaller(x, least[v]);
             place[v] = select_int(better, (vi){0} + i, place[v]);
@@ -325,7 +304,7 @@ INLINE void sweep(const normal *g, bool positive, int32_t top, int32_t bottom, c
     if (top < bottom || top - n < 1)
         return;
     sweep_space s;
-    memset(s.sum, 0, (size_t)n * 16);
+    memset(s.sum, 0, (size_t)(n + DUMMIES) * 16);
     locate_steps(g, top, n, &s);
     v4 start = add_steps(g, index_to_float(top - n + 1) / index_to_float(top), &s);
     vf begin[VECTORS];
@@ -392,13 +371,13 @@ INLINE float write_codes(const search_group *s, const normal *g, float scale, in
             x = smaller(x, (vf){0} + 7.0f) + ROUND_MAGIC - ROUND_MAGIC;
             vf d = (w - x * scale) * g->factor;
             sum[v] += *(const vf *)(g->o + at) * d * d;
-            vb narrow = __builtin_convertvector(__builtin_convertvector(x, vi), vb);
+            vi8 narrow = __builtin_convertvector(__builtin_convertvector(x, vi), vi8);
             memcpy(code + at, &narrow, sizeof narrow);
         }
     return fold(sum);
 }
 
-KERNEL_TARGET void KERNEL_FUNCTION(search_group *s)
+KERNEL_TARGET void KERNEL(search)(search_group *s)
 {
     normal g;
     if (!normalise(s, &g)) {

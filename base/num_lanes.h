@@ -15,6 +15,12 @@
 
 #include "base/num_parts.h"
 
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 typedef double LEVEL(v64) __attribute__((vector_size(8 * LANES)));
 typedef uint64_t LEVEL(vbits) __attribute__((vector_size(8 * LANES)));
 typedef float LEVEL(v32) __attribute__((vector_size(4 * LANES)));
@@ -38,7 +44,7 @@ static inline TARGET V64 LEVEL(exp)(V64 x)
     V64 k = t - ROUND_MAGIC;
     V64 r = (x - k * LN2_HIGH) - k * LN2_LOW;
     V64 q = zero + EXP_C[0];
-    for (int i = 1; i < EXP_TERMS; i++)
+    UNROLL for (int i = 1; i < EXP_TERMS; i++)
         q = q * r + EXP_C[i];
     V64 p = 1.0 + (r + (r * r) * q);
     VBITS n = (VBITS)t - (ROUND_MAGIC_BITS - EXP_BIAS);
@@ -46,33 +52,53 @@ static inline TARGET V64 LEVEL(exp)(V64 x)
     return (p * (V64)(half << 52)) * (V64)((n - half) << 52);
 }
 
-// The next LANES floats, or the n that are left and zeros.
-static inline TARGET V32 LEVEL(load)(const float *x, int64_t n)
+static inline TARGET V32 LEVEL(swiglu_vector)(V32 gate, V32 up)
 {
-    V32 v = {0};
-    memcpy(&v, x, n < LANES ? (size_t)n * sizeof *x : sizeof v);
-    return v;
+    V64 x = __builtin_convertvector(gate, V64);
+    V64 silu = x * (1.0 / (1.0 + LEVEL(exp)(-x)));
+    return __builtin_convertvector(silu, V32) * up;
 }
 
+// Both loops finish a rest below LANES in a vector filled up with zeros.
 static TARGET void LEVEL(swiglu)(float *y, const float *gate, const float *up, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += LANES) {
-        V32 u = LEVEL(load)(up + i, n - i);
-        V64 x = __builtin_convertvector(LEVEL(load)(gate + i, n - i), V64);
-        V64 silu = x * (1.0 / (1.0 + LEVEL(exp)(-x)));
-        V32 out = __builtin_convertvector(silu, V32) * u;
-        memcpy(y + i, &out, n - i < LANES ? (size_t)(n - i) * sizeof *y : sizeof out);
+    int64_t i = 0;
+    V32 g, u;
+    for (; i + LANES <= n; i += LANES) {
+        memcpy(&g, gate + i, sizeof g);
+        memcpy(&u, up + i, sizeof u);
+        g = LEVEL(swiglu_vector)(g, u);
+        memcpy(y + i, &g, sizeof g);
     }
+    if (i == n)
+        return;
+    size_t rest = (size_t)(n - i) * sizeof *y;
+    g = u = (V32){0};
+    memcpy(&g, gate + i, rest);
+    memcpy(&u, up + i, rest);
+    g = LEVEL(swiglu_vector)(g, u);
+    memcpy(y + i, &g, rest);
 }
 
 static TARGET void LEVEL(exp_shifted)(double *y, const float *x, double shift, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += LANES) {
-        V64 e = LEVEL(exp)(__builtin_convertvector(LEVEL(load)(x + i, n - i), V64) - shift);
-        memcpy(y + i, &e, n - i < LANES ? (size_t)(n - i) * sizeof *y : sizeof e);
+    int64_t i = 0;
+    V32 v;
+    V64 e;
+    for (; i + LANES <= n; i += LANES) {
+        memcpy(&v, x + i, sizeof v);
+        e = LEVEL(exp)(__builtin_convertvector(v, V64) - shift);
+        memcpy(y + i, &e, sizeof e);
     }
+    if (i == n)
+        return;
+    v = (V32){0};
+    memcpy(&v, x + i, (size_t)(n - i) * sizeof *x);
+    e = LEVEL(exp)(__builtin_convertvector(v, V64) - shift);
+    memcpy(y + i, &e, (size_t)(n - i) * sizeof *y);
 }
 
+#undef UNROLL
 #undef V64
 #undef VBITS
 #undef V32

@@ -157,31 +157,39 @@ bool str_to_bytes(const char *text, uint64_t *out)
     if (*unit) {
         char upper = (char)(*unit >= 'a' && *unit <= 'z' ? *unit - 32 : *unit);
         const char *at = strchr(letters, upper);
-        if (at) {
+        if (at && *at) {
             factor = (uint64_t)1 << (10 * (at - letters + 1));
             unit++;
         }
-        if (*unit && !(at && str_same_nocase(unit, "iB")) && !str_same_nocase(unit, "B"))
+        if (*unit && !str_same_nocase(unit, "iB") && !str_same_nocase(unit, "B"))
             return false;
     }
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
 }
 
-const char *str_short(const char *text, char buf[STR_SHORT])
+const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT])
 {
     enum { END = 40 };
-    size_t len = strlen(text), begin = STR_SHORT - END - 4;
-    if (len < STR_SHORT)
-        return text;
-    size_t end = len - END;
-    while (begin > 0 && ((unsigned char)text[begin] & 0xc0) == 0x80)
-        begin--;
+    bool fits = len < STR_SHORT;
+    size_t begin = fits ? len : STR_SHORT - END - 4, end = fits ? len : len - END;
     while (end < len && ((unsigned char)text[end] & 0xc0) == 0x80)
         end++;
+    while (begin > 0 && begin < len && ((unsigned char)text[begin] & 0xc0) == 0x80)
+        begin--;
     memcpy(buf, text, begin);
-    memcpy(buf + begin, "...", 3);
-    memcpy(buf + begin + 3, text + end, len - end + 1);
+    if (begin < len) {
+        memcpy(buf + begin, "...", 3);
+        memcpy(buf + begin + 3, text + end, len - end);
+        begin += 3 + len - end;
+    }
+    buf[begin] = 0;
     return buf;
+}
+
+const char *str_short(const char *text, char buf[STR_SHORT])
+{
+    size_t len = strlen(text);
+    return len < STR_SHORT ? text : str_short_n(text, len, buf);
 }
 
 const char *str_human_bytes(uint64_t bytes, char *buf)

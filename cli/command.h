@@ -56,6 +56,10 @@ typedef struct {
     X(check)        \
     X(digest)       \
     X(tokens)       \
+    X(convert)      \
+    X(calibrate)    \
+    X(quantize)     \
+    X(forward)      \
     X(version)      \
     X(help)
 

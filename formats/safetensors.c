@@ -41,12 +41,7 @@ static bool is_word(const jsonscan *s, const char *word)
 // The last token as it stands in the text, for sentences.
 static const char *found(const jsonscan *s, char buf[STR_SHORT])
 {
-    size_t n = s->end - s->begin;
-    if (n >= STR_SHORT)
-        n = STR_SHORT - 1;
-    memcpy(buf, s->text + s->begin, n);
-    buf[n] = 0;
-    return buf;
+    return str_short_n(s->text + s->begin, s->end - s->begin, buf);
 }
 
 static bool check_name(const jsonscan *s, const char *what, err *e)

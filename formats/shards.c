@@ -23,12 +23,7 @@ static bool is_word(const jsonscan *s, const char *word)
 
 static const char *quoted_name(const shard_index *x, const shard_entry *entry, char buf[STR_SHORT])
 {
-    size_t n = entry->end - entry->begin;
-    if (n >= STR_SHORT)
-        n = STR_SHORT - 1;
-    memcpy(buf, x->text + entry->begin, n);
-    buf[n] = 0;
-    return buf;
+    return str_short_n(x->text + entry->begin, entry->end - entry->begin, buf);
 }
 
 static bool read_metadata(reader *r, err *e)

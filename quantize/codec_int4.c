@@ -41,13 +41,14 @@ bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
         return false;
     uint8_t *packed = part[0];
     unsigned char *scales = part[1];
-    encode_options here = *o;
     int8_t code[SEARCH_MAX_GROUP];
+    search_group g = {.n = c->group, .absmax = o->search == SEARCH_ABSMAX,
+                      .positive = o->positive_scales, .code = code};
     for (int64_t i = 0; i < n * in; i += c->group) {
-        uint16_t scale;
-        here.importance = o->importance ? o->importance + i % in : NULL;
-        search_int4(&here, c->group, from + i, c->group, &scale, code);
-        store_u16(scales + 2 * (i / c->group), scale);
+        g.w = from + i;
+        g.importance = o->importance ? o->importance + i % in : NULL;
+        search_int4(&g);
+        store_u16(scales + 2 * (i / c->group), g.scale);
         for (int64_t k = 0; k < c->group / 2; k++)
             packed[i / 2 + k] = (uint8_t)((code[2 * k] + 8) | (code[2 * k + 1] + 8) << 4);
     }

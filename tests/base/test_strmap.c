@@ -78,6 +78,8 @@ START_TEST(shortens_long_names_between_characters)
 {
     char text[601], buf[STR_SHORT];
     ck_assert_str_eq(str_short("model.embed_tokens.weight", buf), "model.embed_tokens.weight");
+    ck_assert_str_eq(str_short_n("model.embed_tokens.weight", 5, buf), "model");
+    ck_assert_str_eq(str_short_n("", 0, buf), "");
     memset(text, 'x', 600);
     text[600] = 0;
     memcpy(text + 596, ".end", 4);

@@ -464,6 +464,30 @@ START_TEST(limits_the_index)
 }
 END_TEST
 
+// Five seconds and 600 MB, so not by default.
+START_TEST(limits_the_tensors_of_an_index)
+{
+    if (!getenv("SCRUPLE_SLOW_TESTS")) {
+        printf("skipped: an index of 4 million tensors (SCRUPLE_SLOW_TESTS is not set)\n");
+        return;
+    }
+    for (int excess = 0; excess < 2; excess++) {
+        err e = ERR_INIT;
+        shard_index x;
+        strbuf text = {0};
+        strbuf_puts(&text, "{\"weight_map\":{");
+        for (int i = 0; i < SHARD_INDEX_MAX_TENSORS + excess; i++)
+            strbuf_printf(&text, "%s\"%x\":\"a.safetensors\"", i ? "," : "", (unsigned)i);
+        strbuf_puts(&text, "}}");
+        ck_assert(strbuf_ok(&text, &e));
+        ck_assert_int_eq(shard_index_parse(&x, text.text, text.len, &e), !excess);
+        ck_assert_str_eq(e.text, excess ? "weight_map has more than 4194304 tensors" : "");
+        shard_index_free(&x);
+        strbuf_free(&text);
+    }
+}
+END_TEST
+
 START_TEST(takes_a_total_size_only_as_a_whole_number)
 {
     static const struct {
@@ -643,8 +667,10 @@ Suite *suite_checkpoint(void)
     tcase_add_test(c, opens_more_shards_than_the_soft_limit_has_descriptors);
     suite_add_tcase(s, c);
     c = tcase_create("index");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, refuses_bad_indices);
     tcase_add_test(c, limits_the_index);
+    tcase_add_test(c, limits_the_tensors_of_an_index);
     tcase_add_test(c, takes_a_total_size_only_as_a_whole_number);
     suite_add_tcase(s, c);
     c = tcase_create("reading");

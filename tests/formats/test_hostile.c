@@ -69,6 +69,9 @@ static const struct {
      "at most 281474976710655", 0},
     {"dtype-lower-case",
      "header: tensor 'a': dtype \"f32\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
+    {"dtype-long",
+     "header: tensor 'a': dtype \"äääääääääääääääääääääääääääääääääääääääää...äääääääääääääääääää\" is unknown: "
+     "expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-number",
      "header: tensor 'a': dtype 32 is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-unknown",
@@ -82,6 +85,7 @@ static const struct {
      "header: tensor 'a': F4 [3] takes 12 bits, which is no whole number of bytes", 0},
     {"f6-half-a-byte",
      "header: tensor 'a': F6_E2M3 [2] takes 12 bits, which is no whole number of bytes", 0},
+    {"field-cut", "header: tensor 'a': bad JSON at byte 20: expected a key, found '}'", 0},
     {"field-dtype-missing", "header: tensor 'a': field 'dtype' is missing", 0},
     {"field-dtype-twice", "header: tensor 'a': field 'dtype' is there twice", 0},
     {"field-offsets-missing", "header: tensor 'a': field 'data_offsets' is missing", 0},
@@ -117,6 +121,7 @@ static const struct {
     {"metadata-array",
      "header: __metadata__: bad JSON at byte 16: expected an object of strings, found an "
      "array", 0},
+    {"metadata-cut", "header: bad JSON at byte 24: expected '}', the text ends", 0},
     {"metadata-key-empty", "header: __metadata__: a key with an empty name", 0},
     {"metadata-key-twice", "header: __metadata__: key 'format' is there twice", 0},
     {"metadata-null",

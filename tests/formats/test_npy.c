@@ -235,6 +235,11 @@ START_TEST(writes_what_it_reads)
         ck_assert(!npy_write(dir, "a.npy", NPY_I32, row[i].rank, row[i].shape, data, false, &e));
     }
     ck_assert_int_eq(temp_count(dir), 1);
+    err e = ERR_INIT;
+    npy a;
+    ck_assert(!npy_read(&a, temp_path(dir, "absent.npy"), &e));
+    ck_assert_int_eq(e.kind, ERR_INPUT);
+    ck_assert_int_eq(npy_type_bytes(NPY_I64), 8);
     temp_dir_remove(dir);
 }
 END_TEST

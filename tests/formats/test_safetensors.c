@@ -347,6 +347,20 @@ START_TEST(writes_nothing_that_it_would_not_read)
 }
 END_TEST
 
+START_TEST(writes_no_metadata_that_is_not_utf8)
+{
+    static const st_pair row[] = {{"k", "\xc3"}, {"\xed\xa0\x80", "v"}};
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        err e = ERR_INIT;
+        strbuf out = {0};
+        ck_assert(!st_write_header(&out, NULL, 0, &row[i], 1, 8, &e));
+        ck_assert(str_ends(e.text, "is not UTF-8: it cannot stand in a header"));
+        ck_assert_uint_eq(out.len, 0);
+        strbuf_free(&out);
+    }
+}
+END_TEST
+
 Suite *suite_safetensors(void)
 {
     Suite *s = suite_create("safetensors");
@@ -366,6 +380,7 @@ Suite *suite_safetensors(void)
     tcase_add_test(c, starts_the_data_where_it_is_told);
     tcase_add_test(c, writes_a_file_without_tensors);
     tcase_add_test(c, writes_nothing_that_it_would_not_read);
+    tcase_add_test(c, writes_no_metadata_that_is_not_utf8);
     suite_add_tcase(s, c);
     return s;
 }

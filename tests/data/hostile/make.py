@@ -83,7 +83,10 @@ case("metadata-value-number", '{"__metadata__":{"step":7}}')
 case("metadata-value-object", '{"__metadata__":{"step":{}}}')
 case("metadata-value-with-nul", '{"__metadata__":{"k":"a\\u0000b"}}', official=YES)
 
+case("metadata-cut", '{"__metadata__":{"a":"b"')
+
 # fields
+case("field-cut", *one('{"dtype":"F32",'))
 case("tensor-as-array", *one('["F32",[1],[0,4]]'), official=YES)
 case("tensor-null", *one("null"))
 case("field-unknown", *one(F[:-1] + ',"strides":[1]}'), official=YES)
@@ -95,6 +98,7 @@ case("field-shape-missing", *one('{"dtype":"F32","data_offsets":[0,4]}'))
 case("field-offsets-missing", *one('{"dtype":"F32","shape":[1]}'))
 case("dtype-unknown", *one(t("F128")))
 case("dtype-lower-case", *one(t("f32")))
+case("dtype-long", *one(t("\u00e4" * 100)))
 case("dtype-number", *one('{"dtype":32,"shape":[1],"data_offsets":[0,4]}'))
 
 # shapes

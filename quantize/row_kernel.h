@@ -27,7 +27,7 @@ KERNEL_TARGET void KERNEL(to_bf16)(void *to, const float *from, int64_t n)
         vi nan = (vi)(u & 0x7fffffff) > 0x7f800000;
         vu rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
         vu16 bits = __builtin_convertvector(
-            (vu)select_int(nan, (vi)(u >> 16 | 0x40), (vi)rounded), vu16);
+            (vu)either_int(nan, (vi)(u >> 16 | 0x40), (vi)rounded), vu16);
         memcpy(p + 2 * i, &bits, sizeof bits);
     }
     for (; i < n; i++)
@@ -45,7 +45,7 @@ KERNEL_TARGET void KERNEL(from_f16)(float *to, const void *from, int64_t n)
         vi magnitude = u & 0x7fff;
         vi x = (magnitude << 13) + (112 << 23);
         vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
-        x = select_int(magnitude < 0x400, (vi)subnormal, x);
+        x = either_int(magnitude < 0x400, (vi)subnormal, x);
         x += (magnitude >= 0x7c00) & (112 << 23);
         x |= (magnitude > 0x7c00) & 0x400000;
         x |= (u & 0x8000) << 16;
@@ -66,9 +66,9 @@ KERNEL_TARGET void KERNEL(to_f16)(void *to, const float *from, int64_t n)
         vi x = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
         vi below = a < 0x38800000;
         vf small = (vf)(a & below) + 0.5f;
-        x = select_int(below, (vi)small - 0x3f000000, x);
-        x = select_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
-        x = select_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
+        x = either_int(below, (vi)small - 0x3f000000, x);
+        x = either_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
+        x = either_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
         x |= (vi)((vu)u >> 16 & 0x8000);
         vu16 bits = __builtin_convertvector((vu)x, vu16);
         memcpy(p + 2 * i, &bits, sizeof bits);
@@ -103,8 +103,8 @@ KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale
         vi magnitude = u & 0x7f;
         vi x = (magnitude << 20) + (120 << 23);
         vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
-        x = select_int(magnitude < 8, (vi)subnormal, x);
-        x = select_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
+        x = either_int(magnitude < 8, (vi)subnormal, x);
+        x = either_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
         x |= (u & 0x80) << 24;
         vf value = (vf)x * scale;
         memcpy(to + i, &value, sizeof value);
@@ -124,10 +124,10 @@ KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale
         vi x = (vi)(((vu)a + 0x7ffff + ((vu)a >> 20 & 1)) >> 20) - (120 << 3);
         vi below = a < 0x3c800000;
         vf small = (vf)(a & below) + 0x1p14f;
-        x = select_int(below, (vi)small - 0x46800000, x);
-        x = select_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
+        x = either_int(below, (vi)small - 0x46800000, x);
+        x = either_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
         x |= (vi)((vu)u >> 24 & 0x80);
-        x = select_int(a > 0x7f800000, (vi){0} + 0x7f, x);
+        x = either_int(a > 0x7f800000, (vi){0} + 0x7f, x);
         vu8 bits = __builtin_convertvector(__builtin_convertvector((vu)x, vu16), vu8);
         memcpy(code + i, &bits, sizeof bits);
     }

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/reduce.h"
 #include "base/str.h"
 #include "quantize/codec_forms.h"
 #include "quantize/number.h"
@@ -150,22 +151,13 @@ bool codec_accepts(const codec *c, const part_view *part, err *e)
 bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in, int64_t row0,
                       err *e)
 {
-    for (int64_t row = 0; row < n; row++) {
-        const float *w = from + row * in;
-        uint32_t bad = 0;
-        for (int64_t i = 0; i < in; i++)
-            bad |= (f32_bits(w[i]) & 0x7f800000) == 0x7f800000;
-        if (!bad)
-            continue;
-        int64_t col = 0;
-        while ((f32_bits(w[col]) & 0x7f800000) != 0x7f800000)
-            col++;
-        bool nan = (f32_bits(w[col]) & 0x7fffff) != 0;
-        return err_set(e, ERR_INPUT, "row %lld, column %lld is %s, which %s cannot hold",
-                       (long long)(row0 + row), (long long)col,
-                       nan ? "not a number" : "infinite", c->name);
-    }
-    return true;
+    int64_t at = reduce_first_nonfinite(from, n * in);
+    if (at < 0)
+        return true;
+    bool nan = from[at] != from[at];
+    return err_set(e, ERR_INPUT, "row %lld, column %lld is %s, which %s cannot hold",
+                   (long long)(row0 + at / in), (long long)(at % in),
+                   nan ? "not a number" : "infinite", c->name);
 }
 
 float codec_scale_at(const part_view *scale, int64_t i)

@@ -19,32 +19,26 @@
 // (448 s) / 448 = s in binary32 for every s that is itself a rounded quotient by 448. The
 // power-of-two form gives the same values; where the largest quotient, in (224, 232], was rounded
 // down to 224, the second encoding takes half the scale and doubled codes.
-#include <string.h>
-
 #include "base/bytes.h"
+#include "base/reduce.h"
 #include "quantize/codec_forms.h"
-#include "quantize/number.h"
+#include "quantize/kernels.h"
 
 enum { BLOCK = 128 };
-
-static void scale_codes(float *to, const uint8_t *code, float scale, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        to[i] = e4m3_to_f32(code[i]) * scale;
-}
 
 bool fp8_block_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
                       err *e)
 {
     if (!codec_accepts(c, part, e))
         return false;
+    const kernels *use = kernels_used();
     const uint8_t *code = part[0].bytes;
     int64_t blocks = i64_ceil_div(in, BLOCK);
     for (int64_t row = 0; row < n; row++)
         for (int64_t b = 0; b < blocks; b++) {
             int64_t at = row * in + b * BLOCK;
-            scale_codes(to + at, code + at, codec_scale_at(&part[1], row / BLOCK * blocks + b),
-                        i64_min(BLOCK, in - b * BLOCK));
+            use->from_e4m3(to + at, code + at, codec_scale_at(&part[1], row / BLOCK * blocks + b),
+                           i64_min(BLOCK, in - b * BLOCK));
         }
     return true;
 }
@@ -54,20 +48,20 @@ bool fp8_channel_decode(const codec *c, int64_t in, int64_t n, const part_view *
 {
     if (!codec_accepts(c, part, e))
         return false;
+    const kernels *use = kernels_used();
     const uint8_t *code = part[0].bytes;
     for (int64_t row = 0; row < n; row++)
-        scale_codes(to + row * in, code + row * in, codec_scale_at(&part[1], row), in);
+        use->from_e4m3(to + row * in, code + row * in, codec_scale_at(&part[1], row), in);
     return true;
 }
 
 static float max_abs(const float *w, int64_t stride, int64_t rows, int64_t cols)
 {
     float largest = 0;
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t i = 0; i < cols; i++) {
-            float a = f32_from_bits(f32_bits(w[row * stride + i]) & 0x7fffffff);
-            largest = a > largest ? a : largest;
-        }
+    for (int64_t row = 0; row < rows; row++) {
+        float here = reduce_max_abs(w + row * stride, cols);
+        largest = here > largest ? here : largest;
+    }
     return largest;
 }
 
@@ -84,17 +78,12 @@ static float scale_of(float amax, bool pow2)
     return scale < 0x1p-126f ? 0x1p-126f : scale;
 }
 
-static void to_codes(uint8_t *code, const float *w, float scale, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        code[i] = f32_to_e4m3(w[i] / scale);
-}
-
 bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
                       const encode_options *o, void *const *part, err *e)
 {
     if (!codec_all_finite(c, from, n, in, o->row0, e))
         return false;
+    const kernels *use = kernels_used();
     uint8_t *code = part[0];
     unsigned char *scales = part[1];
     int64_t blocks = i64_ceil_div(in, BLOCK);
@@ -106,7 +95,7 @@ bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
             float scale = scale_of(max_abs(from + at, in, rows, cols), c->pow2);
             store_f32(scales + 4 * (row / BLOCK * blocks + b), scale);
             for (int64_t r = 0; r < rows; r++)
-                to_codes(code + at + r * in, from + at + r * in, scale, cols);
+                use->to_e4m3(code + at + r * in, from + at + r * in, scale, cols);
         }
     return true;
 }
@@ -116,12 +105,13 @@ bool fp8_channel_encode(const codec *c, int64_t in, int64_t n, const float *from
 {
     if (!codec_all_finite(c, from, n, in, o->row0, e))
         return false;
+    const kernels *use = kernels_used();
     uint8_t *code = part[0];
     unsigned char *scales = part[1];
     for (int64_t row = 0; row < n; row++) {
         float scale = scale_of(max_abs(from + row * in, in, 1, in), c->pow2);
         store_f32(scales + 4 * row, scale);
-        to_codes(code + row * in, from + row * in, scale, in);
+        use->to_e4m3(code + row * in, from + row * in, scale, in);
     }
     return true;
 }

@@ -5,8 +5,7 @@
 // scale may be negative (readers only ever multiply by it). Scales: search.h.
 #include "base/bytes.h"
 #include "quantize/codec_forms.h"
-#include "quantize/number.h"
-#include "quantize/search.h"
+#include "quantize/kernels.h"
 
 static bool divides(const codec *c, int64_t in, err *e)
 {
@@ -16,21 +15,14 @@ static bool divides(const codec *c, int64_t in, err *e)
                    c->name, (long long)c->group, (long long)in);
 }
 
-static void scale_nibbles(float *to, const uint8_t *packed, float scale, int64_t n)
-{
-    for (int64_t i = 0; i < n / 2; i++) {
-        to[2 * i] = (float)((packed[i] & 15) - 8) * scale;
-        to[2 * i + 1] = (float)((packed[i] >> 4) - 8) * scale;
-    }
-}
-
 bool int4_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e)
 {
     if (!codec_accepts(c, part, e) || !divides(c, in, e))
         return false;
+    const kernels *use = kernels_used();
     const uint8_t *packed = part[0].bytes;
     for (int64_t i = 0; i < n * in; i += c->group)
-        scale_nibbles(to + i, packed + i / 2, codec_scale_at(&part[1], i / c->group), c->group);
+        use->from_int4(to + i, packed + i / 2, codec_scale_at(&part[1], i / c->group), c->group);
     return true;
 }
 
@@ -39,6 +31,7 @@ bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
 {
     if (!divides(c, in, e) || !codec_all_finite(c, from, n, in, o->row0, e))
         return false;
+    const kernels *use = kernels_used();
     uint8_t *packed = part[0];
     unsigned char *scales = part[1];
     int8_t code[SEARCH_MAX_GROUP];
@@ -47,7 +40,7 @@ bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
     for (int64_t i = 0; i < n * in; i += c->group) {
         g.w = from + i;
         g.importance = o->importance ? o->importance + i % in : NULL;
-        search_int4(&g);
+        use->search(&g);
         store_u16(scales + 2 * (i / c->group), g.scale);
         for (int64_t k = 0; k < c->group / 2; k++)
             packed[i / 2 + k] = (uint8_t)((code[2 * k] + 8) | (code[2 * k + 1] + 8) << 4);

@@ -2,6 +2,7 @@
 #include "quantize/number.h"
 
 #include "base/bytes.h"
+#include "quantize/kernels.h"
 
 float f16_to_f32(uint16_t bits)
 {
@@ -94,16 +95,13 @@ bool row_to_f32(float *to, const void *from, dtype type, int64_t n)
             memcpy(to, p, (size_t)n * 4);
         return true;
     case DT_F16:
-        for (int64_t i = 0; i < n; i++)
-            to[i] = f16_to_f32(load_u16(p + 2 * i));
+        kernels_used()->from_f16(to, from, n);
         return true;
     case DT_BF16:
-        for (int64_t i = 0; i < n; i++)
-            to[i] = bf16_to_f32(load_u16(p + 2 * i));
+        kernels_used()->from_bf16(to, from, n);
         return true;
     case DT_F8_E4M3:
-        for (int64_t i = 0; i < n; i++)
-            to[i] = e4m3_to_f32(p[i]);
+        kernels_used()->from_e4m3(to, from, 1.0f, n);
         return true;
     case DT_F8_E8M0:
         for (int64_t i = 0; i < n; i++)
@@ -116,19 +114,16 @@ bool row_to_f32(float *to, const void *from, dtype type, int64_t n)
 
 bool row_from_f32(void *to, dtype type, const float *from, int64_t n)
 {
-    unsigned char *p = to;
     switch (type) {
     case DT_F32:
         if (n > 0)
-            memcpy(p, from, (size_t)n * 4);
+            memcpy(to, from, (size_t)n * 4);
         return true;
     case DT_F16:
-        for (int64_t i = 0; i < n; i++)
-            store_u16(p + 2 * i, f32_to_f16(from[i]));
+        kernels_used()->to_f16(to, from, n);
         return true;
     case DT_BF16:
-        for (int64_t i = 0; i < n; i++)
-            store_u16(p + 2 * i, f32_to_bf16(from[i]));
+        kernels_used()->to_bf16(to, from, n);
         return true;
     default:
         return false;

@@ -34,9 +34,4 @@ typedef struct {
 // Fills in scale and code of one group, with the instructions of cpu_used().
 void search_int4(search_group *g);
 
-// The same by level; defined where the compiler can target it.
-void search_int4_plain(search_group *g);
-void search_int4_avx2(search_group *g);
-void search_int4_avx512(search_group *g);
-
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/jsonscan.h"
+#include "base/libraries.h"
 #include "base/utf8.h"
 
 enum {
@@ -178,7 +179,7 @@ bool json_as_int(const json *j, int64_t *out)
     const double limit = 9007199254740992.0; // 2^53: from here on the binary64 may be a rounded one
     *out = 0;
     if (!cJSON_IsNumber(j) || !(fabs(j->valuedouble) < limit) ||
-        j->valuedouble != floor(j->valuedouble))
+        j->valuedouble != (double)(int64_t)j->valuedouble)
         return false;
     *out = (int64_t)j->valuedouble;
     return true;
@@ -304,4 +305,10 @@ void json_quote(strbuf *out, const char *text)
         at += (size_t)n;
     }
     strbuf_puts(out, "\"");
+}
+
+const char *cjson_library(char *buf)
+{
+    (void)buf;
+    return cJSON_Version();
 }

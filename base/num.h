@@ -21,5 +21,7 @@ float num_siluf(float x);              // x * sigmoid(x), the product in binary6
 
 // y[i] = silu(gate[i]) * up[i], silu rounded to binary32 before the product. In place allowed.
 void num_swiglu(float *y, const float *gate, const float *up, int64_t n);
+// y[i] = exp(x[i] - shift), difference and result in binary64.
+void num_exp_shifted(double *y, const float *x, double shift, int64_t n);
 
 #endif

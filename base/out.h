@@ -16,6 +16,8 @@ typedef struct {
     uint64_t header_bytes;
     uint64_t size, at;     // whole file; next byte to append
     sha256 *sha;
+    unsigned char *buffer; // small appends gather here; large ones are written directly
+    uint64_t buffered;
 } out_file;
 
 #define OUT_FILE_CLOSED {.fd = -1}
@@ -24,7 +26,7 @@ typedef struct {
 // `header` (may be NULL) is copied: the first header_bytes of the file; appending begins after it.
 MUST_USE bool out_open(out_file *o, const char *dir, const char *name, uint64_t size,
                        const void *header, uint64_t header_bytes, err *e);
-// The next n bytes, in file order.
+// The next n bytes, in file order. On failure the file is discarded.
 MUST_USE bool out_append(out_file *o, const void *bytes, uint64_t n, err *e);
 // Header, fsync, rename (refuses to replace unless `replace`), fsync of the folder.
 // digest (may be NULL) receives the file's SHA-256. Fails with ERR_INTERNAL where a size was given
@@ -37,7 +39,17 @@ MUST_USE bool out_write_file(const char *dir, const char *name, const void *byte
                              bool replace, sha256_digest *digest, err *e);
 // Makes a folder (parents too); one that exists is fine.
 MUST_USE bool out_make_dir(const char *dir, err *e);
-// ERR_ENV where the file system of `dir` has less than `bytes` free.
+// ERR_ENV where the file system of `dir` (or of the nearest parent that exists) has less than
+// `bytes` free.
 MUST_USE bool out_has_space(const char *dir, uint64_t bytes, err *e);
+
+// Reserves `size` bytes for an open file; false with errno.
+MUST_USE bool out_preallocate(int fd, uint64_t size);
+
+// The protocol's ends for writers that fill the temporary file themselves (libzip): a name for it,
+// and, once the file is synced and closed, its publication. `temp` is gone after both outcomes.
+MUST_USE char *out_temp_path(const char *dir, const char *name, err *e);
+MUST_USE bool out_publish_temp(const char *temp, const char *dir, const char *name, bool replace,
+                               err *e);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/libraries.h"
 #include "base/mem.h"
 
 enum {
@@ -146,4 +147,14 @@ bool glob_matches(const char *glob, const char *name)
     while (*glob == '*')
         glob++;
     return *glob == 0;
+}
+
+// "10.42 2022-12-11": the date is cut off.
+const char *pcre2_library(char *buf)
+{
+    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) > LIBRARY_VERSION ||
+        pcre2_config(PCRE2_CONFIG_VERSION, buf) < 0)
+        return "unknown";
+    buf[strcspn(buf, " ")] = 0;
+    return buf;
 }

@@ -15,9 +15,15 @@ typedef bool (*pool_fn)(void *ctx, int64_t begin, int64_t end, int worker, err *
 MUST_USE bool pool_open(pool **out, int threads, err *e);
 void pool_close(pool *p); // NULL is fine
 int pool_threads(const pool *p); // 1 for NULL
+// What 0 threads stands for, at least 1.
+int pool_cores(void);
+// Its part that comes from control groups (v1, v2), rounded up; INT_MAX where no quota is set.
+// `self` is /proc/self/cgroup and `mount` /sys/fs/cgroup, or a test's copies.
+int cores_by_quota(const char *self, const char *mount);
 // Calls fn over [0, n) in chunks of `chunk`; a NULL pool, and a call from inside a worker, run in
 // the caller's thread with worker index 0 respectively the worker's own. On failure the error of
-// the lowest failing chunk is reported and the remaining chunks are skipped.
+// the lowest failing chunk is reported and the remaining chunks are skipped. A second caller from
+// another thread waits until the pool is free.
 MUST_USE bool pool_for(pool *p, int64_t n, int64_t chunk, pool_fn fn, void *ctx, err *e);
 
 #endif

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/libraries.h"
+#include "base/mem.h"
+
+struct sha256 {
+    EVP_MD_CTX *ctx;
+    bool ok; // a failure inside the library gives the digest of zeros, which equals no other
+};
+
+sha256 *sha256_new(err *e)
+{
+    sha256 *s = mem_new(1, sizeof *s, "a digest", e);
+    if (!s)
+        return NULL;
+    s->ctx = EVP_MD_CTX_new();
+    s->ok = s->ctx && EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) == 1;
+    if (s->ok)
+        return s;
+    sha256_free(s);
+    err_set(e, ERR_ENV, "the OpenSSL library offers no SHA-256 here");
+    return NULL;
+}
+
+void sha256_add(sha256 *s, const void *bytes, size_t n)
+{
+    if (n)
+        s->ok = EVP_DigestUpdate(s->ctx, bytes, n) == 1 && s->ok;
+}
+
+void sha256_end(sha256 *s, sha256_digest *out)
+{
+    if (!s->ok || EVP_DigestFinal_ex(s->ctx, out->b, NULL) != 1)
+        memset(out, 0, sizeof *out);
+    sha256_free(s);
+}
+
+void sha256_free(sha256 *s)
+{
+    if (s)
+        EVP_MD_CTX_free(s->ctx);
+    free(s);
+}
+
+bool sha256_of(const void *bytes, size_t n, sha256_digest *out, err *e)
+{
+    memset(out, 0, sizeof *out);
+    sha256 *s = sha256_new(e);
+    if (!s)
+        return false;
+    sha256_add(s, bytes, n);
+    sha256_end(s, out);
+    return true;
+}
+
+bool sha256_of_file(const char *path, sha256_digest *out, err *e)
+{
+    enum { PIECE = 1 << 20 };
+    in_file f;
+    unsigned char *piece = NULL;
+    sha256 *s = NULL;
+    bool ok = false;
+    memset(out, 0, sizeof *out);
+    if (!in_open(&f, path, e))
+        return false;
+    piece = mem_new_aligned(PIECE, 1, "reading a file", e);
+    s = piece ? sha256_new(e) : NULL;
+    if (!s)
+        goto out;
+    for (uint64_t at = 0; at < f.size;) {
+        size_t n = f.size - at < PIECE ? (size_t)(f.size - at) : PIECE;
+        if (!in_read(&f, at, piece, n, e))
+            goto out;
+        sha256_add(s, piece, n);
+        at += n;
+    }
+    sha256_end(s, out);
+    s = NULL;
+    ok = true;
+out:
+    sha256_free(s);
+    free(piece);
+    in_close(&f);
+    return ok;
+}
+
+const char *openssl_library(char *buf)
+{
+    (void)buf;
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

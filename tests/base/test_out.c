@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/out.h"
+#include "tests/refused.h"
+#include "tests/temp.h"
+
+Suite *suite_out(void);
+
+static const char *dir;
+
+static void set_up(void) { dir = temp_dir_make(); }
+static void tear_down(void) { temp_dir_remove(dir); }
+
+static void assert_content(const char *name, const void *bytes, size_t n)
+{
+    err e = ERR_INIT;
+    char *text;
+    size_t len;
+    ASSERT_OK(file_read_all(temp_path(dir, name), 1 << 24, &text, &len, &e), e);
+    ck_assert_uint_eq(len, n);
+    ck_assert_mem_eq(text, bytes, n);
+    free(text);
+}
+
+static void assert_digest(const sha256_digest *digest, const void *bytes, size_t n)
+{
+    err e = ERR_INIT;
+    sha256_digest expected;
+    ASSERT_OK(sha256_of(bytes, n, &expected, &e), e);
+    ck_assert_mem_eq(digest, &expected, sizeof expected);
+}
+
+// Pieces on both sides of the buffer's size, with and without a size known before.
+START_TEST(writes_what_was_appended_and_its_digest)
+{
+    static const size_t pieces[] = {1, 0, 7, 65535, 65536, 3, 65537, 100, 65436, 200000, 5};
+    enum { HEADER = 10, LONGEST = 600000 };
+    err e = ERR_INIT;
+    unsigned char *bytes = malloc(LONGEST);
+    ck_assert_ptr_nonnull(bytes);
+    size_t n = HEADER;
+    for (size_t i = 0; i < LONGEST; i++)
+        bytes[i] = (unsigned char)(i * 2654435761u >> 11);
+    for (size_t i = 0; i < COUNT_OF(pieces); i++)
+        n += pieces[i];
+    for (int known = 0; known < 2; known++) {
+        out_file o;
+        sha256_digest digest;
+        size_t at = HEADER;
+        const char *name = known ? "known" : "unknown";
+        ASSERT_OK(out_open(&o, dir, name, known ? n : 0, bytes, HEADER, &e), e);
+        for (size_t i = 0; i < COUNT_OF(pieces); at += pieces[i++])
+            ASSERT_OK(out_append(&o, bytes + at, pieces[i], &e), e);
+        ck_assert(!path_exists(temp_path(dir, name)));
+        ck_assert_uint_eq(o.at, n);
+        ASSERT_OK(out_publish(&o, false, &digest, &e), e);
+        ck_assert_int_eq(o.fd, -1);
+        assert_content(name, bytes, n);
+        assert_digest(&digest, bytes, n);
+    }
+    ck_assert_int_eq(temp_count(dir), 2);
+    free(bytes);
+}
+END_TEST
+
+START_TEST(has_a_hidden_temporary_name_of_full_size_and_zeros_for_a_header)
+{
+    err e = ERR_INIT;
+    out_file o;
+    struct stat st;
+    char first[4] = "xxx";
+    ASSERT_OK(out_open(&o, dir, "a", 100000, "HEAD", 4, &e), e);
+    const char *temp = path_base(o.temp);
+    ck_assert_int_eq(strncmp(temp, ".a.", 3), 0);
+    ck_assert_str_eq(temp + strlen(temp) - 5, ".part");
+    ck_assert_int_eq(stat(o.temp, &st), 0);
+    ck_assert_int_eq(st.st_size, 100000);
+    in_file f;
+    ASSERT_OK(in_open(&f, o.temp, &e), e);
+    ASSERT_OK(in_read(&f, 0, first, 4, &e), e);
+    ck_assert_mem_eq(first, "\0\0\0\0", 4);
+    in_close(&f);
+    out_discard(&o);
+    ck_assert_int_eq(temp_count(dir), 0);
+    out_discard(&o);
+}
+END_TEST
+
+START_TEST(replaces_only_when_told)
+{
+    err e = ERR_INIT;
+    sha256_digest digest;
+    ASSERT_OK(out_write_file(dir, "a", "old", 3, false, &digest, &e), e);
+    assert_digest(&digest, "old", 3);
+    ASSERT_FAILS(out_write_file(dir, "a", "new", 3, false, &digest, &refused), ERR_ENV,
+                 "/a' exists already and is not replaced");
+    assert_content("a", "old", 3);
+    ck_assert_int_eq(temp_count(dir), 1);
+    ASSERT_OK(out_write_file(dir, "a", "new", 3, true, NULL, &e), e);
+    assert_content("a", "new", 3);
+    ASSERT_OK(out_write_file(dir, "empty", NULL, 0, true, &digest, &e), e);
+    assert_digest(&digest, "", 0);
+    assert_content("empty", "", 0);
+    ck_assert_int_eq(temp_count(dir), 2);
+    temp_mkdir(dir, "folder");
+    ASSERT_FAILS(out_write_file(dir, "folder", "x", 1, true, NULL, &refused), ERR_ENV, "folder");
+    ck_assert_int_eq(temp_count(dir), 3);
+}
+END_TEST
+
+START_TEST(a_count_that_does_not_fit_is_an_internal_error)
+{
+    err e = ERR_INIT;
+    out_file o;
+    ASSERT_OK(out_open(&o, dir, "a", 10, "HEAD", 4, &e), e);
+    ASSERT_OK(out_append(&o, "12345", 5, &e), e);
+    ASSERT_FAILS(out_publish(&o, false, NULL, &refused), ERR_INTERNAL,
+                 "9 bytes written, 10 announced");
+    ASSERT_OK(out_open(&o, dir, "a", 10, "HEAD", 4, &e), e);
+    ASSERT_FAILS(out_append(&o, "1234567", 7, &refused), ERR_INTERNAL, "7 bytes at offset 4");
+    ASSERT_FAILS(out_append(&o, "1", 1, &refused), ERR_INTERNAL, "closed");
+    ASSERT_FAILS(out_publish(&o, false, NULL, &refused), ERR_INTERNAL, "closed");
+    ASSERT_FAILS(out_open(&o, dir, "a", 3, "HEAD", 4, &refused), ERR_INTERNAL, "a header of 4");
+    ck_assert_int_eq(temp_count(dir), 0);
+}
+END_TEST
+
+START_TEST(asks_for_space_before_it_begins)
+{
+    err e = ERR_INIT;
+    out_file o;
+    ASSERT_FAILS(out_open(&o, dir, "a", (uint64_t)1 << 60, NULL, 0, &refused), ERR_ENV,
+                 "1152921504606846976 bytes needed");
+    ASSERT_FAILS(out_has_space(temp_path(dir, "not/yet"), UINT64_MAX, &refused), ERR_ENV, "free");
+    ASSERT_OK(out_has_space(temp_path(dir, "not/yet"), 1, &e), e);
+    ASSERT_FAILS(out_open(&o, temp_path(dir, "none"), "a", 3, NULL, 0, &refused), ERR_ENV,
+                 "cannot make a file in");
+    ck_assert_int_eq(temp_count(dir), 0);
+}
+END_TEST
+
+// A limit on the size of files fails the same calls as a full disk, at a place of our choice.
+START_TEST(leaves_nothing_behind_when_writing_fails)
+{
+    err e = ERR_INIT;
+    out_file o;
+    static char bytes[100000];
+    struct rlimit limit = {70000, 70000};
+    ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ASSERT_FAILS(out_open(&o, dir, "a", 100000, NULL, 0, &refused), ERR_ENV, "File too large");
+    ck_assert_int_eq(temp_count(dir), 0);
+    ASSERT_OK(out_open(&o, dir, "a", 0, NULL, 0, &e), e); // a large append
+    ASSERT_FAILS(out_append(&o, bytes, 100000, &refused), ERR_ENV, "File too large");
+    ck_assert_int_eq(temp_count(dir), 0);
+    ASSERT_OK(out_open(&o, dir, "a", 0, NULL, 0, &e), e); // a small one, flushed at the end
+    ASSERT_OK(out_append(&o, bytes, 60000, &e), e);
+    ASSERT_OK(out_append(&o, bytes, 60000, &e), e);
+    ASSERT_FAILS(out_publish(&o, false, NULL, &refused), ERR_ENV, "File too large");
+    ck_assert_int_eq(temp_count(dir), 0);
+}
+END_TEST
+
+static bool mount_here(const char *type, const char *options)
+{
+    bool ok = unshare(CLONE_NEWNS) == 0 &&
+              mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+              mount("none", dir, type, 0, options) == 0;
+    if (!ok)
+        (void)printf("skipped: a test that mounts %s: %s\n", type, strerror(errno));
+    return ok;
+}
+
+START_TEST(says_how_much_a_full_disk_lacks)
+{
+    static char bytes[300000];
+    err e = ERR_INIT;
+    out_file o;
+    if (!mount_here("tmpfs", "size=256k"))
+        return;
+    ASSERT_FAILS(out_open(&o, dir, "a", 300000, NULL, 0, &refused), ERR_ENV,
+                 "300000 bytes needed, 262144 free");
+    ASSERT_OK(out_open(&o, dir, "a", 0, NULL, 0, &e), e);
+    ASSERT_FAILS(out_append(&o, bytes, 300000, &refused), ERR_ENV,
+                 "/a', which needs 300000 bytes: No space left");
+    ck_assert_int_eq(temp_count(dir), 0);
+    ASSERT_OK(out_open(&o, dir, "a", 200000, NULL, 0, &e), e);
+    ck_assert(!out_has_space(dir, 100000, &refused)); // it is really taken
+    ASSERT_OK(out_append(&o, bytes, 200000, &e), e);
+    ASSERT_OK(out_publish(&o, false, NULL, &e), e);
+    assert_content("a", bytes, 200000);
+    ck_assert_int_eq(umount2(dir, MNT_DETACH), 0);
+}
+END_TEST
+
+START_TEST(does_without_preallocation_where_there_is_none)
+{
+    err e = ERR_INIT;
+    out_file o;
+    if (!mount_here("ramfs", NULL))
+        return;
+    ASSERT_OK(out_open(&o, dir, "a", 5, "HEAD", 4, &e), e);
+    ck_assert_int_eq(fallocate(o.fd, 0, 0, 5), -1);
+    ck_assert_int_eq(errno, EOPNOTSUPP);
+    ASSERT_OK(out_append(&o, "x", 1, &e), e);
+    ASSERT_OK(out_publish(&o, false, NULL, &e), e);
+    assert_content("a", "HEADx", 5);
+    ck_assert_int_eq(umount2(dir, MNT_DETACH), 0);
+}
+END_TEST
+
+START_TEST(makes_folders_and_their_parents)
+{
+    err e = ERR_INIT;
+    ASSERT_OK(out_make_dir(temp_path(dir, "a/b/c"), &e), e);
+    ck_assert(path_is_dir(temp_path(dir, "a/b/c")));
+    ASSERT_OK(out_make_dir(temp_path(dir, "a/b/c/"), &e), e);
+    ASSERT_OK(out_make_dir(temp_path(dir, "a//b/./d"), &e), e);
+    ck_assert(path_is_dir(temp_path(dir, "a/b/d")));
+    temp_write(dir, "file", "x", 1);
+    ASSERT_FAILS(out_make_dir(temp_path(dir, "file"), &refused), ERR_ENV, "a file has that name");
+    ASSERT_FAILS(out_make_dir(temp_path(dir, "file/x"), &refused), ERR_ENV, "a file has that");
+    ck_assert_int_eq(chdir(dir), 0);
+    ASSERT_OK(out_make_dir("relative/x", &e), e);
+    ck_assert(path_is_dir(temp_path(dir, "relative/x")));
+    ASSERT_OK(out_write_file(".", "here", "x", 1, false, NULL, &e), e);
+    assert_content("here", "x", 1);
+}
+END_TEST
+
+Suite *suite_out(void)
+{
+    Suite *s = suite_create("out");
+    TCase *c = tcase_create("output files");
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, writes_what_was_appended_and_its_digest);
+    tcase_add_test(c, has_a_hidden_temporary_name_of_full_size_and_zeros_for_a_header);
+    tcase_add_test(c, replaces_only_when_told);
+    tcase_add_test(c, a_count_that_does_not_fit_is_an_internal_error);
+    tcase_add_test(c, asks_for_space_before_it_begins);
+    tcase_add_test(c, leaves_nothing_behind_when_writing_fails);
+    tcase_add_test(c, says_how_much_a_full_disk_lacks);
+    tcase_add_test(c, does_without_preallocation_where_there_is_none);
+    tcase_add_test(c, makes_folders_and_their_parents);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -31,8 +31,8 @@ static void set(gate *g, gate_threshold t, double value)
     g->value[t] = value;
 }
 
-// The pair of codecs that decides: that of the experts where there are some, else the first weight
-// whose codec the candidate changed.
+// The pair of codecs that decides: of the first expert whose codec the candidate changed, else of
+// the first such weight; NULL where it changed none.
 static void deciding(const model *ref, const model *cand, const codec **a, const codec **b)
 {
     const checkpoint *c = model_checkpoint(ref);
@@ -40,17 +40,13 @@ static void deciding(const model *ref, const model *cand, const codec **a, const
     for (int64_t i = 0; i < checkpoint_count(c); i++) {
         const tensor_account *t = model_account(ref, i);
         const weight *other = t->used ? model_weight(cand, t->role, t->layer, t->expert) : NULL;
-        if (!other)
+        if (!other || other->codec == t->weight->codec)
             continue;
-        bool changed = other->codec != t->weight->codec;
-        if (!*a || (changed && role_is_expert(t->role))) {
-            *a = t->weight->codec;
-            *b = other->codec;
-        } else if (changed && (*a)->form == (*b)->form) {
+        if (!*a || role_is_expert(t->role)) {
             *a = t->weight->codec;
             *b = other->codec;
         }
-        if (changed && role_is_expert(t->role))
+        if (role_is_expert(t->role))
             return;
     }
 }
@@ -60,7 +56,7 @@ bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
     const codec *a, *b;
     *g = (gate){0};
     deciding(ref, cand, &a, &b);
-    if (!a || a == b) {
+    if (!a) {
         g->name = "built-in: same types, identical";
         set(g, GATE_EXACT, 1);
         set(g, GATE_MAX_MEAN_KLD, 0);

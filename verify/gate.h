@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Thresholds that make measurements a verdict: from a gate file (JSON), or built in by the type
-// that the candidate's experts are stored in. Every threshold is optional; an unknown name is an error.
+// that the candidate's experts are stored in. Every threshold is optional; an unknown name is an
+// error.
 // Derivations: docs/verify.md.
 #ifndef SCRUPLE_VERIFY_GATE_H
 #define SCRUPLE_VERIFY_GATE_H

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reference against candidate, weight by weight: is there a counterpart, what do both decode to,
-// and how far apart are they. Structure first (same dimensions, nothing missing), then every element of
-// every weight, streamed row block by row block. Knows no tokens; that is logit_parity.h's.
+// and how far apart are they. Structure first (same dimensions, nothing missing), then every
+// element of every weight, streamed row block by row block. Knows no tokens; that is
+// logit_parity.h's.
 #ifndef SCRUPLE_VERIFY_PARITY_H
 #define SCRUPLE_VERIFY_PARITY_H
 

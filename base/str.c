@@ -157,11 +157,11 @@ bool str_to_bytes(const char *text, uint64_t *out)
     if (*unit) {
         char upper = (char)(*unit >= 'a' && *unit <= 'z' ? *unit - 32 : *unit);
         const char *at = strchr(letters, upper);
-        if (at && *at) {
+        if (at) {
             factor = (uint64_t)1 << (10 * (at - letters + 1));
             unit++;
         }
-        if (*unit && !str_same_nocase(unit, "iB") && !str_same_nocase(unit, "B"))
+        if (*unit && !(at && str_same_nocase(unit, "iB")) && !str_same_nocase(unit, "B"))
             return false;
     }
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
@@ -212,56 +211,46 @@ struct strmap_slot {
     int64_t index;
 };
 
-static inline uint64_t turn(uint64_t v, int left) { return v << left | v >> (64 - left); }
+static inline uint64_t rotate_left(uint64_t x, int k) { return x << k | x >> (64 - k); }
 
 static inline void sip_round(uint64_t v[4])
 {
     v[0] += v[1];
-    v[1] = turn(v[1], 13) ^ v[0];
-    v[0] = turn(v[0], 32);
     v[2] += v[3];
-    v[3] = turn(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = turn(v[3], 21) ^ v[0];
+    v[1] = rotate_left(v[1], 13) ^ v[0];
+    v[3] = rotate_left(v[3], 16) ^ v[2];
+    v[0] = rotate_left(v[0], 32) + v[3];
     v[2] += v[1];
-    v[1] = turn(v[1], 17) ^ v[2];
-    v[2] = turn(v[2], 32);
+    v[3] = rotate_left(v[3], 21) ^ v[0];
+    v[1] = rotate_left(v[1], 17) ^ v[2];
+    v[2] = rotate_left(v[2], 32);
 }
 
-// SipHash-1-3 (Aumasson, Bernstein 2012): a plain hash lets a hostile file choose names that fall
-// into one corner of the table, and then a header of 95 MiB takes hours.
+static inline void sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+}
+
+// SipHash-1-3 (Aumasson and Bernstein) under a random key: names come from hostile files, and
+// whoever could choose a million that collide would make a header cost hours.
 static uint64_t name_hash(const uint64_t key[2], const char *name, size_t len)
 {
     uint64_t v[4] = {key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
                      key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u};
+    size_t i = 0;
+    for (; len - i >= 8; i += 8)
+        sip_word(v, load_u64(name + i));
     uint64_t last = (uint64_t)len << 56;
-    size_t whole = len & ~(size_t)7;
-    for (size_t i = 0; i < whole; i += 8) {
-        uint64_t word = load_u64(name + i);
-        v[3] ^= word;
-        sip_round(v);
-        v[0] ^= word;
-    }
-    for (size_t i = whole; i < len; i++)
-        last |= (uint64_t)(unsigned char)name[i] << (8 * (i - whole));
-    v[3] ^= last;
-    sip_round(v);
-    v[0] ^= last;
+    for (int shift = 0; i < len; i++, shift += 8)
+        last |= (uint64_t)(unsigned char)name[i] << shift;
+    sip_word(v, last);
     v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
+    sip_round(v);
+    sip_round(v);
+    sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-// Where the kernel gives no random bytes, addresses (ASLR) and the clock must do.
-static void choose_key(uint64_t key[2])
-{
-    struct timespec now = {0, 0};
-    if (getrandom(key, 16, GRND_NONBLOCK) == 16)
-        return;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    key[0] = (uint64_t)(uintptr_t)key ^ (uint64_t)now.tv_nsec << 32;
-    key[1] = (uint64_t)(uintptr_t)key << 16 ^ (uint64_t)now.tv_sec;
 }
 
 static struct strmap_slot *find_slot(const strmap *m, const char *name, size_t len, uint64_t hash)
@@ -277,12 +266,12 @@ static bool strmap_grow(strmap *m, err *e)
 {
     uint64_t n = m->n_slots ? m->n_slots * 2 : 16;
     strmap bigger = *m;
+    if (!m->n_slots && getrandom(bigger.key, sizeof bigger.key, 0) != sizeof bigger.key)
+        return err_sys(e, "cannot get random numbers for a name table");
     bigger.slot = mem_new(n, sizeof *m->slot, "a name table", e);
     bigger.n_slots = n;
     if (!bigger.slot)
         return false;
-    if (!m->slot)
-        choose_key(bigger.key);
     for (uint64_t i = 0; i < m->n_slots; i++) {
         struct strmap_slot *old = &m->slot[i];
         if (old->name)

@@ -39,13 +39,12 @@ const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT]); // a
 // "4.9 MB" style in decimal units, for people; buf must hold 24 bytes.
 const char *str_human_bytes(uint64_t bytes, char *buf);
 
-// Names to indices: open addressing, names copied into the map's own memory. The hash is keyed by
-// a random number a map, so that nobody can prepare names that collide; nothing that a map answers
-// depends on the key.
+// Names to indices: open addressing, names copied into the map's own memory. The hash has a random
+// key, since names are hostile; nothing can be seen of it, as the map has no order.
 typedef struct {
     struct strmap_slot *slot;
-    uint64_t key[2];
     uint64_t n, n_slots;
+    uint64_t key[2];
     struct arena_block *names_last; // an arena's inside, see mem.h
     uint64_t names_bytes;
 } strmap;

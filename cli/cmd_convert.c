@@ -88,10 +88,10 @@ const command cmd_convert = {
     .group = "make",
     .summary = "re-pack a checkpoint without loss, and prove it",
     .about =
-        "Writes the checkpoint in another layout. Tensors are moved byte for byte; each is\n"
-        "read back and compared with its source before the output gets its name. Values\n"
-        "are converted only by --to bf16, f16 and f32, which answer 1 and name the tensors\n"
-        "where a value would change.\n"
+        "Writes the checkpoint in another layout. Tensors are moved byte for byte; each\n"
+        "is read back and compared with its source before the output gets its name.\n"
+        "Values are converted only by --to bf16, f16 and f32, which answer 1 and name the\n"
+        "tensors where a value would change.\n"
         "\n"
         "--to experts writes one safetensors shard a MoE layer, in which every expert is\n"
         "one contiguous, page-aligned record, and experts.idx beside the shards. Any\n"

@@ -365,7 +365,7 @@ static place place_of(tensor *t)
     return p;
 }
 
-// Puts tensor from[i] in place i, along the cycles of the permutation; `from` ends up as 0, 1, 2 ...
+// Puts tensor from[i] in place i, along the cycles of the permutation; uses `from` up.
 static void permute(tensor *t, uint32_t *from, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -416,7 +416,8 @@ static bool check_cover(st_header *h, uint64_t data_bytes, err *e)
     for (int64_t i = 0; i < h->n_tensors; i++) {
         tensor *t = &h->tensor[i];
         if (t->offset != at)
-            return err_set(e, ERR_INPUT, "tensor '%s' begins at byte %llu of the data, %s %llu: %s",
+            return err_set(e, ERR_INPUT,
+                           "tensor '%s' begins at byte %llu of the data, %s %llu: %s",
                            str_short(t->name, buf), (unsigned long long)t->offset,
                            i == 0 ? "expected" : "the one before it ends at",
                            (unsigned long long)at,

@@ -70,8 +70,8 @@ static const struct {
     {"dtype-lower-case",
      "header: tensor 'a': dtype \"f32\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-long",
-     "header: tensor 'a': dtype \"äääääääääääääääääääääääääääääääääääääääää...äääääääääääääääääää\" is unknown: "
-     "expected one as \"BF16\" or \"F32\"", 0},
+     "header: tensor 'a': dtype \"äääääääääääääääääääääääääääääääääääääääää..."
+     "äääääääääääääääääää\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-number",
      "header: tensor 'a': dtype 32 is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-unknown",

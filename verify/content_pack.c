@@ -130,8 +130,10 @@ bool content_pack(const checkpoint *c, pool *p, const events *v, bool with_recor
     free(path);
     if (!there)
         return true;
-    if (!pack_open(&k, checkpoint_dir(c), e))
-        return e->kind == ERR_INPUT && content_add(f, INDEX_NAME, e, "%s", e->text);
+    if (!pack_open(&k, checkpoint_dir(c), e)) {
+        size_t name = str_starts(e->text, INDEX_NAME ": ") ? strlen(INDEX_NAME ": ") : 0;
+        return e->kind == ERR_INPUT && content_add(f, INDEX_NAME, e, "%s", e->text + name);
+    }
     records r = {.c = c, .v = v, .pack = k};
     bool ok = !with_records || compare_records(&r, p, f, e);
     if (ok)

@@ -299,3 +299,12 @@ bool gemm(const gemm_args *a, pool *p, err *e)
     free(j.own);
     return ok;
 }
+
+uint64_t gemm_scratch_bytes(uint64_t elements, int64_t k, int threads)
+{
+    const uint64_t most = (uint64_t)GROUP_INPUTS * GROUP_OUTPUTS;
+    uint64_t own = (uint64_t)threads * (INPUTS + PANEL_BLOCK) * sizeof(float);
+    uint64_t edge = GEMM_MAX_COLS * (uint64_t)i64_min(k, GROUP_INPUTS); // of a panel not full
+    uint64_t shared = elements < most - edge ? elements + edge : most;
+    return own + shared * sizeof(float);
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan fixes every byte's address before work starts: which output tensor, from which source
+// tensor or weight, by which codec, at which offset of which file. It is a pure function of the
+// source's headers and the options; its digest names the run. Makes nothing and writes nothing:
+// run.h carries it out.
+#ifndef SCRUPLE_CONVERT_PLAN_H
+#define SCRUPLE_CONVERT_PLAN_H
+
+#include "base/hash.h"
+#include "formats/model.h"
+#include "formats/pack_index.h"
+
+typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS } plan_layout;
+typedef enum {
+    SCOPE_NONE,
+    SCOPE_EXPERTS,    // the routed experts' matrices
+    SCOPE_ALL_LINEAR, // these, attention, shared experts and dense layers (role_is_linear)
+    SCOPE_MATRICES    // every matrix that is bound to a role; vectors stay as they are
+} plan_scope;
+
+typedef struct {
+    plan_layout layout;
+    plan_scope scope;          // which weights are coded; all others are moved as they are
+    const codec *codec;        // of the weights in scope; NULL with SCOPE_NONE
+    const codec *fallback;     // where the codec's group does not divide the columns; may be NULL
+    uint64_t page;             // data start of expert shards: a power of two, 4 KiB to 2 MiB
+    uint64_t shard_bytes;      // plain shards and resident parts are cut at this size
+    const char *recipe;        // what else decides bytes (search, signs, statistics' digest): goes
+                               // into the digest as it is
+} plan_options;
+
+#define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, 5000000000u, ""}
+
+typedef struct {
+    const tensor *from;        // moved: the source tensor; NULL where coded
+    const weight *source;      // coded: the source weight,
+    const codec *codec;        //   what it becomes,
+    int part;                  //   and which part of that this tensor is
+    bool owned;                // bound to a role; the three below are its
+    role role;
+    int64_t layer, expert;     // -1 where it has none
+    bool starts;               // coded: the first part of its weight in the order of writing
+    tensor to;                 // name, type, shape, bytes, offset in its file
+} plan_tensor;
+
+typedef struct {
+    const char *name;
+    int64_t first, n;          // its tensors, in data order
+    strbuf header;             // all bytes in front of the data
+    uint64_t bytes;            // the whole file
+    bool holds_experts;        // an expert shard; `records` describes it
+    pack_index_layer records;  // its digests are NULL: the run computes them
+} plan_file;
+
+typedef struct {
+    plan_options options;
+    const checkpoint *source;
+    const model *model;        // NULL where the plan needs no roles
+    plan_tensor *tensor;
+    int64_t n_tensors;
+    plan_file *file;
+    int64_t n_files;
+    uint64_t tensor_bytes, expert_bytes; // of all tensors; of the routed experts'
+    sha256_digest id;
+    arena names;
+} plan;
+
+// model may be NULL with LAYOUT_PLAIN and SCOPE_NONE. Refuses (ERR_INPUT, ERR_USAGE) what the run
+// would refuse.
+MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
+                        err *e);
+void plan_free(plan *p);
+// Bytes of the largest set of encoded parts that the run holds at one time.
+uint64_t plan_held_bytes(const plan *p);
+// "3" before "10": runs of digits compare as numbers.
+int plan_natural_order(const char *a, const char *b);
+
+#endif

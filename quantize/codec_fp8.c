@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// FP8 E4M3 with a scale a 128x128 block (DeepSeek's form, `weight_scale_inv`, which multiplies in
+// spite of its name) or a scale a row (compressed-tensors' float-quantized).
+//
+// Encoding, for both searches: amax of the block as it lies in the matrix (edges are ragged, never
+// padded); scale = amax / 448, one binary32 division; code = E4M3(w / scale), the quotient rounded
+// to binary32 first and then to E4M3, both to nearest even, saturating at 448. That is what torch's
+// (w / scale).to(float8_e4m3fn) does; the two roundings differ from a single one only where the
+// binary32 quotient is exactly a tie and the real one is within 2^-24 of it.
+// pow2: scale = 2^ceil(log2(amax / 448)), found on the bits: with amax = m 2^e the exponent is
+// e - 8 where m <= 1.75 (448 = 1.75 x 2^8), else e - 7. A scale never falls below 2^-126; a block
+// of zeros gets scale 1.
+//
+// SEARCH_MSE does not search here: E4M3's error is relative to each element, so a smaller scale
+// trades saturation of the largest element for nothing (algorithms.md 1.9, and measured again:
+// tests/quantize/test_codec_fp8.c).
+//
+// Encoding a decoded block gives the same bytes: a block's largest code is 448, and
+// (448 s) / 448 = s in binary32 for every s that is itself a rounded quotient by 448. The
+// power-of-two form gives the same values; where the largest quotient, in (224, 232], was rounded
+// down to 224, the second encoding takes half the scale and doubled codes.
+#include "base/bytes.h"
+#include "base/reduce.h"
+#include "quantize/codec_forms.h"
+#include "quantize/kernels.h"
+
+enum { BLOCK = 128 };
+
+bool fp8_block_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
+                      err *e)
+{
+    if (!codec_accepts(c, part, e))
+        return false;
+    const kernels *use = kernels_used();
+    const uint8_t *code = part[0].bytes;
+    int64_t blocks = i64_ceil_div(in, BLOCK);
+    for (int64_t row = 0; row < n; row++)
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t at = row * in + b * BLOCK;
+            use->from_e4m3(to + at, code + at, codec_scale_at(&part[1], row / BLOCK * blocks + b),
+                           i64_min(BLOCK, in - b * BLOCK));
+        }
+    return true;
+}
+
+bool fp8_channel_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
+                        err *e)
+{
+    if (!codec_accepts(c, part, e))
+        return false;
+    const kernels *use = kernels_used();
+    const uint8_t *code = part[0].bytes;
+    for (int64_t row = 0; row < n; row++)
+        use->from_e4m3(to + row * in, code + row * in, codec_scale_at(&part[1], row), in);
+    return true;
+}
+
+static float max_abs(const float *w, int64_t stride, int64_t rows, int64_t cols)
+{
+    float largest = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        float here = reduce_max_abs(w + row * stride, cols);
+        largest = here > largest ? here : largest;
+    }
+    return largest;
+}
+
+static float scale_of(float amax, bool pow2)
+{
+    if (amax == 0)
+        return 1;
+    if (pow2) {
+        int32_t exponent = (int32_t)(f32_bits(amax) >> 23) - 8;
+        exponent += (f32_bits(amax) & 0x7fffff) > 0x600000;
+        return exponent < 1 ? 0x1p-126f : f32_from_bits((uint32_t)exponent << 23);
+    }
+    float scale = amax / 448.0f;
+    return scale < 0x1p-126f ? 0x1p-126f : scale;
+}
+
+bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                      const encode_options *o, void *const *part, err *e)
+{
+    if (!codec_all_finite(c, from, n, in, o->row0, e))
+        return false;
+    const kernels *use = kernels_used();
+    uint8_t *code = part[0];
+    unsigned char *scales = part[1];
+    int64_t blocks = i64_ceil_div(in, BLOCK);
+    for (int64_t row = 0; row < n; row += BLOCK)
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t at = row * in + b * BLOCK;
+            int64_t rows = i64_min(BLOCK, n - row);
+            int64_t cols = i64_min(BLOCK, in - b * BLOCK);
+            float scale = scale_of(max_abs(from + at, in, rows, cols), c->pow2);
+            store_f32(scales + 4 * (row / BLOCK * blocks + b), scale);
+            for (int64_t r = 0; r < rows; r++)
+                use->to_e4m3(code + at + r * in, from + at + r * in, scale, cols);
+        }
+    return true;
+}
+
+bool fp8_channel_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                        const encode_options *o, void *const *part, err *e)
+{
+    if (!codec_all_finite(c, from, n, in, o->row0, e))
+        return false;
+    const kernels *use = kernels_used();
+    uint8_t *code = part[0];
+    unsigned char *scales = part[1];
+    for (int64_t row = 0; row < n; row++) {
+        float scale = scale_of(max_abs(from + row * in, in, 1, in), c->pow2);
+        store_f32(scales + 4 * row, scale);
+        use->to_e4m3(code + row * in, from + row * in, scale, in);
+    }
+    return true;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// What users call types. Names of other tools mean what their makers mean by them: where we write
+// the very same form they are accepted, else refused with the name of the nearest form we have.
+#include <string.h>
+
+#include "base/str.h"
+#include "quantize/codec.h"
+
+static const struct {
+    const char *name, *codec;
+} same[] = {
+    {"W4A16", "int4-g128"}, {"BFLOAT16", "bf16"}, {"FLOAT16", "f16"},
+    {"FP16", "f16"},        {"FLOAT32", "f32"},   {"FP32", "f32"},
+};
+
+// First match wins; a name that ends in '*' stands for all that begin so.
+static const struct {
+    const char *name, *instead, *reason;
+} refused[] = {
+    {"FP8_BLOCK", "fp8-block",
+     "compressed-tensors' FP8_BLOCK quantizes activations too and names its tensors otherwise"},
+    {"FP8_DYNAMIC", "fp8-channel", "FP8_DYNAMIC quantizes activations too"},
+    {"FP8", "fp8-channel", "FP8 has one scale a tensor and static activation scales"},
+    {"MXFP8*", "fp8-block", NULL},
+    {"NVFP4*", "int4-g32", NULL},
+    {"MXFP4*", "int4-g32", NULL},
+    {"FP4*", "int4-g32", NULL},
+    {"NF4*", "int4-g32", NULL},
+    {"W4A16_ASYM", "int4-g128", "only symmetric int4 exists"},
+    {"W4A8", "int4-g128", NULL},
+    {"W4AFP8", "int4-g128", NULL},
+    {"W8A*", "fp8-channel", NULL},
+    {"INT8*", "fp8-channel", NULL},
+    {"INT4", "int4-g32", "the group size belongs to the name"},
+    {"Q4_*", "int4-g32", NULL},
+    {"IQ4_*", "int4-g32", NULL},
+    {"Q8_*", "fp8-block", NULL},
+    {"Q?_*", "int4-g32", NULL},
+    {"IQ?_*", "int4-g32", NULL},
+    {"GPTQ*", "int4-g128", NULL},
+    {"AWQ*", "int4-g128", NULL},
+};
+
+static char upper(char ch) { return ch >= 'a' && ch <= 'z' ? (char)(ch - 'a' + 'A') : ch; }
+
+// '?' stands for one character, a '*' at the end for any rest.
+static bool matches(const char *pattern, const char *text)
+{
+    for (; *pattern && *pattern != '*'; pattern++, text++)
+        if (!*text || (*pattern != '?' && upper(*pattern) != upper(*text)))
+            return false;
+    return *pattern == '*' || !*text;
+}
+
+bool codec_from_user(const char *text, const codec **out, err *e)
+{
+    *out = NULL;
+    const char *name[32];
+    size_t n = 0;
+    for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
+        name[n++] = codec_at(i)->name;
+        if (str_same_nocase(text, codec_at(i)->name)) {
+            *out = codec_at(i);
+            return true;
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(same); i++)
+        if (str_same_nocase(text, same[i].name)) {
+            *out = codec_find(same[i].codec);
+            return true;
+        }
+    for (size_t i = 0; i < COUNT_OF(refused); i++)
+        if (matches(refused[i].name, text))
+            return err_set(e, ERR_USAGE, "type '%s' does not exist here%s%s; the nearest is %s",
+                           text, refused[i].reason ? ": " : "",
+                           refused[i].reason ? refused[i].reason : "", refused[i].instead);
+    const char *near = str_nearest(text, name, n);
+    if (near)
+        return err_set(e, ERR_USAGE, "unknown type '%s', did you mean %s?", text, near);
+    return err_set(e, ERR_USAGE,
+                   "unknown type '%s'; types are f32, f16, bf16, fp8-block, fp8-block-pow2, "
+                   "fp8-channel, int4-g32, int4-g64, int4-g128", text);
+}

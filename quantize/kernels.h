@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hot loops of this room, one set a CPU level, all with equal bits: the code of a set is a
+// template (row_kernel.h, search_kernel.h) in GCC's vector extension. Internal to quantize/.
+#ifndef SCRUPLE_QUANTIZE_KERNELS_H
+#define SCRUPLE_QUANTIZE_KERNELS_H
+
+#include "base/cpu.h"
+#include "quantize/search.h"
+
+typedef struct {
+    void (*search)(search_group *g);
+    void (*from_bf16)(float *to, const void *from, int64_t n);
+    void (*from_f16)(float *to, const void *from, int64_t n);
+    void (*to_bf16)(void *to, const float *from, int64_t n);
+    void (*to_f16)(void *to, const float *from, int64_t n);
+    // to[i] = e4m3_to_f32(code[i]) * scale
+    void (*from_e4m3)(float *to, const uint8_t *code, float scale, int64_t n);
+    // code[i] = f32_to_e4m3(from[i] / scale)
+    void (*to_e4m3)(uint8_t *code, const float *from, float scale, int64_t n);
+    // Nibble i of packed, less 8, times scale; n a multiple of 16.
+    void (*from_int4)(float *to, const uint8_t *packed, float scale, int64_t n);
+} kernels;
+
+#define KERNELS_DECLARE(level)                                                                   \
+    void search_##level(search_group *g);                                                       \
+    void from_bf16_##level(float *to, const void *from, int64_t n);                             \
+    void from_f16_##level(float *to, const void *from, int64_t n);                              \
+    void to_bf16_##level(void *to, const float *from, int64_t n);                               \
+    void to_f16_##level(void *to, const float *from, int64_t n);                                \
+    void from_e4m3_##level(float *to, const uint8_t *code, float scale, int64_t n);             \
+    void to_e4m3_##level(uint8_t *code, const float *from, float scale, int64_t n);             \
+    void from_int4_##level(float *to, const uint8_t *packed, float scale, int64_t n);
+
+KERNELS_DECLARE(plain)
+KERNELS_DECLARE(avx2)
+KERNELS_DECLARE(avx512)
+
+const kernels *kernels_at(cpu_level level); // a level that cpu_has
+const kernels *kernels_used(void);
+
+#endif

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quantize/kernels.h"
+
+#if defined(__x86_64__)
+#define KERNEL_LANES 8
+#define KERNEL_TARGET __attribute__((target("avx2")))
+#define KERNEL(name) name##_avx2
+#include "quantize/search_kernel.h"
+#include "quantize/row_kernel.h"
+#endif

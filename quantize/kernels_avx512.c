@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quantize/kernels.h"
+
+#if defined(__x86_64__)
+#define KERNEL_LANES 16
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#define KERNEL(name) name##_avx512
+#include "quantize/search_kernel.h"
+#include "quantize/row_kernel.h"
+#endif

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of numbers, as a template (kernel_lanes.h): number.c's scalar rules on vectors, which also
+// do what is left over at a row's end.
+#include "quantize/kernel_lanes.h"
+
+KERNEL_TARGET void KERNEL(from_bf16)(float *to, const void *from, int64_t n)
+{
+    const unsigned char *p = from;
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vu16 bits;
+        memcpy(&bits, p + 2 * i, sizeof bits);
+        vu wide = __builtin_convertvector(bits, vu) << 16;
+        memcpy(to + i, &wide, sizeof wide);
+    }
+    for (; i < n; i++)
+        to[i] = bf16_to_f32(load_u16(p + 2 * i));
+}
+
+KERNEL_TARGET void KERNEL(to_bf16)(void *to, const float *from, int64_t n)
+{
+    unsigned char *p = to;
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vu u;
+        memcpy(&u, from + i, sizeof u);
+        vi nan = (vi)(u & 0x7fffffff) > 0x7f800000;
+        vu rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
+        vu16 bits = __builtin_convertvector(
+            (vu)select_int(nan, (vi)(u >> 16 | 0x40), (vi)rounded), vu16);
+        memcpy(p + 2 * i, &bits, sizeof bits);
+    }
+    for (; i < n; i++)
+        store_u16(p + 2 * i, f32_to_bf16(from[i]));
+}
+
+KERNEL_TARGET void KERNEL(from_f16)(float *to, const void *from, int64_t n)
+{
+    const unsigned char *p = from;
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vu16 bits;
+        memcpy(&bits, p + 2 * i, sizeof bits);
+        vi u = __builtin_convertvector(bits, vi);
+        vi magnitude = u & 0x7fff;
+        vi x = (magnitude << 13) + (112 << 23);
+        vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
+        x = select_int(magnitude < 0x400, (vi)subnormal, x);
+        x += (magnitude >= 0x7c00) & (112 << 23);
+        x |= (magnitude > 0x7c00) & 0x400000;
+        x |= (u & 0x8000) << 16;
+        memcpy(to + i, &x, sizeof x);
+    }
+    for (; i < n; i++)
+        to[i] = f16_to_f32(load_u16(p + 2 * i));
+}
+
+KERNEL_TARGET void KERNEL(to_f16)(void *to, const float *from, int64_t n)
+{
+    unsigned char *p = to;
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vi u;
+        memcpy(&u, from + i, sizeof u);
+        vi a = u & 0x7fffffff;
+        vi x = ((a + 0xfff + (a >> 13 & 1)) >> 13) - (112 << 10);
+        vi below = a < 0x38800000;
+        vf small = (vf)(a & below) + 0.5f;
+        x = select_int(below, (vi)small - 0x3f000000, x);
+        x = select_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
+        x = select_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
+        x |= (vi)((vu)u >> 16 & 0x8000);
+        vu16 bits = __builtin_convertvector((vu)x, vu16);
+        memcpy(p + 2 * i, &bits, sizeof bits);
+    }
+    for (; i < n; i++)
+        store_u16(p + 2 * i, f32_to_f16(from[i]));
+}
+
+KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vu8 bits;
+        memcpy(&bits, code + i, sizeof bits);
+        vi u = __builtin_convertvector(bits, vi);
+        vi magnitude = u & 0x7f;
+        vi x = (magnitude << 20) + (120 << 23);
+        vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
+        x = select_int(magnitude < 8, (vi)subnormal, x);
+        x = select_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
+        x |= (u & 0x80) << 24;
+        vf value = (vf)x * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] = e4m3_to_f32(code[i]) * scale;
+}
+
+KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value;
+        memcpy(&value, from + i, sizeof value);
+        vi u = (vi)(value / scale);
+        vi a = u & 0x7fffffff;
+        vi x = ((a + 0x7ffff + (a >> 20 & 1)) >> 20) - (120 << 3);
+        vi below = a < 0x3c800000;
+        vf small = (vf)(a & below) + 0x1p14f;
+        x = select_int(below, (vi)small - 0x46800000, x);
+        x = select_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
+        x |= (vi)((vu)u >> 24 & 0x80);
+        x = select_int(a > 0x7f800000, (vi){0} + 0x7f, x);
+        vu8 bits = __builtin_convertvector((vu)x, vu8);
+        memcpy(code + i, &bits, sizeof bits);
+    }
+    for (; i < n; i++)
+        code[i] = f32_to_e4m3(from[i] / scale);
+}
+
+#if KERNEL_LANES == 4
+// A half word's nibbles, masked in place: the conversion to float and the power of two are exact,
+// and no lane needs a shift of its own, which SSE2 does not have.
+INLINE vf nibbles(const uint8_t *packed)
+{
+    vi masked = (vi){0x000f, 0x00f0, 0x0f00, 0xf000} & (int32_t)load_u16(packed);
+    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f} - 8.0f;
+}
+#else
+INLINE vf nibbles(const uint8_t *packed)
+{
+    vu word, shift;
+    for (int i = 0; i < KERNEL_LANES; i++) {
+        word[i] = load_u32(packed + i / 8 * 4);
+        shift[i] = (uint32_t)(i % 8 * 4);
+    }
+    return __builtin_convertvector((vi)(word >> shift & 15) - 8, vf);
+}
+#endif
+
+KERNEL_TARGET void KERNEL(from_int4)(float *to, const uint8_t *packed, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
+        vf value = nibbles(packed + i / 2) * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scale search of one int4 group, as a template (kernel_lanes.h). Sums run over 16 virtual
+// lanes, element i in lane i mod 16, folded 8, 4, 2, 1, however wide the real vectors are, and
+// nothing is contracted: the levels agree in every bit.
+//
+// What is searched. With a_j = |w_j| and S = |s| the error of a group is
+//     E(S) = sum o_j a_j^2 - 2 S B(S) + S^2 C(S),  B = sum o_j a_j m_j,  C = sum o_j m_j^2,
+// m_j = min(RNE(a_j / S), cap_j), where cap_j is 8 for weights on the side of the code -8 and 7 on
+// the other; the sign of s decides which side that is and changes nothing else. m_j steps from
+// k - 1 to k at S = a_j / (k - 0.5), so that B and C of all BF16 numbers S of a window, for both
+// signs, follow from one running sum over these steps (sweep). The window is where the optimum can
+// be: below it the clipping alone, sum o_j max(a_j - 8 S, 0)^2, exceeds an error already reached.
+// Above it (S > amax / 5) only the scales amax / m are tried, for groups of few distinct values.
+//
+// A group that is the decoding of int4 codes has a scale amax / m with error 0, which is tried: it
+// decodes to the same values again.
+#include "quantize/kernel_lanes.h"
+
+enum {
+    VECTORS = 16 / KERNEL_LANES,   // vectors in 16 lanes
+    MAX = SEARCH_MAX_GROUP,
+    SWEEP_MAX = 512,               // scales in a window: four octaves
+    DUMMIES = 64,                  // slots for steps outside of the window
+    TRANSITIONS = 8,
+    COARSE_STEP = 16,              // BF16 numbers; 128 are an octave
+};
+
+// The loop over the vectors of 16 lanes, unrolled, so that their accumulators are registers.
+#if defined(__clang__)
+#define EACH_VECTOR(v) _Pragma("unroll") for (int v = 0; v < VECTORS; v++)
+#else
+#define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
+#endif
+#ifndef NEAR
+#define NEAR 1.6f
+#endif
+#define ROUND_MAGIC 0x1.8p23f      // adding and subtracting it rounds |x| < 2^22 to nearest even
+
+// The group with its largest weight scaled into [1, 2) by a power of two (less far at the ends of
+// binary32's range), so that a scale is its BF16 bits, called index below.
+typedef struct {
+    int64_t n;
+    float amax, factor;
+    int32_t exponent;          // index of the true scale = index + exponent
+    int32_t lowest, highest;   // indices whose true scale is a normal number
+    bool negative_largest;     // the largest magnitude is a negative weight
+    _Alignas(64) float a[MAX]; // |w|
+    _Alignas(64) float o[MAX]; // importance
+    _Alignas(64) float cap[MAX]; // largest magnitude of a code under a positive scale
+} normal;
+
+typedef struct {
+    int32_t index;
+    bool negative;
+    float error;
+} candidate;
+
+typedef struct {
+    // Steps of (B, C) for a positive and (B, C) for a negative scale; the four quarters of the
+    // window lie side by side in 16 lanes. Dummies follow.
+    _Alignas(64) float sum[(SWEEP_MAX + DUMMIES) / 4][16];
+    _Alignas(64) int32_t at[2 * TRANSITIONS][MAX]; // byte in sum of weight j's step to k + 1
+    _Alignas(64) int32_t first[MAX];           // code at the window's top
+    _Alignas(64) float oa[MAX];                // o a
+} sweep_space;
+
+INLINE float fold(const vf lanes[VECTORS])
+{
+    v4 part[4];
+    memcpy(part, lanes, sizeof part);
+    v4 x = (part[0] + part[2]) + (part[1] + part[3]);
+    return (x[0] + x[2]) + (x[1] + x[3]);
+}
+
+INLINE float index_to_float(int32_t index) { return bf16_to_f32((uint16_t)index); }
+
+// Weighted squared error with the best codes for this scale.
+INLINE float error_of(const normal *g, int32_t index, bool negative)
+{
+    float scale = index_to_float(index);
+    float inverse = 1.0f / scale;
+    float cap0 = negative ? 15.0f : 0.0f, direction = negative ? -1.0f : 1.0f;
+    vf sum[VECTORS] = {0};
+    for (int64_t j = 0; j < g->n; j += 16)
+        EACH_VECTOR(v) {
+            int64_t at = j + v * KERNEL_LANES;
+            vf a = *(const vf *)(g->a + at);
+            vf cap = cap0 + direction * *(const vf *)(g->cap + at);
+            vf m = smaller(a * inverse, cap) + ROUND_MAGIC - ROUND_MAGIC;
+            vf d = a - m * scale;
+            sum[v] += *(const vf *)(g->o + at) * d * d;
+        }
+    return fold(sum);
+}
+
+// What clipping alone costs at least, whatever the sign.
+INLINE float clipping_of(const normal *g, int32_t index)
+{
+    float largest = 8.0f * index_to_float(index);
+    vf sum[VECTORS] = {0};
+    for (int64_t j = 0; j < g->n; j += 16)
+        EACH_VECTOR(v) {
+            int64_t at = j + v * KERNEL_LANES;
+            vf d = *(const vf *)(g->a + at) - largest;
+            d = select(d > 0.0f, d, (vf){0});
+            sum[v] += *(const vf *)(g->o + at) * d * d;
+        }
+    return fold(sum);
+}
+
+KERNEL_TARGET static float consider(const normal *g, int32_t index, bool negative,
+                                    candidate *best)
+{
+    index = index < g->lowest ? g->lowest : index;
+    index = index > g->highest ? g->highest : index;
+    float error = error_of(g, index, negative);
+    if (error < best->error)
+        *best = (candidate){index, negative, error};
+    return error;
+}
+
+// The largest magnitude of positive and negative weights as bits, which order like the numbers.
+INLINE void extremes(const search_group *s, int32_t *positive, int32_t *negative)
+{
+    vi up = {0}, down = {0};
+    for (int64_t j = 0; j < s->n; j += KERNEL_LANES) {
+        vi w;
+        memcpy(&w, s->w + j, sizeof w);
+        vi magnitude = w & 0x7fffffff;
+        vi below = w < 0;
+        up = select_int((magnitude > up) & ~below, magnitude, up);
+        down = select_int((magnitude > down) & below, magnitude, down);
+    }
+    *positive = *negative = 0;
+    for (int i = 0; i < KERNEL_LANES; i++) {
+        *positive = up[i] > *positive ? up[i] : *positive;
+        *negative = down[i] > *negative ? down[i] : *negative;
+    }
+}
+
+// The power of two that brings the largest importance into [1, 2); 1 where there is none.
+INLINE float importance_factor(const search_group *s)
+{
+    vi most = {0};
+    for (int64_t j = 0; j < s->n; j += KERNEL_LANES) {
+        vi o;
+        memcpy(&o, s->importance + j, sizeof o);
+        most = select_int(o > most, o, most);
+    }
+    int32_t largest = 0;
+    for (int i = 0; i < KERNEL_LANES; i++)
+        largest = most[i] > largest ? most[i] : largest;
+    int32_t exponent = largest >> 23;
+    if (largest == 0)
+        return 1;
+    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
+    return f32_from_bits((uint32_t)(254 - exponent) << 23);
+}
+
+// False for a group of zeros.
+INLINE bool normalise(const search_group *s, normal *g)
+{
+    int32_t positive, negative;
+    extremes(s, &positive, &negative);
+    int32_t largest = positive > negative ? positive : negative;
+    if (largest == 0)
+        return false;
+    int32_t exponent = largest >> 23;
+    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
+    g->n = s->n;
+    g->factor = f32_from_bits((uint32_t)(254 - exponent) << 23);
+    g->amax = f32_from_bits((uint32_t)largest) * g->factor;
+    g->exponent = (exponent - 127) * 128;
+    g->lowest = 0x0080 - g->exponent;
+    g->highest = 0x7f7f - g->exponent;
+    g->negative_largest = negative >= positive;
+    float importance = s->importance ? importance_factor(s) : 1.0f;
+    for (int64_t j = 0; j < s->n; j += KERNEL_LANES) {
+        vf w, o = {0};
+        memcpy(&w, s->w + j, sizeof w);
+        o = o + 1.0f;
+        if (s->importance)
+            memcpy(&o, s->importance + j, sizeof o);
+        *(vf *)(g->a + j) = (vf)((vi)w & 0x7fffffff) * g->factor;
+        *(vf *)(g->o + j) = o * importance;
+        *(vf *)(g->cap + j) = select((vi)w < 0, (vf){0} + 8.0f, (vf){0} + 7.0f);
+    }
+    return true;
+}
+
+// Where every weight's steps lie in the window of n scales downward from top. Steps above the
+// window belong to the code it begins with, steps below go to dummies (many, so that additions to
+// them do not wait for each other).
+INLINE void locate_steps(const normal *g, int32_t top, int32_t n, sweep_space *s)
+{
+    static const float inverse[TRANSITIONS] = {1 / 0.5f, 1 / 1.5f, 1 / 2.5f, 1 / 3.5f,
+                                               1 / 4.5f, 1 / 5.5f, 1 / 6.5f, 1 / 7.5f};
+    int shift = __builtin_ctz((unsigned)n) - 2;
+    int32_t within = n / 4 - 1;
+    vi lane;
+    for (int i = 0; i < KERNEL_LANES; i++)
+        lane[i] = i;
+    for (int64_t j = 0; j < g->n; j += KERNEL_LANES) {
+        vf a = *(const vf *)(g->a + j);
+        vi first = {0};
+        vi outside = (lane + (int32_t)(n + j % 16)) * 16;
+        for (int k = 0; k < TRANSITIONS; k++) {
+            vi p = top - ((vi)(a * inverse[k]) >> 16);
+            vi started = p <= 0;
+            if (k < TRANSITIONS - 1)
+                first -= started;
+            p &= ~started;
+            vi place = (p & within) << 6 | p >> shift << 4;
+            *(vi *)(s->at[k] + j) = select_int(p < n, place, outside + k % 4 * 256);
+            *(vi *)(s->at[k + TRANSITIONS] + j) = outside + k % 4 * 256;
+        }
+        *(vi *)(s->first + j) = first;
+        *(vf *)(s->oa + j) = a * *(const vf *)(g->o + j);
+    }
+}
+
+// B and C of the codes at the window's top, and every step into its place.
+INLINE v4 add_steps(const normal *g, float ratio, sweep_space *s)
+{
+    // B and C grow by o a and o (2k - 1); only the step to 8 depends on the sign.
+    static const float step[2][2 * TRANSITIONS][4] = {
+        {{1, 1, 1, 1}, {1, 3, 1, 3}, {1, 5, 1, 5}, {1, 7, 1, 7}, {1, 9, 1, 9},
+         {1, 11, 1, 11}, {1, 13, 1, 13}, {0, 0, 1, 15}},
+        {{1, 1, 1, 1}, {1, 3, 1, 3}, {1, 5, 1, 5}, {1, 7, 1, 7}, {1, 9, 1, 9},
+         {1, 11, 1, 11}, {1, 13, 1, 13}, {1, 15, 0, 0}},
+    };
+    static const float begin[TRANSITIONS][4] = {
+        {0, 0, 0, 0}, {1, 1, 1, 1}, {2, 4, 2, 4}, {3, 9, 3, 9}, {4, 16, 4, 16},
+        {5, 25, 5, 25}, {6, 36, 6, 36}, {7, 49, 7, 49},
+    };
+    // Between window ends of that ratio no weight makes more steps than this.
+    int steps = (int)(8.51f - 7.5f * ratio);
+    v4 start = {0};
+    for (int64_t j = 0; j < g->n; j++) {
+        v4 x = {s->oa[j], g->o[j], s->oa[j], g->o[j]};
+        int32_t first = s->first[j];
+        start += x * *(const v4 *)begin[first];
+        const v4 *by = (const v4 *)step[g->cap[j] > 7.5f][first];
+        const int32_t *at = s->at[first] + j;
+        for (int k = 0; k < steps; k++)
+            *(v4 *)((char *)s->sum + at[k * MAX]) += x * by[k];
+    }
+    return start;
+}
+
+// B and C at the beginnings of the four quarters of the window.
+INLINE void begin_quarters(v4 start, int32_t quarter, const sweep_space *s, vf begin[VECTORS])
+{
+    vf sum[2][VECTORS] = {0};
+    for (int32_t i = 0; i < quarter; i += 2)
+        EACH_VECTOR(v) {
+            sum[0][v] += *(const vf *)&s->sum[i][v * KERNEL_LANES];
+            sum[1][v] += *(const vf *)&s->sum[i + 1][v * KERNEL_LANES];
+        }
+    EACH_VECTOR(v)
+        sum[0][v] += sum[1][v];
+    v4 total[4];
+    memcpy(total, sum[0], sizeof total);
+    v4 at[4] = {start, start + total[0], start + total[0] + total[1],
+                start + total[0] + total[1] + total[2]};
+    memcpy(begin, at, sizeof at);
+}
+
+// Turns steps into B and C, B and C into errors, and keeps the least of each lane and its place.
+INLINE void run(int32_t top, int32_t quarter, const vf begin[VECTORS], const sweep_space *s,
+                float error[16], int32_t where[16])
+{
+    vf sum[VECTORS], least[VECTORS];
+    vi scale0[VECTORS], place[VECTORS], odd;
+    EACH_VECTOR(v) {
+        sum[v] = begin[v];
+        least[v] = (vf){0} + 0x1p126f;
+        place[v] = (vi){0};
+        for (int i = 0; i < KERNEL_LANES; i++) {
+            scale0[v][i] = (top - (v * KERNEL_LANES + i) / 4 * quarter) << 16;
+            odd[i] = -(i % 2);
+        }
+    }
+    for (int32_t i = 0; i < quarter; i++)
+        EACH_VECTOR(v) {
+            sum[v] += *(const vf *)&s->sum[i][v * KERNEL_LANES];
+            vf scale = (vf)(scale0[v] - (i << 16));
+            vf x = sum[v] * select(odd, scale, (vf){0} - 2.0f); // -2 B in even lanes, S C in odd
+            x = (x + (vf)((vpair)x >> 32)) * scale;                // even lanes: S (S C - 2 B)
+            vi better = x < least[v];
+            least[v] = smaller(x, least[v]);
+            place[v] = select_int(better, (vi){0} + i, place[v]);
+        }
+    memcpy(error, least, sizeof least);
+    memcpy(where, place, sizeof place);
+}
+
+// Tries the best of all BF16 scales in the window, both signs.
+INLINE void sweep(const normal *g, bool positive, int32_t top, int32_t bottom, candidate *best)
+{
+    int32_t n = 32;
+    while (n < top - bottom + 1 && n < SWEEP_MAX)
+        n *= 2;
+    if (top < bottom || top - n < 1)
+        return;
+    sweep_space s;
+    memset(s.sum, 0, (size_t)(n + DUMMIES) * 16);
+    locate_steps(g, top, n, &s);
+    v4 start = add_steps(g, index_to_float(top - n + 1) / index_to_float(top), &s);
+    vf begin[VECTORS];
+    begin_quarters(start, n / 4, &s, begin);
+    float error[16];
+    int32_t place[16];
+    run(top, n / 4, begin, &s, error, place);
+    for (int lane = 0; lane < (positive ? 2 : 4); lane += 2) {
+        int at = lane;
+        for (int i = lane + 4; i < 16; i += 4)
+            if (error[i] < error[at])
+                at = i;
+        consider(g, top - (at / 4 * (n / 4) + place[at]), lane == 2, best);
+    }
+}
+
+INLINE int32_t part_of_amax(const normal *g, float parts)
+{
+    return f32_to_bf16(g->amax / parts);
+}
+
+// All candidates; the first of equals stays.
+INLINE candidate best_scale(const normal *g, bool positive)
+{
+    candidate best = {0, false, 0x1p126f};
+    int32_t eighth = part_of_amax(g, 8.0f);
+    consider(g, eighth, !positive && !g->negative_largest, &best);
+    consider(g, part_of_amax(g, 7.5f), false, &best);
+    int m = 7;
+    float part[8];
+    for (; m >= 4 || (m >= 1 && part[m + 1] < NEAR * best.error); m--)
+        part[m] = consider(g, part_of_amax(g, (float)m), false, &best);
+    if (best.error == 0)
+        return best;
+    for (m++; m < 7 && part[m] >= NEAR * best.error; m++)
+        ;
+    int32_t top = part_of_amax(g, (float)m - 0.5f);
+    int32_t bottom = eighth;
+    while (bottom > g->lowest && bottom > 0x3f80 - 20 * 128) {
+        bottom -= COARSE_STEP;
+        if (clipping_of(g, bottom) >= best.error)
+            break;
+        consider(g, bottom, false, &best);
+    }
+    if (best.index < eighth) { // much is clipped: look an octave around
+        top = top < best.index + 128 ? top : best.index + 128;
+        bottom = bottom > best.index - 128 ? bottom : best.index - 128;
+    }
+    sweep(g, positive, top, bottom, &best);
+    return best;
+}
+
+// Codes by division, and their weighted error in the group's own scaling.
+INLINE float write_codes(const search_group *s, const normal *g, float scale, int8_t *code)
+{
+    vf sum[VECTORS] = {0};
+    for (int64_t j = 0; j < s->n; j += 16)
+        EACH_VECTOR(v) {
+            int64_t at = j + v * KERNEL_LANES;
+            vf w;
+            memcpy(&w, s->w + at, sizeof w);
+            vf x = w / scale;
+            x = select(x < -8.0f, (vf){0} - 8.0f, x);
+            x = smaller(x, (vf){0} + 7.0f) + ROUND_MAGIC - ROUND_MAGIC;
+            vf d = (w - x * scale) * g->factor;
+            sum[v] += *(const vf *)(g->o + at) * d * d;
+            vi8 narrow = __builtin_convertvector(__builtin_convertvector(x, vi), vi8);
+            memcpy(code + at, &narrow, sizeof narrow);
+        }
+    return fold(sum);
+}
+
+KERNEL_TARGET void KERNEL(search)(search_group *s)
+{
+    normal g;
+    if (!normalise(s, &g)) {
+        s->scale = 0x3f80;
+        memset(s->code, 0, (size_t)s->n);
+        return;
+    }
+    int32_t plain = part_of_amax(&g, 7.5f);
+    plain = (plain < g.lowest ? g.lowest : plain) + g.exponent;
+    float error = write_codes(s, &g, index_to_float(plain), s->code);
+    s->scale = (uint16_t)plain;
+    if (s->absmax)
+        return;
+    candidate best = best_scale(&g, s->positive);
+    int32_t bits = (best.index + g.exponent) | (best.negative ? 0x8000 : 0);
+    if (bits == plain)
+        return;
+    int8_t code[MAX];
+    if (write_codes(s, &g, index_to_float(bits), code) < error) {
+        s->scale = (uint16_t)bits;
+        memcpy(s->code, code, (size_t)s->n);
+    }
+}

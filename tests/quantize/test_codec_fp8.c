@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "quantize/codec.h"
+#include "quantize/number.h"
+#include "tests/quantize/goldens.h"
+#include "tests/refused.h"
+
+Suite *suite_codec_fp8(void);
+
+enum { MOST = 256 * 384 };
+
+static float w[MOST], decoded[MOST], again[MOST];
+static uint8_t code[MOST], code_again[MOST];
+static float scale[256], scale_again[256];
+
+static void fill(int64_t n, uint32_t seed)
+{
+    for (int64_t i = 0; i < n; i++)
+        w[i] = golden_weight((uint32_t)i, seed);
+}
+
+static void encode(const codec *c, int64_t in, int64_t n, const float *from, uint8_t *to,
+                   float *scales)
+{
+    void *const part[] = {to, scales};
+    encode_options o = ENCODE_DEFAULTS;
+    err e = ERR_INIT;
+    ASSERT_OK(c->encode(c, in, n, from, &o, part, &e), e);
+}
+
+static void decode(const codec *c, int64_t in, int64_t n, float *to)
+{
+    part_view part[] = {{code, DT_F8_E4M3}, {scale, DT_F32}};
+    err e = ERR_INIT;
+    ASSERT_OK(c->decode(c, in, n, part, to, &e), e);
+}
+
+static void check_golden(const char *name, const uint8_t *bytes, int64_t n, int size)
+{
+    uint64_t digest = 0;
+    for (int64_t i = 0; i < n; i++)
+        digest_add(&digest, (uint64_t)i, size == 1 ? bytes[i] : load_u32(bytes + 4 * i));
+    ck_assert_msg(digest == golden_digest(name), "%s differs", name);
+}
+
+START_TEST(encodes_rows_and_blocks_as_compressed_tensors_does)
+{
+    fill(MOST, 7);
+    encode(codec_find("fp8-channel"), 384, 256, w, code, scale);
+    check_golden("fp8_channel_scale", (uint8_t *)scale, 256, 4);
+    check_golden("fp8_channel_code", code, MOST, 1);
+    encode(codec_find("fp8-block"), 384, 256, w, code, scale);
+    check_golden("fp8_block_scale", (uint8_t *)scale, 6, 4);
+    check_golden("fp8_block_code", code, MOST, 1);
+}
+END_TEST
+
+START_TEST(encodes_ragged_blocks_and_powers_of_two_as_torch_does)
+{
+    fill(200 * 300, 11);
+    encode(codec_find("fp8-block"), 300, 200, w, code, scale);
+    check_golden("fp8_ragged_scale", (uint8_t *)scale, 6, 4);
+    check_golden("fp8_ragged_code", code, 200 * 300, 1);
+    encode(codec_find("fp8-block-pow2"), 300, 200, w, code, scale);
+    check_golden("fp8_pow2_scale", (uint8_t *)scale, 6, 4);
+    check_golden("fp8_pow2_code", code, 200 * 300, 1);
+}
+END_TEST
+
+START_TEST(decodes_to_one_product_of_code_and_scale)
+{
+    fill(200 * 300, 3);
+    const codec *c = codec_find("fp8-block");
+    encode(c, 300, 200, w, code, scale);
+    decode(c, 300, 200, decoded);
+    for (int64_t row = 0; row < 200; row++)
+        for (int64_t col = 0; col < 300; col++) {
+            float s = scale[row / 128 * 3 + col / 128];
+            ck_assert(decoded[row * 300 + col] == e4m3_to_f32(code[row * 300 + col]) * s);
+        }
+    c = codec_find("fp8-channel");
+    encode(c, 300, 200, w, code, scale);
+    decode(c, 300, 200, decoded);
+    for (int64_t i = 0; i < 200 * 300; i++)
+        ck_assert(decoded[i] == e4m3_to_f32(code[i]) * scale[i / 300]);
+}
+END_TEST
+
+START_TEST(decodes_a_range_of_rows_as_the_whole)
+{
+    fill(200 * 300, 3);
+    const codec *c = codec_find("fp8-block");
+    encode(c, 300, 200, w, code, scale);
+    decode(c, 300, 200, decoded);
+    part_view part[] = {{code + 128 * 300, DT_F8_E4M3}, {scale + 3, DT_F32}};
+    err e = ERR_INIT;
+    ASSERT_OK(c->decode(c, 300, 72, part, again, &e), e);
+    ck_assert_mem_eq(again, decoded + 128 * 300, 72 * 300 * sizeof(float));
+    encode(c, 300, 72, w + 128 * 300, code_again, scale_again);
+    ck_assert_mem_eq(code_again, code + 128 * 300, 72 * 300);
+    ck_assert_mem_eq(scale_again, scale + 3, 3 * sizeof(float));
+}
+END_TEST
+
+START_TEST(reads_scales_of_other_types)
+{
+    fill(4 * 128, 3);
+    const codec *c = codec_find("fp8-channel");
+    encode(c, 128, 4, w, code, scale);
+    uint16_t half[4];
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int i = 0; i < 4; i++)
+            half[i] = bf16 ? f32_to_bf16(scale[i]) : f32_to_f16(scale[i]);
+        part_view part[] = {{code, DT_F8_E4M3}, {half, bf16 ? DT_BF16 : DT_F16}};
+        err e = ERR_INIT;
+        ASSERT_OK(c->decode(c, 128, 4, part, decoded, &e), e);
+        for (int i = 0; i < 512; i++) {
+            float s = bf16 ? bf16_to_f32(half[i / 128]) : f16_to_f32(half[i / 128]);
+            ck_assert(decoded[i] == e4m3_to_f32(code[i]) * s);
+        }
+    }
+}
+END_TEST
+
+// Blocks whose largest magnitude takes hashed and boundary mantissas, one to a row.
+START_TEST(encodes_what_it_decoded_to_the_same_bytes)
+{
+    const codec *c = codec_find("fp8-channel");
+    for (uint32_t round = 0; round < 64; round++) {
+        for (uint32_t i = 0; i < 256 * 16; i++) {
+            uint32_t exponent = round < 4 ? 1 + mix(i / 16) % 12 : 100 + mix(i / 16) % 100;
+            uint32_t largest = exponent << 23 | (mix(i / 16 + round * 256) & 0x7fffff);
+            w[i] = i % 16 ? f32_from_bits(largest) * golden_weight(i, round) : f32_from_bits(largest);
+        }
+        encode(c, 16, 256, w, code, scale);
+        decode(c, 16, 256, decoded);
+        encode(c, 16, 256, decoded, code_again, scale_again);
+        ck_assert_mem_eq(code, code_again, 256 * 16);
+        ck_assert_mem_eq(scale, scale_again, 256 * sizeof(float));
+    }
+}
+END_TEST
+
+START_TEST(encodes_powers_of_two_to_the_same_values)
+{
+    const codec *c = codec_find("fp8-block-pow2");
+    for (uint32_t seed = 0; seed < 40; seed++) {
+        fill(128 * 130, seed);
+        w[5] = 3.5f + (float)seed * 0x1p-4f; // largest quotients on both sides of 224
+        encode(c, 130, 128, w, code, scale);
+        decode(c, 130, 128, decoded);
+        encode(c, 130, 128, decoded, code, scale);
+        decode(c, 130, 128, again);
+        ck_assert_mem_eq(decoded, again, 128 * 130 * sizeof(float));
+    }
+}
+END_TEST
+
+START_TEST(gives_zeros_scale_one_and_never_a_subnormal_scale)
+{
+    static const char *const NAMES[] = {"fp8-block", "fp8-block-pow2", "fp8-channel"};
+    for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
+        const codec *c = codec_find(NAMES[i]);
+        memset(w, 0, sizeof w);
+        encode(c, 8, 1, w, code, scale);
+        ck_assert(scale[0] == 1 && code[0] == 0);
+        w[3] = -0x1p-126f;
+        encode(c, 8, 1, w, code, scale);
+        ck_assert(scale[0] == 0x1p-126f && code[3] == 0xb8);
+        w[3] = 3.4e38f;
+        encode(c, 8, 1, w, code, scale);
+        ck_assert(isnormal(scale[0]));
+    }
+}
+END_TEST
+
+static double error_at(float s, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)w[i] - (double)e4m3_to_f32(f32_to_e4m3(w[i] / s)) * (double)s;
+        sum += d * d;
+    }
+    return sum;
+}
+
+// Why SEARCH_MSE does not search here: 64 scales down to a quarter of amax / 448 hardly help.
+START_TEST(gains_little_by_clipping)
+{
+    fill(128 * 128, 5);
+    encode(codec_find("fp8-block"), 128, 128, w, code, scale);
+    double absmax = error_at(scale[0], 128 * 128), least = absmax;
+    for (int i = 0; i < 64; i++)
+        least = fmin(least, error_at(scale[0] * (1 - 0.75f * (float)i / 64), 128 * 128));
+    ck_assert_double_gt(least, 0.97 * absmax);
+}
+END_TEST
+
+START_TEST(refuses_scales_of_a_type_it_does_not_read)
+{
+    part_view part[] = {{code, DT_F8_E4M3}, {scale, DT_F16}};
+    const codec *c = codec_find("fp8-block");
+    ASSERT_REFUSED(c->decode(c, 128, 1, part, decoded, &refused),
+                   "fp8-block: part 'weight_scale_inv' is F16, expected F32");
+}
+END_TEST
+
+Suite *suite_codec_fp8(void)
+{
+    Suite *s = suite_create("codec_fp8");
+    TCase *c = tcase_create("blocks and rows");
+    tcase_add_test(c, encodes_rows_and_blocks_as_compressed_tensors_does);
+    tcase_add_test(c, encodes_ragged_blocks_and_powers_of_two_as_torch_does);
+    tcase_add_test(c, decodes_to_one_product_of_code_and_scale);
+    tcase_add_test(c, decodes_a_range_of_rows_as_the_whole);
+    tcase_add_test(c, reads_scales_of_other_types);
+    tcase_add_test(c, encodes_what_it_decoded_to_the_same_bytes);
+    tcase_add_test(c, encodes_powers_of_two_to_the_same_values);
+    tcase_add_test(c, gives_zeros_scale_one_and_never_a_subnormal_scale);
+    tcase_add_test(c, gains_little_by_clipping);
+    tcase_add_test(c, refuses_scales_of_a_type_it_does_not_read);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "quantize/codec.h"
+#include "quantize/number.h"
+#include "quantize/search.h"
+#include "tests/quantize/goldens.h"
+#include "tests/refused.h"
+
+Suite *suite_codec_int4(void);
+
+enum { ROWS = 24, COLS = 256, ALL = ROWS * COLS };
+
+static float w[ALL], decoded[ALL];
+static uint8_t packed[ALL / 2], golden[ALL / 2];
+static uint16_t scale[ALL / 32];
+
+static void encode(const codec *c, int64_t in, int64_t n, const encode_options *o)
+{
+    void *const part[] = {packed, scale, NULL};
+    err e = ERR_INIT;
+    ASSERT_OK(c->encode(c, in, n, w, o, part, &e), e);
+}
+
+static void decode(const codec *c, int64_t in, int64_t n, const void *codes, part_view scales)
+{
+    part_view part[] = {{codes, DT_I32}, scales, {NULL, DT_I64}};
+    err e = ERR_INIT;
+    ASSERT_OK(c->decode(c, in, n, part, decoded, &e), e);
+}
+
+START_TEST(packs_the_documented_nibbles)
+{
+    for (int i = 0; i < 32; i++)
+        w[i] = (float)(i % 16 - 8);
+    encode_options o = {SEARCH_MSE, true, NULL, 0};
+    encode(codec_find("int4-g32"), 32, 1, &o);
+    static const uint8_t WANT[] = {0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe};
+    ck_assert_uint_eq(scale[0], 0x3f80);
+    ck_assert_mem_eq(packed, WANT, sizeof WANT);
+    ck_assert_mem_eq(packed + 8, WANT, sizeof WANT);
+}
+END_TEST
+
+START_TEST(reads_what_compressed_tensors_wrote)
+{
+    for (int64_t g = 32; g <= 128; g *= 2) {
+        char name[64];
+        snprintf(name, sizeof name, "ct_g%d_packed.bin", (int)g);
+        golden_bytes(name, golden, sizeof golden);
+        snprintf(name, sizeof name, "ct_g%d_scale.bin", (int)g);
+        golden_bytes(name, scale, ALL / (size_t)g * 2);
+        snprintf(name, sizeof name, "int4-g%d", (int)g);
+        decode(codec_find(name), COLS, ROWS, golden, (part_view){scale, DT_BF16});
+        for (int64_t i = 0; i < ALL; i++) {
+            float s = bf16_to_f32(scale[i / g]);
+            ck_assert(decoded[i] == (float)((golden[i / 2] >> i % 2 * 4 & 15) - 8) * s);
+            float original = golden_weight((uint32_t)i, 1);
+            if (i >= 2 * COLS) // rows 0 and 1 hold other values; half a step and BF16's rounding
+                ck_assert(original - decoded[i] < 0.56f * s && decoded[i] - original < 0.56f * s);
+        }
+    }
+}
+END_TEST
+
+START_TEST(reads_scales_of_other_types)
+{
+    const codec *c = codec_find("int4-g64");
+    float wide[2] = {-0.3f, 1e-9f};
+    uint16_t half[2] = {f32_to_f16(wide[0]), f32_to_f16(wide[1])};
+    memset(golden, 0x2f, 64); // 7, then -6
+    decode(c, 64, 2, golden, (part_view){wide, DT_F32});
+    ck_assert(decoded[0] == 7 * -0.3f && decoded[127] == -6 * 1e-9f);
+    decode(c, 64, 2, golden, (part_view){half, DT_F16});
+    ck_assert(decoded[1] == -6 * f16_to_f32(half[0]) && decoded[64] == 7 * f16_to_f32(half[1]));
+}
+END_TEST
+
+static void compare_with_search(const codec *c, const encode_options *o)
+{
+    encode(c, COLS, ROWS, o);
+    for (int64_t i = 0; i < ALL; i += c->group) {
+        int8_t code[SEARCH_MAX_GROUP];
+        search_group g = {.w = w + i, .n = c->group, .code = code,
+                          .absmax = o->search == SEARCH_ABSMAX, .positive = o->positive_scales,
+                          .importance = o->importance ? o->importance + i % COLS : NULL};
+        search_int4(&g);
+        ck_assert_uint_eq(scale[i / c->group], g.scale);
+        for (int64_t j = 0; j < c->group; j++)
+            ck_assert_int_eq((packed[(i + j) / 2] >> j % 2 * 4 & 15) - 8, code[j]);
+    }
+}
+
+START_TEST(gives_each_group_the_searchs_scale_and_codes)
+{
+    static const char *const NAMES[] = {"int4-g32", "int4-g64", "int4-g128"};
+    float importance[COLS];
+    for (int i = 0; i < COLS; i++)
+        importance[i] = 0.1f + (float)(mix((uint32_t)i) % 100);
+    for (int i = 0; i < ALL; i++)
+        w[i] = golden_weight((uint32_t)i, 21);
+    for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
+        const codec *c = codec_find(NAMES[i]);
+        compare_with_search(c, &(encode_options)ENCODE_DEFAULTS);
+        compare_with_search(c, &(encode_options){SEARCH_MSE, true, importance, 0});
+        compare_with_search(c, &(encode_options){SEARCH_ABSMAX, true, importance, 0});
+    }
+}
+END_TEST
+
+START_TEST(encodes_what_it_decoded_to_the_same_values)
+{
+    static float before[ALL];
+    for (int i = 0; i < ALL; i++)
+        w[i] = golden_weight((uint32_t)i, 22);
+    const codec *c = codec_find("int4-g32");
+    encode_options o = ENCODE_DEFAULTS;
+    encode(c, COLS, ROWS, &o);
+    decode(c, COLS, ROWS, packed, (part_view){scale, DT_BF16});
+    memcpy(before, decoded, sizeof before);
+    memcpy(w, decoded, sizeof w);
+    encode(c, COLS, ROWS, &o);
+    decode(c, COLS, ROWS, packed, (part_view){scale, DT_BF16});
+    for (int i = 0; i < ALL; i++)
+        ck_assert(decoded[i] == before[i]);
+}
+END_TEST
+
+START_TEST(refuses_columns_that_the_group_does_not_divide)
+{
+    void *const part[] = {packed, scale, NULL};
+    encode_options o = ENCODE_DEFAULTS;
+    const codec *c = codec_find("int4-g64");
+    ASSERT_REFUSED(c->encode(c, 96, 1, w, &o, part, &refused),
+                   "int4-g64 needs a multiple of 64 columns, the weight has 96");
+    part_view view[] = {{packed, DT_I32}, {scale, DT_BF16}, {NULL, DT_I64}};
+    ASSERT_REFUSED(c->decode(c, 96, 1, view, decoded, &refused), "multiple of 64 columns");
+}
+END_TEST
+
+Suite *suite_codec_int4(void)
+{
+    Suite *s = suite_create("codec_int4");
+    TCase *c = tcase_create("groups");
+    tcase_add_test(c, packs_the_documented_nibbles);
+    tcase_add_test(c, reads_what_compressed_tensors_wrote);
+    tcase_add_test(c, reads_scales_of_other_types);
+    tcase_add_test(c, gives_each_group_the_searchs_scale_and_codes);
+    tcase_add_test(c, encodes_what_it_decoded_to_the_same_values);
+    tcase_add_test(c, refuses_columns_that_the_group_does_not_divide);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -24,7 +24,7 @@ $(error unknown VARIANT '$(VARIANT)': release, debug, asan or tsan)
 endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
-LIB_LIBS := $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null)
+LIB_LIBS := $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lm
 CHECK_CFLAGS = $(shell $(PKG_CONFIG) --cflags check)
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 
@@ -81,6 +81,14 @@ unit: $(BUILD)/tests/all ## unit tests only
 test: all unit ## unit tests and command-line tests
 	scripts/cli-test $(BUILD)/scruple
 
+# What an engine takes away: the pack reader and the part of base/ it stands on.
+PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
+           base/path.c base/hash.c base/sha256.c
+pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
+$(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+
 check-layers: ## who may include whom
 	scripts/check-layers
 check-style: ## budgets and banned calls
@@ -89,7 +97,33 @@ check-headers: ## every header compiles alone
 	@for h in $(foreach r,$(ROOMS),$(wildcard $(r)/*.h)); do \
 	  $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
 
+docs: all ## writes docs/commands/ from the option tables
+	@./scruple help --markdown > docs/commands/README.md
+	@for c in $$(sed -n 's/.*(\([a-z]*\)\.md).*/\1/p' docs/commands/README.md); do \
+	  ./scruple help --markdown $$c > docs/commands/$$c.md || exit 1; done
+
+demo: all ## a trained model through the whole line, with verdicts (about a minute)
+	scripts/demo ./scruple
+
+PYTHON = build/venv/bin/python
+ORACLE_MODELS = tests/data/nano $(wildcard ../shared/models/mini)
+test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
+	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
+
+test-determinism: all ## one digest over threads and CPU levels
+	scripts/test-determinism $(BUILD)/scruple
+
+aarch64: ## cross build into build/aarch64 (scripts/setup.sh ci)
+	PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig $(MAKE) CC=aarch64-linux-gnu-gcc \
+	  BUILD=build/aarch64 build/aarch64/scruple
+
+install: $(BUILD)/scruple ## PREFIX=/usr/local DESTDIR=
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/scruple
+	install -m 755 $(BUILD)/scruple $(DESTDIR)$(PREFIX)/bin/scruple
+	install -m 644 LICENSE README.md $(DESTDIR)$(PREFIX)/share/doc/scruple
+
 clean: ## remove build output
 	rm -rf build scruple
 
-.PHONY: all help unit test check-layers check-style check-headers clean
+.PHONY: all docs help unit test pack-reader check-layers check-style check-headers demo \
+        test-oracle test-determinism aarch64 install clean

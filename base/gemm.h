@@ -18,5 +18,8 @@ typedef struct {
 
 // Packs panels of w into its own scratch; fails only for want of memory. pool may be NULL.
 MUST_USE bool gemm(const gemm_args *a, pool *p, err *e);
+// The most that gemm takes for itself for weights of at most `elements` and k inputs: for those who
+// keep a budget.
+uint64_t gemm_scratch_bytes(uint64_t elements, int64_t k, int threads);
 
 #endif

@@ -13,9 +13,10 @@ enum {
 
 // One register tile over at most GEMM_BLOCK inputs:
 //   y[r * y_row + c] (+)= chain over i of fma(x[i * R + r], w[i * cols + c], acc), acc = +0 before
-// for all r < R and all `cols` columns. first: the old y is +0 and not read.
+// for all r < R and all `cols` columns. first: the old y is +0 and not read. `ahead` are two places
+// that will be read soon, k floats from each on; asking for them is optional.
 typedef void (*gemm_tile)(float *y, int64_t y_row, const float *x, const float *w, int64_t k,
-                          bool first);
+                          bool first, const float *const ahead[2]);
 
 typedef struct {
     int64_t rows, cols;             // the largest tile

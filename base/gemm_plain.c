@@ -41,8 +41,9 @@ static inline void tile(float *y, int64_t y_row, const float *x, const float *w,
 
 #define TILE(R)                                                                                   \
     static void tile_##R(float *y, int64_t y_row, const float *x, const float *w, int64_t k,      \
-                         bool first)                                                              \
+                         bool first, const float *const ahead[2])                                 \
     {                                                                                             \
+        (void)ahead;                                                                              \
         tile(y, y_row, x, w, k, first, R);                                                        \
     }
 TILE(1)

@@ -43,15 +43,24 @@
         STORE(to, ADD(first ? ZERO() : LOAD(to), low##r));                                        \
         STORE(to + WIDTH, ADD(first ? ZERO() : LOAD(to + WIDTH), high##r));                       \
     }
+#define NEXT(R)                                                                                   \
+    {                                                                                             \
+        VEC w_low = LOAD(w), w_high = LOAD(w + WIDTH);                                            \
+        ROWS_##R(STEP) x += R;                                                                    \
+        w += 2 * WIDTH;                                                                           \
+    }
 #define TILE(R)                                                                                   \
     static TARGET void NAME(R)(float *y, int64_t y_row, const float *x, const float *w,           \
-                               int64_t k, bool first)                                             \
+                               int64_t k, bool first, const float *const ahead[2])                \
     {                                                                                             \
-        ROWS_##R(START) UNROLL for (int64_t i = 0; i < k; i++, x += R, w += 2 * WIDTH)            \
-        {                                                                                         \
-            VEC w_low = LOAD(w), w_high = LOAD(w + WIDTH);                                        \
-            ROWS_##R(STEP)                                                                        \
+        ROWS_##R(START) int64_t i = 0;                                                            \
+        for (; i + 16 <= k; i += 16) {                                                            \
+            _mm_prefetch((const char *)(ahead[0] + i), _MM_HINT_T1);                              \
+            _mm_prefetch((const char *)(ahead[1] + i), _MM_HINT_T1);                              \
+            UNROLL for (int j = 0; j < 16; j++) NEXT(R)                                           \
         }                                                                                         \
+        for (; i < k; i++)                                                                        \
+            NEXT(R)                                                                               \
         ROWS_##R(FINISH)                                                                          \
     }
 
@@ -105,7 +114,8 @@ TILE(10)
 TILE(11)
 TILE(12)
 
-static inline void transpose_4x4(float *to, int64_t width, const float *from, int64_t row)
+// Four columns of four rows become four runs of four.
+static inline void transpose_4(float *to, int64_t width, const float *from, int64_t row)
 {
     __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + row);
     __m128 c = _mm_loadu_ps(from + 2 * row), d = _mm_loadu_ps(from + 3 * row);
@@ -116,29 +126,56 @@ static inline void transpose_4x4(float *to, int64_t width, const float *from, in
     _mm_storeu_ps(to + 3 * width, d);
 }
 
-// SSE belongs to the architecture: four rows by four inputs at a time. The next four rows are asked
-// for a line ahead; an address behind the end does no harm.
-static void transpose(float *to, int64_t width, const float *from, int64_t rows, int64_t row,
-                      int64_t k)
+// Four columns of eight rows become four runs of eight: rows r and r + 4 share a register, so that
+// nothing crosses its halves.
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+static inline AVX2 __m256 two_rows(const float *from, int64_t row)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)),
+                                _mm_loadu_ps(from + 4 * row), 1);
+}
+
+static inline AVX2 void transpose_8(float *to, int64_t width, const float *from, int64_t row)
+{
+    __m256 a = two_rows(from, row), b = two_rows(from + row, row);
+    __m256 c = two_rows(from + 2 * row, row), d = two_rows(from + 3 * row, row);
+    __m256d ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+    __m256d cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+    __m256d ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+    __m256d cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+    _mm256_storeu_ps(to, _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd)));
+    _mm256_storeu_ps(to + width, _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd)));
+    _mm256_storeu_ps(to + 2 * width, _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high)));
+    _mm256_storeu_ps(to + 3 * width, _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high)));
+}
+
+// `n` (8 or 4) rows; those behind them are asked for a line ahead, and an address behind the end
+// does no harm.
+#define ROWS_AT_ONCE(n, STEP_4)                                                                   \
+    for (; r + n <= rows; r += n) {                                                               \
+        const float *at = from + r * row;                                                         \
+        uintptr_t next = (uintptr_t)at + n * sizeof *at * (size_t)row;                            \
+        int64_t i = 0;                                                                            \
+        for (; i + 16 <= k; i += 16) {                                                            \
+            for (int64_t j = 0; j < n; j++)                                                       \
+                _mm_prefetch((const char *)(next + sizeof *at * (size_t)(j * row + i)),           \
+                             _MM_HINT_T0);                                                        \
+            for (int64_t j = i; j < i + 16; j += 4)                                               \
+                STEP_4(to + j * width + r, width, at + j, row);                                   \
+        }                                                                                         \
+        for (; i + 4 <= k; i += 4)                                                                \
+            STEP_4(to + i * width + r, width, at + i, row);                                       \
+        for (; i < k; i++)                                                                        \
+            for (int64_t j = 0; j < n; j++)                                                       \
+                to[i * width + r + j] = at[j * row + i];                                          \
+    }
+
+static AVX2 void transpose(float *to, int64_t width, const float *from, int64_t rows, int64_t row,
+                           int64_t k)
 {
     int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        const float *at = from + r * row;
-        uintptr_t next = (uintptr_t)at + 4 * sizeof *at * (size_t)row;
-        int64_t i = 0;
-        for (; i + 16 <= k; i += 16) {
-            for (int64_t j = 0; j < 4; j++)
-                _mm_prefetch((const char *)(next + sizeof *at * (size_t)(j * row + i)),
-                             _MM_HINT_T0);
-            for (int64_t j = i; j < i + 16; j += 4)
-                transpose_4x4(to + j * width + r, width, at + j, row);
-        }
-        for (; i + 4 <= k; i += 4)
-            transpose_4x4(to + i * width + r, width, at + i, row);
-        for (; i < k; i++)
-            for (int64_t j = 0; j < 4; j++)
-                to[i * width + r + j] = at[j * row + i];
-    }
+    ROWS_AT_ONCE(8, transpose_8)
+    ROWS_AT_ONCE(4, transpose_4)
     for (; r < rows; r++)
         for (int64_t i = 0; i < k; i++)
             to[i * width + r] = from[r * row + i];

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "base/file.h"
+#include "base/libraries.h"
 #include "base/mem.h"
 
 enum { PIECE = 256 * 1024 };
@@ -155,4 +156,10 @@ out:
     free(r.piece);
     in_close(&r.file);
     return ok;
+}
+
+const char *zlib_library(char *buf)
+{
+    (void)buf;
+    return zlibVersion();
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/hash.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+
+#include "base/libraries.h"
 
 struct xxh128 {
     XXH3_state_t *state;
@@ -82,4 +85,11 @@ bool hex_to(const char *hex, void *bytes, size_t n)
     for (size_t i = 0; i < n; i++)
         to[i] = (unsigned char)(hex_value(hex[2 * i]) << 4 | hex_value(hex[2 * i + 1]));
     return true;
+}
+
+const char *xxhash_library(char *buf)
+{
+    unsigned v = XXH_versionNumber();
+    (void)snprintf(buf, LIBRARY_VERSION, "%u.%u.%u", v / 10000, v / 100 % 100, v % 100);
+    return buf;
 }

@@ -4,7 +4,8 @@
 // pull parser (jsonscan.h). json.c is the only file that includes cJSON.
 //
 // Stricter than cJSON: valid UTF-8, no duplicate keys, depth <= 64, nothing behind the value, size
-// <= 64 MiB, keys compared by case, integers must be exact.
+// <= 64 MiB, at most 4 Mi values, no NUL characters in strings, no numbers outside of binary64,
+// keys compared by case, integers must be exact.
 #ifndef SCRUPLE_BASE_JSON_H
 #define SCRUPLE_BASE_JSON_H
 
@@ -19,7 +20,8 @@ MUST_USE bool json_parse(json **out, const char *text, size_t len, const char *n
 void json_free(json *j);
 
 json_kind json_type(const json *j);
-const json *json_get(const json *object, const char *key); // NULL where absent or not an object
+// NULL where absent or not an object. Walks the members: iterate where there are thousands.
+const json *json_get(const json *object, const char *key);
 const json *json_path(const json *j, const char *dotted);  // "text_config.rope_scaling.factor"
 int64_t json_len(const json *j);                           // members or elements, 0 for others
 const json *json_first(const json *j);                     // iterate members/elements in order
@@ -27,7 +29,7 @@ const json *json_next(const json *j);
 const char *json_key(const json *member);                  // borrowed
 
 // A value as ...: false where the type does not fit (out then zeroed). No sentence: the caller
-// knows the name. json_as_int wants an integral number with |v| <= 2^53.
+// knows the name. json_as_int wants an integral number with |v| < 2^53.
 MUST_USE bool json_as_int(const json *j, int64_t *out);
 MUST_USE bool json_as_double(const json *j, double *out);
 MUST_USE bool json_as_bool(const json *j, bool *out);

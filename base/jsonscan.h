@@ -35,7 +35,7 @@ void js_free(jsonscan *s);
 MUST_USE bool js_next(jsonscan *s, err *e);
 // As js_next, and fails unless the token is of that kind; `what` names what was expected.
 MUST_USE bool js_expect(jsonscan *s, js_kind kind, const char *what, err *e);
-// Skips the value that comes next, whatever it is.
+// Skips the value that comes next, whatever it is; begin and end are then the whole value's.
 MUST_USE bool js_skip(jsonscan *s, err *e);
 // The last token as an unsigned integer: digits only, no sign, fraction, exponent, leading zero.
 MUST_USE bool js_u64(const jsonscan *s, uint64_t *out);

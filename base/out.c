@@ -67,7 +67,7 @@ bool out_has_space(const char *dir, uint64_t bytes, err *e)
 
 // fallocate and not posix_fallocate, which writes a byte into every block where the file system
 // cannot do it; there the file is merely given its length.
-static bool preallocate(int fd, uint64_t size)
+bool out_preallocate(int fd, uint64_t size)
 {
     int rc;
     if (size > INT64_MAX) {
@@ -121,7 +121,7 @@ bool out_open(out_file *o, const char *dir, const char *name, uint64_t size, con
     o->sha = sha256_new(e);
     if (!o->sha || !out_has_space(dir, size, e) || !open_temp(o, e))
         goto failed;
-    if (size && !preallocate(o->fd, size)) {
+    if (size && !out_preallocate(o->fd, size)) {
         cannot_write(dir, name, size, e);
         goto failed;
     }

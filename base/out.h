@@ -43,6 +43,9 @@ MUST_USE bool out_make_dir(const char *dir, err *e);
 // `bytes` free.
 MUST_USE bool out_has_space(const char *dir, uint64_t bytes, err *e);
 
+// Reserves `size` bytes for an open file; false with errno.
+MUST_USE bool out_preallocate(int fd, uint64_t size);
+
 // The protocol's ends for writers that fill the temporary file themselves (libzip): a name for it,
 // and, once the file is synced and closed, its publication. `temp` is gone after both outcomes.
 MUST_USE char *out_temp_path(const char *dir, const char *name, err *e);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/libraries.h"
 #include "base/mem.h"
 
 struct sha256 {
@@ -86,4 +88,10 @@ out:
     free(piece);
     in_close(&f);
     return ok;
+}
+
+const char *openssl_library(char *buf)
+{
+    (void)buf;
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
 }

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
+#include "base/bytes.h"
 #include "base/mem.h"
 
 static bool strbuf_room(strbuf *s, size_t more)
@@ -15,6 +17,8 @@ static bool strbuf_room(strbuf *s, size_t more)
     uint64_t need;
     if (s->failed)
         return false;
+    if (s->cap > s->len && s->cap - s->len > more) // nearly always
+        return true;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;
@@ -152,14 +156,39 @@ bool str_to_bytes(const char *text, uint64_t *out)
     if (*unit) {
         char upper = (char)(*unit >= 'a' && *unit <= 'z' ? *unit - 32 : *unit);
         const char *at = strchr(letters, upper);
-        if (at && *at) {
+        if (at) {
             factor = (uint64_t)1 << (10 * (at - letters + 1));
             unit++;
         }
-        if (*unit && !str_same_nocase(unit, "iB") && !str_same_nocase(unit, "B"))
+        if (*unit && !(at && str_same_nocase(unit, "iB")) && !str_same_nocase(unit, "B"))
             return false;
     }
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
+}
+
+const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT])
+{
+    enum { END = 40 };
+    bool fits = len < STR_SHORT;
+    size_t begin = fits ? len : STR_SHORT - END - 4, end = fits ? len : len - END;
+    while (end < len && ((unsigned char)text[end] & 0xc0) == 0x80)
+        end++;
+    while (begin > 0 && begin < len && ((unsigned char)text[begin] & 0xc0) == 0x80)
+        begin--;
+    memcpy(buf, text, begin);
+    if (begin < len) {
+        memcpy(buf + begin, "...", 3);
+        memcpy(buf + begin + 3, text + end, len - end);
+        begin += 3 + len - end;
+    }
+    buf[begin] = 0;
+    return buf;
+}
+
+const char *str_short(const char *text, char buf[STR_SHORT])
+{
+    size_t len = strlen(text);
+    return len < STR_SHORT ? text : str_short_n(text, len, buf);
 }
 
 const char *str_human_bytes(uint64_t bytes, char *buf)
@@ -182,15 +211,46 @@ struct strmap_slot {
     int64_t index;
 };
 
-// FNV-1a with a final mix: names are short, and hostile ones cost at most a longer probe.
-static uint64_t name_hash(const char *name, size_t len)
+static inline uint64_t rotate_left(uint64_t x, int k) { return x << k | x >> (64 - k); }
+
+static inline void sip_round(uint64_t v[4])
 {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)name[i]) * 1099511628211u;
-    h ^= h >> 32;
-    h *= 0x9e3779b97f4a7c15u;
-    return h ^ (h >> 29);
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate_left(v[1], 13) ^ v[0];
+    v[3] = rotate_left(v[3], 16) ^ v[2];
+    v[0] = rotate_left(v[0], 32) + v[3];
+    v[2] += v[1];
+    v[3] = rotate_left(v[3], 21) ^ v[0];
+    v[1] = rotate_left(v[1], 17) ^ v[2];
+    v[2] = rotate_left(v[2], 32);
+}
+
+static inline void sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+}
+
+// SipHash-1-3 (Aumasson and Bernstein) under a random key: names come from hostile files, and
+// whoever could choose a million that collide would make a header cost hours.
+static uint64_t name_hash(const uint64_t key[2], const char *name, size_t len)
+{
+    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
+                     key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u};
+    size_t i = 0;
+    for (; len - i >= 8; i += 8)
+        sip_word(v, load_u64(name + i));
+    uint64_t last = (uint64_t)len << 56;
+    for (int shift = 0; i < len; i++, shift += 8)
+        last |= (uint64_t)(unsigned char)name[i] << shift;
+    sip_word(v, last);
+    v[2] ^= 0xff;
+    sip_round(v);
+    sip_round(v);
+    sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 static struct strmap_slot *find_slot(const strmap *m, const char *name, size_t len, uint64_t hash)
@@ -206,6 +266,8 @@ static bool strmap_grow(strmap *m, err *e)
 {
     uint64_t n = m->n_slots ? m->n_slots * 2 : 16;
     strmap bigger = *m;
+    if (!m->n_slots && getrandom(bigger.key, sizeof bigger.key, 0) != sizeof bigger.key)
+        return err_sys(e, "cannot get random numbers for a name table");
     bigger.slot = mem_new(n, sizeof *m->slot, "a name table", e);
     bigger.n_slots = n;
     if (!bigger.slot)
@@ -224,7 +286,7 @@ bool strmap_put(strmap *m, const char *name, size_t len, int64_t index, bool *fr
 {
     if ((m->n + 1) * 4 > m->n_slots * 3 && !strmap_grow(m, e))
         return false;
-    uint64_t hash = name_hash(name, len);
+    uint64_t hash = name_hash(m->key, name, len);
     struct strmap_slot *s = find_slot(m, name, len, hash);
     if (fresh)
         *fresh = !s->name;
@@ -245,7 +307,7 @@ int64_t strmap_get(const strmap *m, const char *name, size_t len)
 {
     if (!m->n)
         return -1;
-    const struct strmap_slot *s = find_slot(m, name, len, name_hash(name, len));
+    const struct strmap_slot *s = find_slot(m, name, len, name_hash(m->key, name, len));
     return s->name ? s->index : -1;
 }
 

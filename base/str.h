@@ -31,13 +31,20 @@ const char *str_nearest(const char *text, const char *const *candidates, size_t 
 MUST_USE bool str_to_u64(const char *text, uint64_t max, uint64_t *out);
 // "64M", "2GiB", "512KiB", "1000": binary multiples for K M G T with or without iB/B.
 MUST_USE bool str_to_bytes(const char *text, uint64_t *out);
+// `text` where it is short, else its beginning, "..." and its end: names out of files may have a
+// kilobyte, and a sentence should keep its own words. Cuts between UTF-8 characters.
+enum { STR_SHORT = 128 };
+const char *str_short(const char *text, char buf[STR_SHORT]);
+const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT]); // always into buf
 // "4.9 MB" style in decimal units, for people; buf must hold 24 bytes.
 const char *str_human_bytes(uint64_t bytes, char *buf);
 
-// Names to indices: open addressing, names copied into the map's own memory.
+// Names to indices: open addressing, names copied into the map's own memory. The hash has a random
+// key, since names are hostile; nothing can be seen of it, as the map has no order.
 typedef struct {
     struct strmap_slot *slot;
     uint64_t n, n_slots;
+    uint64_t key[2];
     struct arena_block *names_last; // an arena's inside, see mem.h
     uint64_t names_bytes;
 } strmap;

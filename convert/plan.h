@@ -11,7 +11,12 @@
 #include "formats/pack_index.h"
 
 typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS } plan_layout;
-typedef enum { SCOPE_NONE, SCOPE_EXPERTS, SCOPE_ALL_LINEAR, SCOPE_EVERYTHING } plan_scope;
+typedef enum {
+    SCOPE_NONE,
+    SCOPE_EXPERTS,    // the routed experts' matrices
+    SCOPE_ALL_LINEAR, // these, attention, shared experts and dense layers (role_is_linear)
+    SCOPE_MATRICES    // every matrix that is bound to a role; vectors stay as they are
+} plan_scope;
 
 typedef struct {
     plan_layout layout;
@@ -34,6 +39,7 @@ typedef struct {
     bool owned;                // bound to a role; the three below are its
     role role;
     int64_t layer, expert;     // -1 where it has none
+    bool starts;               // coded: the first part of its weight in the order of writing
     tensor to;                 // name, type, shape, bytes, offset in its file
 } plan_tensor;
 

@@ -2,7 +2,7 @@
 // One door to everything that holds tensors: a safetensors file of any name, a folder with one or
 // many shards (index checked in both directions), a Hub cache snapshot, an expert pack. Told apart
 // by content. Headers are read and every range is checked at open; no tensor byte is loaded.
-// Knows no family and no role; that is model.h.
+// Knows no family and no role; that is model.h. GGUF and PyTorch files are refused by name.
 #ifndef SCRUPLE_FORMATS_CHECKPOINT_H
 #define SCRUPLE_FORMATS_CHECKPOINT_H
 
@@ -14,6 +14,9 @@
 
 typedef struct checkpoint checkpoint;
 
+// Warns (events) about safetensors files beside that belong to nothing, an index with a wrong
+// total_size, files with holes. One descriptor a shard stays open; where the soft limit of the
+// process is too small for them it is raised.
 MUST_USE bool checkpoint_open(checkpoint **out, const char *path, const events *events, err *e);
 void checkpoint_close(checkpoint *c); // NULL is fine
 
@@ -32,12 +35,18 @@ const st_header *checkpoint_header(const checkpoint *c, int file);
 // n bytes of a tensor from `offset` inside it. Thread-safe.
 MUST_USE bool checkpoint_read(const checkpoint *c, const tensor *t, uint64_t offset, void *to,
                               uint64_t n, err *e);
+// Fails (ERR_INPUT) if any file changed since it was opened: to ask after long work.
+MUST_USE bool checkpoint_unchanged(const checkpoint *c, err *e);
 // Content digest of one tensor: XXH3-128 of its bytes, read in blocks.
 MUST_USE bool checkpoint_tensor_digest(const checkpoint *c, const tensor *t, xxh128_digest *out,
                                        err *e);
 // One digest for the set of tensors, independent of container, file split and order: SHA-256 over
-// the lines "name\tdtype\tshape\txxh128\n" in byte order of names.
+// the lines "name\tdtype\tshape\txxh128\n" in byte order of names, with shapes as "[3,4]". One
+// block of memory and 24 bytes a tensor; progress in "bytes", stops when asked to.
 MUST_USE bool checkpoint_digest(const checkpoint *c, const events *events, sha256_digest *out,
                                 err *e);
+// The same, and every tensor's own digest by its index: each [checkpoint_count], may be NULL.
+MUST_USE bool checkpoint_digests(const checkpoint *c, const events *events, xxh128_digest *each,
+                                 sha256_digest *out, err *e);
 
 #endif

@@ -47,7 +47,8 @@ typedef struct {
 
 typedef struct model model;
 
-// Needs config.json in checkpoint_dir. Warns (events) about ignored unknown keys only with -v.
+// Needs config.json in checkpoint_dir. Keys of it that nothing reads are a note (events). The
+// checkpoint has to outlive the model.
 MUST_USE bool model_open(model **out, const checkpoint *c, const events *events, err *e);
 void model_close(model *m);
 
@@ -64,11 +65,18 @@ typedef struct {
     int64_t layer, expert;
     int part;             // index of the codec's part
     const weight *weight;
-    const char *rule;     // "mtp-layer", "rotary-inv-freq"; NULL where used
+    const char *rule;     // "mtp-layer", "rotary-inv-freq", "tied-head"; NULL where used
 } tensor_account;
 
 // One for every tensor of the checkpoint, by its index.
 const tensor_account *model_account(const model *m, int64_t tensor_index);
+
+// "layer 3, expert 5, down_proj" and, for companions, " (weight_scale_inv)"; for tensors without a
+// role "copied by the rule 'mtp-layer'". For sentences; returns buf.
+enum { MODEL_WHERE_TEXT = 128 };
+const char *model_where(const tensor_account *a, char buf[MODEL_WHERE_TEXT]);
+// The same place by role, layer and expert (-1 where there is none).
+const char *role_where(role r, int64_t layer, int64_t expert, char buf[MODEL_WHERE_TEXT]);
 
 // Parameters (logical elements, scales not counted): the routed experts' and all that are used.
 int64_t model_parameters(const model *m, bool experts_only);

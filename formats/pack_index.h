@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes experts.idx, the small binary index of an expert pack (docs/expert-pack.md). Takes
-// descriptions, gives bytes; reads nothing. The reader is pack_reader.h, which stands on base/ alone
-// and is a second implementation of the same document.
+// descriptions, gives bytes; reads nothing. pack_reader.h reads it, standing on base/ alone.
 #ifndef SCRUPLE_FORMATS_PACK_INDEX_H
 #define SCRUPLE_FORMATS_PACK_INDEX_H
 
-#include "base/dtype.h"
-#include "base/hash.h"
 #include "base/str.h"
+#include "formats/pack_reader.h"
 
 typedef struct {
     const char *name;          // "model-00002-of-00003.safetensors"
@@ -15,8 +13,6 @@ typedef struct {
     uint64_t data_start;       // a multiple of the page
     xxh128_digest header;      // of the file's first data_start bytes
 } pack_index_file;
-
-typedef enum { PACK_GATE, PACK_UP, PACK_DOWN } pack_projection;
 
 // One tensor of every expert of a layer: expert e's lies at offset + e * stride of the file.
 typedef struct {

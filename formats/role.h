@@ -29,8 +29,14 @@ typedef enum {
 } role_class;
 
 const char *role_name(role r);        // "experts.down"
+// False where no role has that name.
+MUST_USE bool role_from_name(const char *name, role *out);
+// What sentences for people call it: "down_proj", "shared expert down_proj", "attention norm".
+const char *role_label(role r);
 role_class role_class_of(role r);
 const char *role_class_name(role_class c); // "experts"
+// One of ROLE_EXPERT_GATE, _UP, _DOWN: there is one weight an expert.
+bool role_is_expert(role r);
 // A matrix that --scope all-linear quantizes (attention, shared, dense, experts projections).
 bool role_is_linear(role r);
 

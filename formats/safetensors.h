@@ -2,12 +2,22 @@
 // The safetensors container: strict header reader and header writer. One file; sets of files are
 // checkpoint.h's. Every range is checked before anything is read or allocated from it. Differences
 // from the official reader (all stricter) are listed in docs/safetensors.md.
+//
+// A header of n bytes with t tensors costs n + (names) + sizeof(tensor) t + 32 t bytes at its peak,
+// and n of them are gone when the function returns.
 #ifndef SCRUPLE_FORMATS_SAFETENSORS_H
 #define SCRUPLE_FORMATS_SAFETENSORS_H
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/tensor.h"
+
+enum {
+    ST_MAX_HEADER = 100000000,   // as the official reader
+    ST_MAX_NAME = 1024,          // of a tensor or a metadata key, decoded
+    ST_MAX_VALUE = 1 << 20,      // of the metadata
+    ST_MAX_METADATA = 1 << 16    // pairs
+};
 
 typedef struct {
     const char *key, *value;
@@ -23,10 +33,16 @@ typedef struct {
 
 // Reads and checks the header of an open file; everything lives in `a`. ERR_INPUT for bad files.
 MUST_USE bool st_read_header(st_header *out, const in_file *f, int file_index, arena *a, err *e);
+// The same for header text that is in memory (the `len` bytes behind the length) with data_bytes
+// bytes of tensors behind it.
+MUST_USE bool st_parse_header(st_header *out, const char *json, uint64_t len, uint64_t data_bytes,
+                              int file_index, arena *a, err *e);
 
-// Writes a header for tensors in data order (name, type, rank, shape are read; offset and bytes
-// are filled in, absolute). The data start is a multiple of `align` (8 or a page), padded with
-// spaces. metadata order is kept; {"format","pt"} is the caller's to give.
+// Appends a header for tensors in data order (name, type, rank, shape are read; n_elements, offset
+// and bytes are filled in, absolute: `out` begins the file where it was empty). The data start is
+// a multiple of `align` (8 or a page), padded with spaces. metadata order is kept;
+// {"format","pt"} is the caller's to give. What was written is read back by the strict reader:
+// names twice, bad names, sizes and limits are ERR_INPUT. `out` then is as it was.
 MUST_USE bool st_write_header(strbuf *out, tensor *tensors, int64_t n, const st_pair *metadata,
                               int64_t n_metadata, uint64_t align, err *e);
 // The official writer's order: type descending, then name ascending.

@@ -17,4 +17,8 @@ typedef struct {
     uint64_t offset, bytes;       // absolute in that file
 } tensor;
 
+// The shape as "[3,4]", a scalar's as "[]".
+enum { TENSOR_SHAPE_TEXT = 176 };
+const char *tensor_shape_text(const tensor *t, char buf[TENSOR_SHAPE_TEXT]);
+
 #endif

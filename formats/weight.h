@@ -19,12 +19,15 @@ typedef struct {
 // Finds the codec of module's tensors from the tensors themselves (names, types, shapes) and
 // checks that it is [out][in]. A missing or misshapen companion is ERR_INPUT with its name.
 // rank 1: the tensor is a vector of `in` and out is 1. `suffix`: usually "weight"; "bias" etc. for
-// plain tensors; "" where the module is the whole name.
+// plain tensors; "" where the module is the whole name. `module` is kept, not copied.
+// A companion that the codec found has no part for (zero points, global scales, a column order ...)
+// is ERR_INPUT too: it would change what the weight means.
 MUST_USE bool weight_bind(weight *w, const checkpoint *c, const char *module, const char *suffix,
                           int rank, int64_t out, int64_t in, err *e);
 // Rows [row, row + n) as binary32, row-major [n][in]. `s` is the caller's scratch for the stored
-// bytes; any row is allowed (block codecs read the block's scale row). Thread-safe with own
-// scratch.
+// bytes; any row is allowed (block codecs read the block's scale row). One read a part. Values that
+// are not finite come as they are: what to do about them is the caller's policy. Thread-safe with
+// own scratch.
 MUST_USE bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s,
                                err *e);
 uint64_t weight_stored_bytes(const weight *w);   // all parts

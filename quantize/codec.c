@@ -38,7 +38,8 @@
                  {.suffix = "weight_scale", .type = DT_BF16,                                    \
                   .also = ALSO(DT_F16) | ALSO(DT_F32), .rank = 2, .row_block = 1,               \
                   .col_block = columns},                                                        \
-                 {.suffix = "weight_shape", .type = DT_I64, .rank = 1, .fixed_cols = 2}},       \
+                 {.suffix = "weight_shape", .type = DT_I64, .also = ALSO(DT_I32), .rank = 1,   \
+                  .fixed_cols = 2}},                                                            \
         .group = columns, .row_quantum = 1, .decode = int4_decode, .encode = int4_encode        \
     }
 

@@ -7,6 +7,12 @@
 #include "suites.h"
 #undef SUITE
 
+// Under the sanitizers too, memory that cannot be had is a NULL and not the end of the test.
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
+
 int main(void)
 {
     SRunner *runner = srunner_create(NULL);

@@ -42,13 +42,19 @@ typedef struct forward forward;
 
 MUST_USE bool forward_open(forward **out, const model *m, const forward_options *o, err *e);
 void forward_close(forward *f);
-// How many windows of `len` tokens one pass can hold under `memory`; 0 where not even one fits
-// (*least then says what one window needs).
-int64_t forward_windows(const model *m, int64_t len, uint64_t memory, uint64_t *least);
+// How many windows of `len` tokens one pass can hold under o->memory with o->pool's threads; 0
+// where not even one fits. *least: the memory that one window needs.
+int64_t forward_windows(const model *m, int64_t len, const forward_options *o, uint64_t *least);
+// The role under which the input of r's matrix is announced: ROLE_EXPERT_UP -> ROLE_EXPERT_GATE,
+// ROLE_Q_A -> ROLE_KV_A, ROLE_K -> ROLE_Q (with latent attention ROLE_Q -> ROLE_KV_A); r itself
+// for the others.
+role forward_announced_as(const arch *a, role r);
 
 // tokens int32 [n][len], each window attends to itself only. ERR_INPUT for an id outside the
 // vocabulary, naming window and position.
 MUST_USE bool forward_begin(forward *f, const int32_t *tokens, int64_t n, int64_t len, err *e);
+// Sentences number windows from `first` on: for passes over a part of a larger array.
+void forward_number_windows(forward *f, int64_t first);
 MUST_USE bool forward_layer(forward *f, int64_t layer, err *e); // 0 .. n_layers-1 in order
 MUST_USE bool forward_final_norm(forward *f, err *e);           // after the last layer
 const float *forward_hidden(const forward *f); // [n][len][hidden] of the last finished step

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// scruple check: is this a valid checkpoint, and is what it holds fit to be used?
+#include "base/json.h"
+#include "cli/command.h"
+#include "cli/model_arg.h"
+#include "cli/table.h"
+#include "verify/content.h"
+
+typedef struct {
+    const char *model;
+    bool full;
+} check_options;
+
+static const option options_table[] = {
+    MODEL_ARG(check_options, model),
+    {OPTION_FLAG(check_options, full), .name = "full",
+     .help = "read the content too: NaN and infinity in every tensor, zero scales, and SHA256SUMS "
+             "where the folder has one"},
+};
+
+static const command_example examples[] = {
+    {"Is a download complete?", "scruple check model"},
+    {"And undamaged?", "scruple check --full model"},
+};
+
+typedef struct {
+    const checkpoint *c;
+    bool full;
+    int64_t n_sums; // files compared with SHA256SUMS
+    uint64_t bytes; // of all tensors
+    content_findings findings;
+} result;
+
+static void as_text(const result *r, strbuf *out)
+{
+    char human[24];
+    for (uint64_t i = 0; i < r->findings.n; i++) {
+        print_safe(out, r->findings.item[i].subject);
+        strbuf_printf(out, ": %s\n", r->findings.item[i].what);
+    }
+    if (r->findings.n)
+        return;
+    int files = checkpoint_n_files(r->c);
+    long long tensors = checkpoint_count(r->c);
+    strbuf_printf(out, "checked %d file%s, %lld tensor%s, %s: headers, ranges, names", files,
+                  files == 1 ? "" : "s", tensors, tensors == 1 ? "" : "s",
+                  str_human_bytes(r->bytes, human));
+    if (r->full)
+        strbuf_puts(out, ", values");
+    if (r->n_sums)
+        strbuf_printf(out, ", SHA-256 of %lld file%s", (long long)r->n_sums,
+                      r->n_sums == 1 ? "" : "s");
+    else if (r->full)
+        strbuf_puts(out, " (no SHA256SUMS to compare with)");
+    else
+        strbuf_puts(out, " (not the values: --full)");
+    strbuf_puts(out, "\n");
+}
+
+static void as_json(const result *r, strbuf *out)
+{
+    json_writer w = {.out = out, .indent = 2};
+    jw_object(&w, NULL);
+    jw_int(&w, "schema_version", 1);
+    jw_bool(&w, "ok", r->findings.n == 0);
+    jw_text(&w, "level", r->full ? "full" : "structure");
+    jw_int(&w, "files", checkpoint_n_files(r->c));
+    jw_int(&w, "tensors", checkpoint_count(r->c));
+    jw_int(&w, "bytes", (int64_t)r->bytes);
+    jw_int(&w, "sha256_compared", r->n_sums);
+    jw_array(&w, "findings");
+    for (uint64_t i = 0; i < r->findings.n; i++) {
+        jw_object(&w, NULL);
+        jw_text(&w, "subject", r->findings.item[i].subject);
+        jw_text(&w, "what", r->findings.item[i].what);
+        jw_object_end(&w);
+    }
+    jw_array_end(&w);
+    jw_object_end(&w);
+    strbuf_puts(out, "\n");
+}
+
+static bool check(const context *ctx, result *r, err *e)
+{
+    for (int64_t i = 0; i < checkpoint_count(r->c); i++)
+        r->bytes += checkpoint_at(r->c, i)->bytes;
+    if (!content_companions(r->c, &r->findings, e))
+        return false;
+    if (!r->full)
+        return true;
+    return content_sums(r->c, ctx->pool, ctx->events, &r->findings, &r->n_sums, e) &&
+           content_values(r->c, ctx->pool, ctx->events, &r->findings, e);
+}
+
+static bool run(const context *ctx, const void *options, err *e)
+{
+    const check_options *o = options;
+    checkpoint *c;
+    strbuf out = {0};
+    if (!checkpoint_open(&c, o->model, ctx->events, e))
+        return false;
+    result r = {.c = c, .full = o->full};
+    bool ok = check(ctx, &r, e);
+    if (ok) {
+        (ctx->json ? as_json : as_text)(&r, &out);
+        ok = print_out(&out, e);
+    }
+    if (ok && r.findings.n)
+        ok = err_set(e, ERR_NO, "'%s': %llu finding%s", o->model,
+                     (unsigned long long)r.findings.n, r.findings.n == 1 ? "" : "s");
+    strbuf_free(&out);
+    content_findings_free(&r.findings);
+    checkpoint_close(c);
+    return ok;
+}
+
+const command cmd_check = {
+    .name = "check",
+    .group = "look",
+    .summary = "tell whether a checkpoint is valid and its content right",
+    .about = "Structure, in seconds and without reading a tensor: headers, ranges, duplicate\n"
+             "and missing names, the index in both directions, weights without their scales.\n"
+             "With --full also the values and the SHA-256 of the files. A line for each\n"
+             "finding; one line that says what was looked at where there are none. What only\n"
+             "a comparison can show (a wrong value that is finite) is the business of verify.",
+    .example = examples,
+    .n_examples = COUNT_OF(examples),
+    .table = options_table,
+    .n_options = COUNT_OF(options_table),
+    .options_size = sizeof(check_options),
+    .flags = COMMAND_JSON | COMMAND_POOL,
+    .no = "a valid checkpoint whose content is not right",
+    .run = run,
+};

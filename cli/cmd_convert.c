@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// scruple convert: another container or layout, without loss.
+#include "cli/made.h"
+
+#include "base/json.h"
+
+typedef struct {
+    const char *model, *output, *to;
+    uint64_t page;
+    bool allow_lossy;
+} convert_options;
+
+static const option table[] = {
+    {OPTION_ARG(convert_options, model), .name = "input", .letter = 'i', .value = "MODEL",
+     .required = true, .help = "folder, file or pack to read", .alias = {"model"}},
+    {OPTION_TEXT(convert_options, output), .name = "output", .letter = 'o', .value = "DIR",
+     .required = true, .help = "folder to write",
+     .alias = {"outfile", "out", "output-dir", "output-path"}},
+    {OPTION_TEXT(convert_options, to), .name = "to", .value = "FORM", .required = true,
+     .help = "experts (an expert pack), safetensors (plain shards), or bf16, f16, f32 (plain "
+             "shards, every matrix decoded to that type)"},
+    {OPTION_BYTES(convert_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
+     .min = 4096, .help = "with --to experts: alignment of the first record, a power of two up to "
+                          "2MiB"},
+    {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
+     .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
+};
+
+static const command_example examples[] = {
+    {"Experts as page-aligned records", "scruple convert DeepSeek-V3 -o V3-pack --to experts"},
+    {"Back to plain shards", "scruple convert V3-pack -o V3-plain --to safetensors"},
+};
+
+static bool choose(const convert_options *o, make_options *m, err *e)
+{
+    static const char *const forms[] = {"experts", "safetensors", "bf16", "f16", "f32"};
+    size_t form = 0;
+    while (form < COUNT_OF(forms) && !str_same_nocase(o->to, forms[form]))
+        form++;
+    if (form == COUNT_OF(forms)) {
+        const char *near = str_nearest(o->to, forms, COUNT_OF(forms));
+        return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; there are experts, "
+                       "safetensors, bf16, f16 and f32%s%s%s", o->to,
+                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    if (form == 0) {
+        m->plan.layout = LAYOUT_EXPERTS;
+        m->plan.page = o->page;
+        m->needs_model = true;
+    } else if (form > 1) {
+        m->plan.scope = SCOPE_MATRICES;
+        m->plan.codec = codec_find(forms[form]);
+        m->needs_model = true;
+        m->count_changes = true;
+        m->refuse_changes = !o->allow_lossy;
+    }
+    return true;
+}
+
+static bool run(const context *c, const void *options, err *e)
+{
+    const convert_options *o = options;
+    strbuf facts = {0};
+    make_options m = {.command = "convert",
+                      .input = o->model,
+                      .output = o->output,
+                      .plan = PLAN_DEFAULTS,
+                      .encode = ENCODE_DEFAULTS};
+    if (!choose(o, &m, e))
+        return false;
+    json_writer w = {.out = &facts};
+    jw_object(&w, NULL);
+    jw_text(&w, "to", m.plan.layout == LAYOUT_EXPERTS ? "experts"
+                      : m.plan.codec                  ? m.plan.codec->name
+                                                      : "safetensors");
+    if (m.plan.layout == LAYOUT_EXPERTS)
+        jw_int(&w, "page", (int64_t)o->page);
+    jw_object_end(&w);
+    m.options_json = facts.text;
+    m.plan.recipe = facts.text;
+    bool ok = strbuf_ok(&facts, e) && made_and_told(c, &m, e);
+    strbuf_free(&facts);
+    return ok;
+}
+
+const command cmd_convert = {
+    .name = "convert",
+    .group = "make",
+    .summary = "re-pack a checkpoint without loss, and prove it",
+    .about =
+        "Writes the checkpoint in another layout. Tensors are moved byte for byte; each\n"
+        "is read back and compared with its source before the output gets its name.\n"
+        "Values are converted only by --to bf16, f16 and f32, which answer 1 and name the\n"
+        "tensors where a value would change.\n"
+        "\n"
+        "--to experts writes one safetensors shard a MoE layer, in which every expert is\n"
+        "one contiguous, page-aligned record, and experts.idx beside the shards. Any\n"
+        "safetensors reader still loads it.\n"
+        "\n"
+        "An interrupted run goes on when the same command is given again. A folder that\n"
+        "holds something else is never touched.",
+    .example = examples,
+    .n_examples = COUNT_OF(examples),
+    .table = table,
+    .n_options = COUNT_OF(table),
+    .options_size = sizeof(convert_options),
+    .flags = COMMAND_JSON | COMMAND_OUTPUT | COMMAND_POOL,
+    .no = "a value would change (--to bf16 or f16 without --allow-lossy)",
+    .run = run,
+};

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/made.h"
+
+#include <stdio.h>
+
+#include "base/json.h"
+
+static const char *outcome(const make_report *r, bool dry_run)
+{
+    if (r->already_complete)
+        return "complete already, nothing done";
+    return dry_run ? "planned, nothing written" : "done";
+}
+
+static void as_json(const make_options *o, const make_report *r, strbuf *out)
+{
+    char hex[65];
+    json_writer w = {.out = out, .indent = 2};
+    jw_object(&w, NULL);
+    jw_int(&w, "schema_version", 1);
+    jw_text(&w, "command", o->command);
+    jw_text(&w, "output", o->output);
+    jw_text(&w, "plan", hex_of(r->plan.b, sizeof r->plan.b, hex));
+    jw_bool(&w, "dry_run", o->dry_run);
+    jw_bool(&w, "already_complete", r->already_complete);
+    jw_int(&w, "files", r->n_files);
+    jw_int(&w, "tensors", r->n_tensors);
+    jw_int(&w, "weights_coded", r->n_coded);
+    jw_int(&w, "tensors_proven_identical", r->n_moved);
+    jw_int(&w, "values_changed", r->changed_values);
+    jw_int(&w, "bytes_before", (int64_t)r->bytes_before);
+    jw_int(&w, "bytes_after", (int64_t)r->bytes_after);
+    jw_int(&w, "memory_needed", (int64_t)r->memory_needed);
+    if (o->needs_model) {
+        jw_double(&w, "bits_per_weight_before", r->bits_before);
+        jw_double(&w, "bits_per_weight_after", r->bits_after);
+        jw_double(&w, "expert_bits_per_weight_before", r->expert_bits_before);
+        jw_double(&w, "expert_bits_per_weight_after", r->expert_bits_after);
+        jw_object(&w, "bytes_by_class");
+        for (int k = 0; k < CLASS_COUNT; k++)
+            if (r->role_bytes[k])
+                jw_int(&w, role_class_name((role_class)k), (int64_t)r->role_bytes[k]);
+        jw_object_end(&w);
+    }
+    jw_object_end(&w);
+    strbuf_puts(out, "\n");
+}
+
+static void as_text(const make_options *o, const make_report *r, strbuf *out)
+{
+    char before[24], after[24];
+    strbuf_printf(out, "%s: %s\n", o->output, outcome(r, o->dry_run));
+    strbuf_printf(out, "  %-14s %12s %12s\n", "", "before", "after");
+    strbuf_printf(out, "  %-14s %12s %12s\n", "tensor files", str_human_bytes(r->bytes_before,
+                  before), str_human_bytes(r->bytes_after, after));
+    if (o->needs_model) {
+        strbuf_printf(out, "  %-14s %12s %12s\n", "experts", str_human_bytes(r->experts_before,
+                      before), str_human_bytes(r->experts_after, after));
+        strbuf_printf(out, "  %-14s %12.3f %12.3f\n", "bits a weight", r->bits_before,
+                      r->bits_after);
+        strbuf_printf(out, "  %-14s %12.3f %12.3f\n", "of experts", r->expert_bits_before,
+                      r->expert_bits_after);
+        for (int k = 0; o->dry_run && k < CLASS_COUNT; k++)
+            if (r->role_bytes[k])
+                strbuf_printf(out, "  %-14s %12s %12s\n", role_class_name((role_class)k), "",
+                              str_human_bytes(r->role_bytes[k], after));
+    }
+    strbuf_printf(out, "  %lld tensors in %lld files, %lld weights coded", (long long)r->n_tensors,
+                  (long long)r->n_files, (long long)r->n_coded);
+    if (!o->dry_run && !r->already_complete)
+        strbuf_printf(out, ", %lld tensors read back and identical to the source",
+                      (long long)r->n_moved);
+    if (r->changed_values)
+        strbuf_printf(out, "\n  %lld values of %lld weights changed", (long long)r->changed_values,
+                      (long long)r->changed_tensors);
+    strbuf_printf(out, "\n  memory needed: %s\n", str_human_bytes(r->memory_needed, after));
+}
+
+bool made_and_told(const context *c, make_options *o, err *e)
+{
+    make_report r;
+    strbuf text = {0};
+    o->force = c->force;
+    o->dry_run = c->dry_run;
+    o->pool = c->pool;
+    o->memory = c->memory;
+    o->events = c->events;
+    if (!make_checkpoint(o, &r, e))
+        return false;
+    (c->json ? as_json : as_text)(o, &r, &text);
+    bool ok = strbuf_ok(&text, e);
+    if (ok)
+        (void)fputs(text.text, stdout);
+    strbuf_free(&text);
+    return ok;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/calibrate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/version.h"
+#include "convert/source_sums.h"
+#include "verify/passes.h"
+
+typedef struct {
+    stats_file *to;
+    const model *model;
+} observer;
+
+static bool add_activation(void *ctx, int which, const activation *a, err *e)
+{
+    observer *o = ctx;
+    stats_set *set;
+    (void)which;
+    int64_t n_experts = a->expert < 0 ? 1 : model_arch(o->model)->n_experts;
+    if (!stats_file_set(o->to, a->role, a->layer, n_experts, a->cols, &set, e))
+        return false;
+    stats_add(&set->sums, a->expert < 0 ? 0 : a->expert, a->x, a->route, a->rows);
+    return true;
+}
+
+// One object: the model's files, the tokens, how they were cut.
+static bool describe_run(stats_file *f, const calibrate_options *o, err *e)
+{
+    const checkpoint *c = model_checkpoint(o->model);
+    strbuf text = {0};
+    char hex[65];
+    json_writer w = {.out = &text};
+    sha256_digest *sums = mem_new((uint64_t)checkpoint_n_files(c), sizeof *sums, "digests", e);
+    bool ok = sums && source_sums(c, o->pool, sums, e);
+    if (ok) {
+        jw_array(&w, NULL);
+        jw_object(&w, NULL);
+        jw_text(&w, "version", SCRUPLE_VERSION);
+        jw_text(&w, "family", model_arch(o->model)->family);
+        jw_object(&w, "model");
+        source_sums_write(&w, c, sums);
+        jw_object_end(&w);
+        jw_text(&w, "tokens_sha256", hex_of(o->windows->sha.b, sizeof o->windows->sha.b, hex));
+        jw_int(&w, "windows", o->windows->n);
+        jw_int(&w, "context", o->windows->len);
+        jw_int(&w, "dropped_tokens", o->windows->dropped);
+        jw_bool(&w, "bos", o->windows->with_bos);
+        jw_object_end(&w);
+        jw_array_end(&w);
+        ok = strbuf_ok(&text, e);
+    }
+    free(sums);
+    if (!ok) {
+        strbuf_free(&text);
+        return false;
+    }
+    f->made_from = text.text;
+    return true;
+}
+
+bool calibrate(stats_file *out, const calibrate_options *o, err *e)
+{
+    stats_file f = {0};
+    observer watch = {&f, o->model};
+    passes run = {.n_models = 1,
+                  .model = {o->model},
+                  .tokens = o->windows->tokens,
+                  .n = o->windows->n,
+                  .len = o->windows->len,
+                  .pool = o->pool,
+                  .memory = o->memory,
+                  .events = o->events,
+                  .on_activation = add_activation,
+                  .ctx = &watch};
+    *out = (stats_file){0};
+    if (!passes_run(&run, e) || !describe_run(&f, o, e)) {
+        stats_file_free(&f);
+        return false;
+    }
+    *out = f;
+    return true;
+}
+
+bool importance_of(const importance_source *s, role r, int64_t layer, int64_t expert, int64_t in,
+                   float *to, bool *has, err *e)
+{
+    const arch *a = model_arch(s->model);
+    role under = forward_announced_as(a, r);
+    const stats *sums = stats_file_find(s->file, under, layer);
+    int64_t index = expert < 0 ? 0 : expert;
+    *has = false;
+    if (!sums)
+        return true;
+    if (sums->cols != in || index >= sums->n_experts)
+        return err_set(e, ERR_INPUT, "the statistics of layer %lld %s have %lld x %lld columns, "
+                       "the model needs %lld of expert %lld", (long long)layer, role_name(r),
+                       (long long)sums->n_experts, (long long)sums->cols, (long long)in,
+                       (long long)index);
+    double *prior = mem_new((uint64_t)in, sizeof *prior, "importance", e);
+    if (!prior)
+        return false;
+    // Inputs of gate and up have the layer's column energies as prior; those of down, which other
+    // experts' neurons tell nothing about, the layer's mean energy in every column.
+    stats_prior(sums, r == ROLE_EXPERT_DOWN, prior);
+    stats_importance(sums, index, prior, to);
+    free(prior);
+    *has = true;
+    return true;
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes one checkpoint out of another: plan, output folder, run, proof, small files, publishing.
+// The one pipeline behind `convert` and `quantize`; what differs between them is in the options.
+#ifndef SCRUPLE_CONVERT_MAKE_H
+#define SCRUPLE_CONVERT_MAKE_H
+
+#include "base/pool.h"
+#include "convert/plan.h"
+#include "convert/run.h"
+
+typedef struct {
+    const char *command;        // for the manifest
+    const char *input, *output; // paths
+    plan_options plan;
+    bool needs_model;           // roles are needed (everything but --to safetensors)
+    encode_options encode;
+    // Importance of columns, see run.h; statistics: JSON for the manifest. Both may be NULL.
+    bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
+                       err *e);
+    void *ctx;
+    const char *statistics;
+    const char *options_json;   // the options that decide bytes, for the manifest
+    bool refuse_changes;        // a value that would change: ERR_NO with counts (convert)
+    bool count_changes;
+    bool force, dry_run;
+    pool *pool;
+    uint64_t memory;
+    const events *events;
+} make_options;
+
+typedef struct {
+    bool already_complete;      // nothing was done
+    int64_t n_files, n_tensors, n_moved, n_coded; // tensors moved byte for byte and proven so
+    int64_t changed_values, changed_tensors;
+    uint64_t bytes_before, bytes_after;           // tensor files
+    uint64_t experts_before, experts_after;       // routed experts' tensors; 0 without a model
+    double bits_before, bits_after, expert_bits_before, expert_bits_after; // a weight
+    uint64_t memory_needed;
+    uint64_t role_bytes[CLASS_COUNT];             // of the output, by class of role
+    sha256_digest plan;
+} make_report;
+
+MUST_USE bool make_checkpoint(const make_options *o, make_report *r, err *e);
+
+#endif

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/version.h"
+#include "convert/layout.h"
+
+// ---- which tensors there will be -------------------------------------------------------------
+
+static bool in_scope(const plan_options *o, const tensor_account *a)
+{
+    switch (o->scope) {
+    case SCOPE_NONE: return false;
+    case SCOPE_EXPERTS: return role_class_of(a->role) == CLASS_EXPERTS;
+    case SCOPE_ALL_LINEAR: return role_is_linear(a->role);
+    case SCOPE_MATRICES: return a->weight->part[0]->rank == 2;
+    }
+    return false;
+}
+
+// The codec a weight in scope gets: the one asked for, or the fall-back where its group does not
+// divide the columns.
+static const codec *codec_for(const plan_options *o, const weight *w, err *e)
+{
+    if (codec_divides(o->codec, w->in))
+        return o->codec;
+    if (o->fallback && codec_divides(o->fallback, w->in))
+        return o->fallback;
+    if (o->fallback)
+        err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
+                w->module, o->codec->name, o->fallback->name, (long long)w->in);
+    else
+        err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
+                "--fallback TYPE names the type for such tensors",
+                w->module, o->codec->name, (long long)o->codec->group, (long long)w->in);
+    return NULL;
+}
+
+static plan_tensor *new_tensor(plan *p, uint64_t *cap, err *e)
+{
+    if (!mem_grow((void **)&p->tensor, cap, (uint64_t)p->n_tensors + 1, sizeof *p->tensor,
+                  "the plan", e))
+        return NULL;
+    plan_tensor *t = &p->tensor[p->n_tensors++];
+    *t = (plan_tensor){.layer = -1, .expert = -1};
+    return t;
+}
+
+static void take_account(plan_tensor *t, const tensor_account *a)
+{
+    if (!a || !a->used)
+        return;
+    t->owned = true;
+    t->role = a->role;
+    t->layer = a->layer;
+    t->expert = a->expert;
+    t->part = a->part;
+}
+
+static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const codec *c, err *e)
+{
+    const weight *w = a->weight;
+    for (int part = 0; part < c->n_parts; part++) {
+        plan_tensor *t = new_tensor(p, cap, e);
+        if (!t)
+            return false;
+        take_account(t, a);
+        t->source = w;
+        t->codec = c;
+        t->part = part;
+        strbuf name = {0};
+        strbuf_printf(&name, "%s.%s", w->module, c->part[part].suffix);
+        t->to.name = strbuf_ok(&name, e) ? arena_text(&p->names, name.text, name.len, e) : NULL;
+        strbuf_free(&name);
+        if (!t->to.name)
+            return false;
+        t->to.type = c->part[part].type;
+        int64_t shape[2];
+        t->to.rank = codec_part_shape(c, part, w->out, w->in, shape);
+        memcpy(t->to.shape, shape, sizeof shape);
+        t->to.n_elements = t->to.rank == 2 ? shape[0] * shape[1] : shape[0];
+        t->to.bytes = codec_part_bytes(c, part, w->out, w->in);
+    }
+    return true;
+}
+
+static bool collect_tensors(plan *p, err *e)
+{
+    uint64_t cap = 0;
+    for (int64_t i = 0; i < checkpoint_count(p->source); i++) {
+        const tensor *from = checkpoint_at(p->source, i);
+        const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
+        if (a && a->used && in_scope(&p->options, a)) {
+            const codec *c = codec_for(&p->options, a->weight, e);
+            if (!c)
+                return false;
+            if (c != a->weight->codec) {
+                // The weight's other stored parts make no tensors of their own.
+                if (a->part == 0 && !add_coded(p, &cap, a, c, e))
+                    return false;
+                continue;
+            }
+        }
+        plan_tensor *t = new_tensor(p, &cap, e);
+        if (!t)
+            return false;
+        take_account(t, a);
+        t->from = from;
+        t->to = *from;
+    }
+    return true;
+}
+
+// ---- names of shards, headers, identity ------------------------------------------------------
+
+static bool name_files(plan *p, err *e)
+{
+    for (int64_t f = 0; f < p->n_files; f++) {
+        strbuf name = {0};
+        if (p->n_files == 1)
+            strbuf_puts(&name, "model.safetensors");
+        else
+            strbuf_printf(&name, "model-%05lld-of-%05lld.safetensors", (long long)f + 1,
+                          (long long)p->n_files);
+        p->file[f].name = strbuf_ok(&name, e) ? arena_text(&p->names, name.text, name.len, e)
+                                              : NULL;
+        strbuf_free(&name);
+        if (!p->file[f].name)
+            return false;
+    }
+    return true;
+}
+
+static void describe_components(const plan_file *f, strbuf *out)
+{
+    static const char *const projections[] = {"gate", "up", "down"};
+    for (int64_t i = 0; i < f->records.n_components; i++)
+        if (f->records.component[i].in_record)
+            strbuf_printf(out, "%s%s.%s", out->len ? "," : "",
+                          projections[f->records.component[i].projection],
+                          f->records.component[i].suffix);
+}
+
+// The metadata of an expert shard is a hint for readers; experts.idx and the offsets are the fact.
+static bool write_one_header(plan *p, plan_file *f, tensor *list, err *e)
+{
+    strbuf number[4] = {0}, components = {0};
+    st_pair pairs[7] = {{"format", "pt"}};
+    int64_t n_pairs = 1;
+    bool ok = false;
+    if (f->holds_experts) {
+        strbuf_printf(&number[0], "%lld", (long long)f->records.layer);
+        strbuf_printf(&number[1], "%lld", (long long)f->records.n_experts);
+        strbuf_printf(&number[2], "%llu", (unsigned long long)f->records.record_bytes);
+        strbuf_printf(&number[3], "%llu", (unsigned long long)p->options.page);
+        describe_components(f, &components);
+        strbuf_puts(&components, "");
+        for (int i = 0; i < 4; i++)
+            if (!strbuf_ok(&number[i], e))
+                goto out;
+        if (!strbuf_ok(&components, e))
+            goto out;
+        pairs[n_pairs++] = (st_pair){"moe.layout", "expert-record-1"};
+        pairs[n_pairs++] = (st_pair){"moe.layer", number[0].text};
+        pairs[n_pairs++] = (st_pair){"moe.num_experts", number[1].text};
+        pairs[n_pairs++] = (st_pair){"moe.record_bytes", number[2].text};
+        pairs[n_pairs++] = (st_pair){"moe.page", number[3].text};
+        pairs[n_pairs++] = (st_pair){"moe.components", components.text};
+    }
+    for (int64_t i = 0; i < f->n; i++)
+        list[i] = p->tensor[f->first + i].to;
+    uint64_t align = p->options.layout == LAYOUT_EXPERTS ? p->options.page : 8;
+    if (!st_write_header(&f->header, list, f->n, pairs, n_pairs, align, e))
+        goto out;
+    f->bytes = f->header.len;
+    for (int64_t i = 0; i < f->n; i++) {
+        p->tensor[f->first + i].to = list[i];
+        f->bytes += list[i].bytes;
+    }
+    ok = true;
+out:
+    for (int i = 0; i < 4; i++)
+        strbuf_free(&number[i]);
+    strbuf_free(&components);
+    return ok;
+}
+
+static bool write_headers(plan *p, err *e)
+{
+    tensor *list = mem_new((uint64_t)p->n_tensors, sizeof *list, "the plan's headers", e);
+    bool ok = list != NULL;
+    for (int64_t f = 0; ok && f < p->n_files; f++)
+        ok = write_one_header(p, &p->file[f], list, e);
+    free(list);
+    return ok;
+}
+
+static void mark_starts_and_sums(plan *p)
+{
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        plan_tensor *t = &p->tensor[i];
+        p->tensor_bytes += t->to.bytes;
+        if (t->owned && role_class_of(t->role) == CLASS_EXPERTS)
+            p->expert_bytes += t->to.bytes;
+        // In every layout part 0 precedes the weight's other parts.
+        t->starts = t->source && t->part == 0;
+    }
+}
+
+static bool identify(plan *p, err *e)
+{
+    strbuf line = {0};
+    sha256 *sha = sha256_new(e);
+    if (!sha)
+        return false;
+    strbuf_printf(&line, "scruple %s plan 1\nrecipe %s\n", SCRUPLE_VERSION, p->options.recipe);
+    for (int64_t f = 0; f < p->n_files; f++) {
+        const plan_file *file = &p->file[f];
+        strbuf_printf(&line, "file %s %llu\n", file->name, (unsigned long long)file->bytes);
+        for (int64_t i = file->first; i < file->first + file->n; i++) {
+            const plan_tensor *t = &p->tensor[i];
+            strbuf_printf(&line, "%s %s %llu", t->to.name, dtype_name(t->to.type),
+                          (unsigned long long)t->to.offset);
+            for (int d = 0; d < t->to.rank; d++)
+                strbuf_printf(&line, " %lld", (long long)t->to.shape[d]);
+            if (t->from)
+                strbuf_puts(&line, " moved\n");
+            else
+                strbuf_printf(&line, " %s<-%s\n", t->codec->name, t->source->codec->name);
+            if (line.len > 1 << 20) {
+                sha256_add(sha, line.text, line.len);
+                strbuf_clear(&line);
+            }
+        }
+    }
+    if (!strbuf_ok(&line, e)) {
+        sha256_free(sha);
+        strbuf_free(&line);
+        return false;
+    }
+    sha256_add(sha, line.text, line.len);
+    sha256_end(sha, &p->id);
+    strbuf_free(&line);
+    return true;
+}
+
+bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o, err *e)
+{
+    plan p = {.options = *o, .source = source, .model = m};
+    *out = (plan){0};
+    if (o->layout == LAYOUT_EXPERTS &&
+        (o->page < 4096 || o->page > 2097152 || (o->page & (o->page - 1)) != 0))
+        return err_set(e, ERR_USAGE, "a page is a power of two from 4096 to 2097152, not %llu",
+                       (unsigned long long)o->page);
+    if (!collect_tensors(&p, e) || !layout_files(&p, e) || !name_files(&p, e) ||
+        !write_headers(&p, e) || !layout_records(&p, e)) {
+        plan_free(&p);
+        return false;
+    }
+    mark_starts_and_sums(&p);
+    if (!identify(&p, e)) {
+        plan_free(&p);
+        return false;
+    }
+    *out = p;
+    return true;
+}
+
+void plan_free(plan *p)
+{
+    for (int64_t f = 0; f < p->n_files; f++)
+        strbuf_free(&p->file[f].header);
+    free(p->file);
+    free(p->tensor);
+    arena_free(&p->names);
+    *p = (plan){0};
+}
+
+uint64_t plan_held_bytes(const plan *p)
+{
+    uint64_t held = 0, most = 0;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!t->source)
+            continue;
+        if (t->starts)
+            held += codec_bytes(t->codec, t->source->out, t->source->in);
+        if (held > most)
+            most = held;
+        held -= t->to.bytes;
+    }
+    return most;
+}

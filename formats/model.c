@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "formats/model.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/config.h"
+#include "formats/quant_config.h"
+
+enum { NAME_BYTES = 256 }; // holds any name that a template makes
+
+struct model {
+    const checkpoint *from;
+    config config;
+    name_prefix prefix;
+    arena arena;             // weights and module names
+    weight **slot;           // [n_layers + 1][ROLE_COUNT], row 0 is global; expert roles point to
+                             // n_experts weights, the others to one; NULL where there is none
+    tensor_account *account; // [checkpoint_count]
+    int64_t parameters, expert_parameters;
+};
+
+// ---- where things are ----
+
+const char *role_where(role r, int64_t layer, int64_t expert, char buf[MODEL_WHERE_TEXT])
+{
+    if (layer < 0)
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "%s", role_label(r));
+    else if (expert < 0)
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "layer %lld, %s", (long long)layer, role_label(r));
+    else
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "layer %lld, expert %lld, %s", (long long)layer,
+                       (long long)expert, role_label(r));
+    return buf;
+}
+
+const char *model_where(const tensor_account *a, char buf[MODEL_WHERE_TEXT])
+{
+    if (!a->used) {
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "copied by the rule '%s'", a->rule);
+        return buf;
+    }
+    char place[MODEL_WHERE_TEXT];
+    role_where(a->role, a->layer, a->expert, place);
+    if (a->part == 0)
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "%s", place);
+    else
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "%.90s (%s)", place,
+                       a->weight->codec->part[a->part].suffix);
+    return buf;
+}
+
+static weight **slot_of(const model *m, role r, int64_t layer)
+{
+    return &m->slot[(layer + 1) * ROLE_COUNT + (int64_t)r];
+}
+
+// ---- binding ----
+
+static bool row_applies(const model *m, const role_row *r, int64_t layer)
+{
+    const arch *a = &m->config.arch;
+    bool mixture = layer >= 0 && m->config.ffn[layer] == FFN_MOE;
+    switch (r->when) {
+    case WHEN_ALWAYS: return true;
+    case WHEN_UNTIED: return !a->tied_head;
+    case WHEN_BIAS: return a->attention_bias;
+    case WHEN_Q_LORA: return a->q_lora > 0;
+    case WHEN_Q_DIRECT: return a->q_lora == 0;
+    case WHEN_DENSE: return !mixture;
+    case WHEN_MOE: return mixture;
+    case WHEN_SHARED: return mixture && a->shared_inter > 0;
+    }
+    return false;
+}
+
+// Puts place, and the config keys that the shape comes from, in front of weight_bind's sentence.
+static bool explain(const model *m, const role_row *r, const char *module, const char *place,
+                    err *e)
+{
+    char name[NAME_BYTES];
+    bool there = false;
+    const char *const main_part[] = {r->suffix, "weight_packed"};
+    for (size_t i = 0; i < COUNT_OF(main_part); i++) {
+        (void)snprintf(name, sizeof name, "%s.%s", module, main_part[i]);
+        there = there || checkpoint_find(m->from, name);
+    }
+    strbuf shape = {0};
+    if (there && r->rank == 2) {
+        config_dim_text(&m->config, r->out, &shape);
+        strbuf_puts(&shape, "; ");
+    }
+    if (there)
+        config_dim_text(&m->config, r->in, &shape);
+    if (there && !shape.failed)
+        err_in(e, "%s, by config.json [%s]", place, shape.text);
+    else
+        err_in(e, "%s", place);
+    strbuf_free(&shape);
+    return false;
+}
+
+static bool take_account(model *m, const weight *w, role r, int64_t layer, int64_t expert, err *e)
+{
+    for (int p = 0; p < w->codec->n_parts; p++) {
+        int64_t i = checkpoint_index_of(m->from, w->part[p]->name);
+        if (i < 0 || m->account[i].used)
+            return err_set(e, ERR_INTERNAL, "tensor '%s' is bound to two roles", w->part[p]->name);
+        m->account[i] = (tensor_account){.used = true, .role = r, .layer = layer, .expert = expert,
+                                         .part = p, .weight = w};
+    }
+    int64_t elements = weight_elements(w);
+    m->parameters += elements;
+    if (role_is_expert(r))
+        m->expert_parameters += elements;
+    return true;
+}
+
+// All weights of a row in a layer: one, or one an expert.
+static bool bind_row(model *m, const role_row *r, int64_t layer, err *e)
+{
+    bool per_expert = role_is_expert(r->role);
+    int64_t n = per_expert ? m->config.arch.n_experts : 1;
+    int64_t out = config_dim(&m->config, r->out), in = config_dim(&m->config, r->in);
+    weight *w = arena_new(&m->arena, (uint64_t)n, sizeof *w, e);
+    if (!w)
+        return false;
+    for (int64_t i = 0; i < n; i++) {
+        char name[NAME_BYTES];
+        int64_t expert = per_expert ? i : -1;
+        size_t len = family_name(name, sizeof name, r->module, &m->prefix, layer, i);
+        const char *module = arena_text(&m->arena, name, len, e);
+        if (!module)
+            return false;
+        if (!weight_bind(&w[i], m->from, module, r->suffix, r->rank, out, in, e)) {
+            char place[MODEL_WHERE_TEXT];
+            return explain(m, r, module, role_where(r->role, layer, expert, place), e);
+        }
+        if (!take_account(m, &w[i], r->role, layer, expert, e))
+            return false;
+    }
+    weight **slot = slot_of(m, r->role, layer);
+    assert(!*slot); // two rows of the table for one role in one layer
+    *slot = w;
+    return true;
+}
+
+static bool bind_layer(model *m, int64_t layer, err *e)
+{
+    const role_set *set = m->config.family->roles;
+    for (; set->row; set++) {
+        for (int i = 0; i < set->n; i++) {
+            const role_row *r = &set->row[i];
+            bool in_layers = strstr(r->module, "{n}") != NULL;
+            if (in_layers == (layer >= 0) && row_applies(m, r, layer) && !bind_row(m, r, layer, e))
+                return false;
+        }
+    }
+    return true;
+}
+
+// ---- what the checkpoint looks like before anything is bound ----
+
+static void choose_prefix(model *m)
+{
+    const family *f = m->config.family;
+    const role_row *embedding = &f->roles[0].row[0];
+    m->prefix = f->prefix[0];
+    for (const name_prefix *p = f->prefix; p->body; p++) {
+        char name[NAME_BYTES];
+        size_t len = family_name(name, sizeof name, embedding->module, p, 0, 0);
+        (void)snprintf(name + len, sizeof name - len, ".%s", embedding->suffix);
+        if (checkpoint_find(m->from, name)) {
+            m->prefix = *p;
+            return;
+        }
+    }
+}
+
+static bool refuse_fused_experts(const model *m, err *e)
+{
+    for (int64_t layer = 0; layer < m->config.arch.n_layers; layer++) {
+        char name[NAME_BYTES], shape[TENSOR_SHAPE_TEXT];
+        family_name(name, sizeof name, m->config.family->fused_experts, &m->prefix, layer, 0);
+        const tensor *t = checkpoint_find(m->from, name);
+        if (t)
+            return err_set(e, ERR_INPUT,
+                           "tensor '%s' %s stacks gate and up of all experts of layer %lld in one "
+                           "(fused experts [E,2I,H], as transformers 5 holds them in memory): this "
+                           "version reads one tensor an expert and projection, as published",
+                           name, tensor_shape_text(t, shape), (long long)layer);
+    }
+    return true;
+}
+
+// ---- tensors without a role ----
+
+static bool refuse_leftover(const model *m, int64_t first, int64_t n, err *e)
+{
+    char short_name[STR_SHORT], more[64] = "", hint[160] = "";
+    const char *name = checkpoint_at(m->from, first)->name;
+    const arch *a = &m->config.arch;
+    static const name_rule any_layer = {.pattern = "{m}layers.{x}.*"};
+    if (n > 1)
+        (void)snprintf(more, sizeof more, " (and %lld more)", (long long)(n - 1));
+    if (family_rule_fits(&any_layer, &m->prefix, a->n_layers + a->n_extra_layers, INT32_MAX, name))
+        (void)snprintf(hint, sizeof hint, "; config.json says %s %lld",
+                       m->config.value[CF_LAYERS].path, (long long)a->n_layers);
+    return err_set(e, ERR_INPUT, "tensor '%s'%s has no role in family %s and no rule accounts for "
+                   "it%s", str_short(name, short_name), more, a->family, hint);
+}
+
+static bool account_for_the_rest(model *m, err *e)
+{
+    const family *f = m->config.family;
+    const arch *a = &m->config.arch;
+    int64_t left = 0, first = -1;
+    for (int64_t i = 0; i < checkpoint_count(m->from); i++) {
+        tensor_account *account = &m->account[i];
+        if (account->used)
+            continue;
+        *account = (tensor_account){.layer = -1, .expert = -1};
+        for (int r = 0; r < f->n_rules && !account->rule; r++)
+            if ((!f->rules[r].tied_only || a->tied_head) &&
+                family_rule_fits(&f->rules[r], &m->prefix, a->n_layers, a->n_extra_layers,
+                                 checkpoint_at(m->from, i)->name))
+                account->rule = f->rules[r].name;
+        if (!account->rule && left++ == 0)
+            first = i;
+    }
+    return left == 0 || refuse_leftover(m, first, left, e);
+}
+
+// ---- config against tensors ----
+
+static bool check_codecs(const model *m, err *e)
+{
+    quant_config q;
+    if (!quant_config_read(&q, &m->config, e))
+        return false;
+    char declared[200];
+    quant_config_text(&q, declared, sizeof declared);
+    bool quantized = false;
+    for (int64_t i = 0; i < checkpoint_count(m->from); i++) {
+        const tensor_account *a = &m->account[i];
+        if (!a->used || a->part != 0 || a->weight->codec->form == CODEC_FLOAT)
+            continue;
+        quantized = true;
+        if (quant_config_declares(&q, a->weight->codec))
+            continue;
+        char place[MODEL_WHERE_TEXT];
+        model_where(a, place);
+        if (!q.method)
+            return err_set(e, ERR_INPUT, "%s: tensor '%s' is stored as %s, but config.json has no "
+                           "quantization_config", place, checkpoint_at(m->from, i)->name,
+                           a->weight->codec->name);
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is stored as %s, but config.json's "
+                       "quantization_config declares %s", place, checkpoint_at(m->from, i)->name,
+                       a->weight->codec->name, declared);
+    }
+    if (q.n > 0 && !quantized)
+        return err_set(e, ERR_INPUT, "config.json's quantization_config declares %s, but no weight "
+                       "of the model is stored that way", declared);
+    return true;
+}
+
+// ---- doors ----
+
+static bool open_config(model *m, const events *v, err *e)
+{
+    char *text;
+    size_t len;
+    if (!file_read_beneath(checkpoint_dir(m->from), "config.json", CONFIG_MAX_BYTES, &text, &len,
+                           e))
+        return false;
+    bool done = config_init(&m->config, text, len, v, e);
+    free(text);
+    return done;
+}
+
+static bool bind_all(model *m, err *e)
+{
+    choose_prefix(m);
+    if (!refuse_fused_experts(m, e))
+        return false;
+    for (int64_t layer = -1; layer < m->config.arch.n_layers; layer++)
+        if (!bind_layer(m, layer, e))
+            return false;
+    return account_for_the_rest(m, e) && check_codecs(m, e);
+}
+
+bool model_open(model **out, const checkpoint *c, const events *v, err *e)
+{
+    *out = NULL;
+    model *m = mem_new(1, sizeof *m, "a model", e);
+    if (!m)
+        return false;
+    m->from = c;
+    if (!open_config(m, v, e))
+        goto failed;
+    uint64_t n_slots = (uint64_t)(m->config.arch.n_layers + 1) * ROLE_COUNT;
+    m->slot = mem_new(n_slots, sizeof *m->slot, "the model's roles", e);
+    m->account = m->slot ? mem_new((uint64_t)checkpoint_count(c), sizeof *m->account,
+                                   "the tensors' roles", e) : NULL;
+    if (!m->account || !bind_all(m, e))
+        goto failed;
+    *out = m;
+    return true;
+failed:
+    model_close(m);
+    return false;
+}
+
+void model_close(model *m)
+{
+    if (!m)
+        return;
+    config_free(&m->config);
+    arena_free(&m->arena);
+    free(m->slot);
+    free(m->account);
+    free(m);
+}
+
+const arch *model_arch(const model *m) { return &m->config.arch; }
+
+const checkpoint *model_checkpoint(const model *m) { return m->from; }
+
+ffn_kind model_ffn(const model *m, int64_t layer) { return m->config.ffn[layer]; }
+
+const weight *model_weight(const model *m, role r, int64_t layer, int64_t expert)
+{
+    const arch *a = &m->config.arch;
+    if (layer < -1 || layer >= a->n_layers)
+        return NULL;
+    if (r == ROLE_HEAD && a->tied_head)
+        r = ROLE_EMBED;
+    const weight *w = *slot_of(m, r, layer);
+    if (!role_is_expert(r))
+        return expert == -1 ? w : NULL;
+    return w && expert >= 0 && expert < a->n_experts ? &w[expert] : NULL;
+}
+
+const tensor_account *model_account(const model *m, int64_t tensor_index)
+{
+    return &m->account[tensor_index];
+}
+
+int64_t model_parameters(const model *m, bool experts_only)
+{
+    return experts_only ? m->expert_parameters : m->parameters;
+}

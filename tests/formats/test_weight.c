@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "formats/weight.h"
+#include "quantize/number.h"
+#include "tests/refused.h"
+#include "tests/tiny_model.h"
+
+Suite *suite_weight(void);
+
+static tiny m;
+static checkpoint *c;
+
+static void setup(void)
+{
+    c = NULL;
+    tiny_init(&m);
+}
+
+static void teardown(void)
+{
+    checkpoint_close(c);
+    tiny_free(&m);
+}
+
+static void open_it(void)
+{
+    err e = ERR_INIT;
+    tiny_write(&m, "{}");
+    ASSERT_OK(checkpoint_open(&c, m.dir, NULL, &e), e);
+}
+
+static weight bound(const char *module, int64_t out, int64_t in)
+{
+    weight w;
+    err e = ERR_INIT;
+    ASSERT_OK(weight_bind(&w, c, module, "weight", 2, out, in, &e), e);
+    ck_assert_str_eq(w.module, module);
+    return w;
+}
+
+static void assert_unbound(const char *module, int64_t out, int64_t in, const char *words)
+{
+    weight w;
+    ASSERT_REFUSED(weight_bind(&w, c, module, "weight", 2, out, in, &refused), words);
+    ck_assert_ptr_null(w.codec);
+}
+
+static float *rows_of(const weight *w, int64_t row, int64_t n)
+{
+    err e = ERR_INIT;
+    scratch s = {0};
+    float *to = malloc((size_t)(n * w->in + 1) * sizeof *to);
+    ck_assert_ptr_nonnull(to);
+    ASSERT_OK(weight_read_rows(w, row, n, to, &s, &e), e);
+    scratch_free(&s);
+    return to;
+}
+
+// Every range of rows has to be the same part of the whole, bit by bit.
+static void assert_ranges_agree(const weight *w, const float *whole)
+{
+    const int64_t start[] = {0, 1, 127, 128, 129, 200, 255, 256, 299};
+    const int64_t count[] = {0, 1, 2, 127, 128, 129, 300};
+    for (size_t i = 0; i < COUNT_OF(start); i++) {
+        for (size_t k = 0; k < COUNT_OF(count); k++) {
+            if (start[i] > w->out)
+                continue;
+            int64_t n = i64_min(count[k], w->out - start[i]);
+            float *part = rows_of(w, start[i], n);
+            ck_assert_mem_eq(part, whole + start[i] * w->in, (size_t)(n * w->in) * sizeof *part);
+            free(part);
+        }
+    }
+}
+
+START_TEST(reads_plain_matrices_and_vectors)
+{
+    float values[6] = {1, -2, 0.5f, 3, NAN, INFINITY};
+    uint16_t half[2] = {0x3c00, 0xc000}; // 1, -2
+    tiny_add(&m, "a.weight", DT_F32, 2, 3, 2, values);
+    tiny_add(&m, "n.weight", DT_F16, 1, 2, 0, half);
+    tiny_add(&m, "a.bias", DT_F32, 1, 3, 0, values);
+    tiny_add(&m, "plain", DT_F32, 1, 3, 0, values);
+    open_it();
+    weight w = bound("a", 3, 2);
+    ck_assert_str_eq(w.codec->name, "f32");
+    ck_assert_uint_eq(weight_stored_bytes(&w), 24);
+    ck_assert_int_eq(weight_elements(&w), 6);
+    float *read = rows_of(&w, 1, 2); // not finite: passed on as it is
+    ck_assert_mem_eq(read, values + 2, 16);
+    free(read);
+    err e = ERR_INIT;
+    ASSERT_OK(weight_bind(&w, c, "n", "weight", 1, 1, 2, &e), e);
+    read = rows_of(&w, 0, 1);
+    ck_assert_float_eq(read[0], 1);
+    ck_assert_float_eq(read[1], -2);
+    free(read);
+    ASSERT_OK(weight_bind(&w, c, "a", "bias", 1, 1, 3, &e), e);
+    ck_assert_str_eq(w.part[0]->name, "a.bias");
+    ASSERT_OK(weight_bind(&w, c, "plain", "", 1, 1, 3, &e), e);
+    ck_assert_str_eq(w.part[0]->name, "plain");
+}
+END_TEST
+
+// Codes and scales of a [300][200] weight in FP8 blocks: 3 x 2 scales, ragged on both sides.
+static void add_fp8(const char *module, bool bf16_scales)
+{
+    static uint8_t code[300 * 200];
+    float scale[6] = {1, 0.5f, 2, 0.25f, 3, 0.125f};
+    uint16_t narrow[6];
+    for (int i = 0; i < 300 * 200; i++)
+        code[i] = (uint8_t)(i * 37 % 251 & 0x7e); // never NaN
+    for (int i = 0; i < 6; i++)
+        narrow[i] = f32_to_bf16(scale[i]);
+    char name[100];
+    (void)snprintf(name, sizeof name, "%s.weight", module);
+    tiny_add(&m, name, DT_F8_E4M3, 2, 300, 200, code);
+    (void)snprintf(name, sizeof name, "%s.weight_scale_inv", module);
+    tiny_add(&m, name, bf16_scales ? DT_BF16 : DT_F32, 2, 3, 2,
+             bf16_scales ? (const void *)narrow : scale);
+}
+
+START_TEST(reads_fp8_blocks_at_any_row_with_scales_in_another_shard)
+{
+    add_fp8("a", false);
+    add_fp8("b", true);
+    tiny_put_in_shard(&m, "a.weight_scale_inv", 1);
+    open_it();
+    weight w = bound("a", 300, 200), v = bound("b", 300, 200);
+    ck_assert_str_eq(w.codec->name, "fp8-block");
+    ck_assert_int_ne(w.part[0]->file, w.part[1]->file);
+    float *whole = rows_of(&w, 0, 300), *other = rows_of(&v, 0, 300);
+    const float scale[6] = {1, 0.5f, 2, 0.25f, 3, 0.125f};
+    for (int r = 0; r < 300; r++)
+        for (int k = 0; k < 200; k++) {
+            int i = r * 200 + k;
+            float expected = e4m3_to_f32((uint8_t)(i * 37 % 251 & 0x7e)) *
+                             scale[r / 128 * 2 + k / 128];
+            ck_assert(f32_bits(whole[i]) == f32_bits(expected));
+        }
+    ck_assert_mem_eq(whole, other, 300 * 200 * sizeof *whole);
+    assert_ranges_agree(&w, whole);
+    free(whole);
+    free(other);
+}
+END_TEST
+
+START_TEST(reads_fp8_channels)
+{
+    uint8_t code[6] = {0x38, 0x40, 0xb8, 0x7f, 0x01, 0x7e}; // 1 2 -1 NaN 2^-9 448
+    float scale[3] = {2, 0.5f, 1};
+    tiny_add(&m, "a.weight", DT_F8_E4M3, 2, 3, 2, code);
+    tiny_add(&m, "a.weight_scale", DT_F32, 2, 3, 1, scale);
+    open_it();
+    weight w = bound("a", 3, 2);
+    ck_assert_str_eq(w.codec->name, "fp8-channel");
+    float *read = rows_of(&w, 0, 3);
+    ck_assert_float_eq(read[0], 2);
+    ck_assert_float_eq(read[1], 4);
+    ck_assert_float_eq(read[2], -0.5f);
+    ck_assert_float_nan(read[3]);
+    ck_assert_float_eq(read[4], 0.001953125f);
+    ck_assert_float_eq(read[5], 448);
+    assert_ranges_agree(&w, read);
+    free(read);
+}
+END_TEST
+
+// A [3][64] weight whose codes count up: -8 .. 7 over and over; one scale a group.
+static void add_int4(const char *module, int64_t group, dtype shape_type)
+{
+    uint32_t words[3 * 8];
+    uint16_t scale[3 * 4]; // the smallest group asked for is 16
+    int64_t wide[2] = {3, 64};
+    int32_t narrow[2] = {3, 64};
+    for (int i = 0; i < 24; i++)
+        words[i] = i % 2 ? 0xfedcba98 : 0x76543210; // formats.md 2.3: -8 .. -1, then 0 .. 7
+    for (int i = 0; i < 12; i++)
+        scale[i] = f32_to_bf16((float)(i + 1));
+    char name[100];
+    (void)snprintf(name, sizeof name, "%s.weight_packed", module);
+    tiny_add(&m, name, DT_I32, 2, 3, 8, words);
+    (void)snprintf(name, sizeof name, "%s.weight_scale", module);
+    tiny_add(&m, name, DT_BF16, 2, 3, 64 / group, scale);
+    (void)snprintf(name, sizeof name, "%s.weight_shape", module);
+    tiny_add(&m, name, shape_type, 1, 2, 0, shape_type == DT_I32 ? (void *)narrow : wide);
+}
+
+START_TEST(reads_int4_groups)
+{
+    add_int4("a", 32, DT_I64);
+    add_int4("b", 64, DT_I32);
+    open_it();
+    weight w = bound("a", 3, 64);
+    ck_assert_str_eq(w.codec->name, "int4-g32");
+    float *read = rows_of(&w, 0, 3);
+    for (int i = 0; i < 3 * 64; i++)
+        ck_assert_float_eq(read[i], (float)(i % 16 - 8) * (float)(i / 32 + 1));
+    assert_ranges_agree(&w, read);
+    free(read);
+    w = bound("b", 3, 64);
+    ck_assert_str_eq(w.codec->name, "int4-g64");
+    read = rows_of(&w, 2, 1);
+    for (int i = 0; i < 64; i++)
+        ck_assert_float_eq(read[i], (float)(i % 16 - 8) * 3);
+    free(read);
+}
+END_TEST
+
+START_TEST(names_what_is_missing)
+{
+    uint8_t code[4] = {0};
+    tiny_add(&m, "f.weight", DT_F8_E4M3, 2, 2, 2, code);
+    add_int4("p", 32, DT_I64);
+    tiny_drop(&m, "p.weight_scale");
+    add_int4("q", 32, DT_I64);
+    tiny_drop(&m, "q.weight_shape");
+    open_it();
+    assert_unbound("none", 2, 2, "tensor 'none.weight' is missing");
+    assert_unbound("f", 2, 2, "neither its weight_scale_inv nor its weight_scale is there");
+    assert_unbound("p", 3, 64, "tensor 'p.weight_scale' is missing");
+    assert_unbound("q", 3, 64, "tensor 'q.weight_shape' is missing: the weight is stored as "
+                               "int4-g32");
+    weight w;
+    ASSERT_REFUSED(weight_bind(&w, c, "f", "bias", 1, 1, 2, &refused), "'f.bias' is missing");
+}
+END_TEST
+
+START_TEST(names_shapes_that_do_not_fit)
+{
+    tiny_add(&m, "a.weight", DT_F32, 2, 3, 2, NULL);
+    tiny_add(&m, "v.weight", DT_F32, 1, 6, 0, NULL);
+    add_fp8("f", false);
+    tiny_drop(&m, "f.weight_scale_inv");
+    tiny_add(&m, "f.weight_scale_inv", DT_F32, 2, 2, 2, NULL);
+    add_int4("p", 32, DT_I64);
+    int64_t lie[2] = {3, 60};
+    tiny_drop(&m, "p.weight_shape");
+    tiny_add(&m, "p.weight_shape", DT_I64, 1, 2, 0, lie);
+    add_int4("q", 16, DT_I64);
+    open_it();
+    assert_unbound("a", 2, 3, "tensor 'a.weight' has shape [3,2], expected [2,3]");
+    assert_unbound("v", 1, 6, "tensor 'v.weight' has shape [6], expected [1,6]");
+    assert_unbound("f", 300, 200, "'f.weight_scale_inv' has shape [2,2], expected [3,2]");
+    assert_unbound("p", 3, 64, "tensor 'p.weight_shape' says [3,60], the weight is [3,64]");
+    assert_unbound("q", 3, 64, "'q.weight_scale' has shape [3,4]: for 64 input columns this "
+                               "version reads groups of 32, 64 or 128");
+    assert_unbound("q", 3, 63, "groups of 32, 64 or 128");
+    weight w;
+    ASSERT_REFUSED(weight_bind(&w, c, "a", "weight", 1, 1, 6, &refused), "[3,2], expected [6]");
+}
+END_TEST
+
+START_TEST(refuses_companions_and_types_it_does_not_know)
+{
+    uint8_t bytes[64] = {0};
+    tiny_add(&m, "i.weight", DT_I8, 2, 2, 2, bytes);
+    tiny_add(&m, "u.weight_packed", DT_U8, 2, 2, 2, bytes);
+    tiny_add(&m, "g.qweight", DT_I32, 2, 2, 2, bytes);
+    tiny_add(&m, "two.weight", DT_BF16, 2, 2, 2, NULL);
+    tiny_add(&m, "two.weight_packed", DT_I32, 2, 2, 2, bytes);
+    tiny_add(&m, "s.weight", DT_F8_E4M3, 2, 2, 2, bytes);
+    tiny_add(&m, "s.weight_scale", DT_F32, 0, 0, 0, bytes);
+    add_int4("z", 32, DT_I64);
+    tiny_add(&m, "z.weight_zero_point", DT_I32, 2, 1, 2, bytes);
+    add_int4("o", 32, DT_I64);
+    tiny_add(&m, "o.weight_g_idx", DT_I32, 1, 4, 0, bytes);
+    add_int4("x", 32, DT_I64);
+    tiny_drop(&m, "x.weight_scale");
+    tiny_add(&m, "x.weight_scale", DT_U8, 2, 3, 2, bytes);
+    tiny_add(&m, "n.weight", DT_F8_E4M3, 1, 2, 0, bytes);
+    open_it();
+    assert_unbound("i", 2, 2, "tensor 'i.weight' has type I8");
+    assert_unbound("u", 2, 2, "tensor 'u.weight_packed' has type U8");
+    assert_unbound("g", 2, 2, "'g.qweight' holds GPTQ or AWQ codes");
+    assert_unbound("two", 2, 2, "'two.weight_packed' (packed codes) stands beside a weight stored "
+                                "as bf16");
+    assert_unbound("s", 2, 2, "tensor 's.weight_scale' has shape [], expected [2,1]");
+    assert_unbound("z", 3, 64, "'z.weight_zero_point' (zero points of asymmetric codes)");
+    assert_unbound("o", 3, 64, "'o.weight_g_idx' (a column order (actorder))");
+    assert_unbound("x", 3, 64, "tensor 'x.weight_scale' has type U8, expected BF16");
+    weight w;
+    ASSERT_REFUSED(weight_bind(&w, c, "n", "weight", 1, 1, 2, &refused), "has type F8_E4M3");
+}
+END_TEST
+
+Suite *suite_weight(void)
+{
+    Suite *s = suite_create("weight");
+    TCase *t = tcase_create("bind and read");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, reads_plain_matrices_and_vectors);
+    tcase_add_test(t, reads_fp8_blocks_at_any_row_with_scales_in_another_shard);
+    tcase_add_test(t, reads_fp8_channels);
+    tcase_add_test(t, reads_int4_groups);
+    tcase_add_test(t, names_what_is_missing);
+    tcase_add_test(t, names_shapes_that_do_not_fit);
+    tcase_add_test(t, refuses_companions_and_types_it_does_not_know);
+    suite_add_tcase(s, t);
+    return s;
+}

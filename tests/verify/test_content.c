@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/temp.h"
+#include "verify/content.h"
+
+Suite *suite_content(void);
+
+enum { ELEMENTS = 700 * 1000 }; // of binary32: 2.8 MB, three blocks
+
+static const char *dir;
+
+static void set_up(void) { dir = temp_dir_make(); }
+static void tear_down(void) { temp_dir_remove(dir); }
+
+// One file with the tensors "a" and "b.weight_scale" of ELEMENTS ones each, then two damaged.
+static checkpoint *damaged(void)
+{
+    err e = ERR_INIT;
+    checkpoint *c;
+    strbuf file = {0};
+    tensor t[2] = {{.name = "a", .type = DT_F32, .rank = 1, .shape = {ELEMENTS}},
+                   {.name = "b.weight_scale", .type = DT_F32, .rank = 1, .shape = {ELEMENTS}}};
+    ck_assert_msg(st_write_header(&file, t, 2, NULL, 0, 8, &e), "%s", e.text);
+    size_t start = file.len;
+    for (int i = 0; i < 2 * ELEMENTS; i++)
+        strbuf_add(&file, &(float){1}, sizeof(float));
+    ck_assert(strbuf_ok(&file, &e));
+    store_u32(file.text + start + 4 * (ELEMENTS - 1), 0x7fc00000);            // a's last
+    store_u32(file.text + start + 4 * 300000, 0xff800000);                    // a, second block
+    store_u32(file.text + start + 4 * (size_t)(ELEMENTS + 262144), 0x80000000); // b, block 2 begins
+    temp_write(dir, "x.safetensors", file.text, file.len);
+    strbuf_free(&file);
+    ck_assert_msg(checkpoint_open(&c, temp_path(dir, "x.safetensors"), NULL, &e), "%s", e.text);
+    return c;
+}
+
+START_TEST(counts_over_blocks_alike_on_any_number_of_threads)
+{
+    err e = ERR_INIT;
+    static const int threads[] = {1, 2, 7};
+    checkpoint *c = damaged();
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        pool *p;
+        content_findings f = {0};
+        ck_assert(pool_open(&p, threads[i], &e));
+        ck_assert_msg(content_values(c, p, NULL, &f, &e), "%s", e.text);
+        ck_assert_uint_eq(f.n, 2);
+        ck_assert_str_eq(f.item[0].subject, "a");
+        ck_assert_str_eq(f.item[0].what, "1 NaN, 1 infinite, the first at element 300000");
+        ck_assert_str_eq(f.item[1].subject, "b.weight_scale");
+        ck_assert_str_eq(f.item[1].what, "1 zero scale, the first at element 262144");
+        content_findings_free(&f);
+        pool_close(p);
+    }
+    checkpoint_close(c);
+}
+END_TEST
+
+static bool at_once(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+START_TEST(stops_when_asked_to_between_blocks)
+{
+    err e = ERR_INIT;
+    const events v = {.stop = at_once};
+    checkpoint *c = damaged();
+    content_findings f = {0};
+    ck_assert(!content_values(c, NULL, &v, &f, &e));
+    ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
+    ck_assert_uint_eq(f.n, 0);
+    content_findings_free(&f);
+    checkpoint_close(c);
+}
+END_TEST
+
+START_TEST(notices_a_file_that_changes_meanwhile)
+{
+    err e = ERR_INIT;
+    checkpoint *c = damaged();
+    content_findings f = {0};
+    temp_write(dir, "x.safetensors", "short", 5);
+    ck_assert(!content_values(c, NULL, NULL, &f, &e));
+    ck_assert_int_eq(e.kind, ERR_INPUT);
+    content_findings_free(&f);
+    checkpoint_close(c);
+}
+END_TEST
+
+Suite *suite_content(void)
+{
+    Suite *s = suite_create("content");
+    TCase *c = tcase_create("values");
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, counts_over_blocks_alike_on_any_number_of_threads);
+    tcase_add_test(c, stops_when_asked_to_between_blocks);
+    tcase_add_test(c, notices_a_file_that_changes_meanwhile);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -102,26 +102,17 @@ bool onig_property(const char *name, strbuf *out)
     return false;
 }
 
-// The inside of a class for \s, \d and \w. Oniguruma's space is White_Space, without U+180E; its
-// word characters are Alphabetic, M, Nd and Pc, and six superscripts and fractions of Latin-1.
-static void put_escape_class(strbuf *out, char letter)
+void onig_rust_word(strbuf *out)
 {
-    static const char *const word[] = {"L", "M", "Nd", "Nl", "Pc"};
-    switch (letter) {
-    case 's':
-        strbuf_puts(out, "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"
-                         "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}");
-        break;
-    case 'd':
-        (void)onig_property("Nd", out);
-        break;
-    default:
-        strbuf_puts(out, "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-                         "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}");
-        for (size_t i = 0; i < COUNT_OF(word); i++)
-            put_newer(out, word[i]);
-    }
+    static const char *const gained[] = {"L", "M", "Nd", "Nl", "Pc"};
+    strbuf_puts(out, "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}");
+    for (size_t i = 0; i < COUNT_OF(gained); i++)
+        put_newer(out, gained[i]);
 }
+
+// The inside of a class for \s: White_Space, which PCRE2's \s exceeds by U+180E.
+static const char space_class[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"
+                                  "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
 // What an escape or a character stands for: one code point, or a set with or without negation.
 typedef struct {
@@ -145,8 +136,10 @@ static bool read_hex(parser *p, int least, int most, uint32_t *code)
     int n = 0;
     for (; n < most && hex_digit(*p->at) >= 0; n++)
         *code = *code * 16 + (uint32_t)hex_digit(*p->at++);
-    bool valid = n >= least && *code <= 0x10ffff && (*code < 0xd800 || *code >= 0xe000);
-    return valid || refuse(p, begin, "a bad hexadecimal number");
+    // Oniguruma goes wrong over nested classes that begin at U+0000.
+    bool valid = n >= least && *code > 0 && *code <= 0x10ffff &&
+                 (*code < 0xd800 || *code >= 0xe000);
+    return valid || refuse(p, begin, "a number that is no character's, or 0,");
 }
 
 // Behind "\x".
@@ -203,12 +196,16 @@ static bool read_escape(parser *p, unit *u, strbuf *set)
         u->code = (uint32_t)values[control - controls];
         return true;
     }
-    if (strchr("sdwSDW", c)) {
-        *u = (unit){.is_set = true, .negated = c < 'a'};
-        put_escape_class(set, (char)(c | 0x20));
-        return true;
-    }
     switch (c) {
+    case 's':
+    case 'S':
+        *u = (unit){.is_set = true, .negated = c == 'S'};
+        strbuf_puts(set, space_class);
+        return true;
+    case 'd':
+    case 'D':
+        *u = (unit){.is_set = true, .negated = c == 'D'};
+        return onig_property("Nd", set);
     case 'p':
     case 'P':
         return read_property(p, c == 'P', u, set);
@@ -263,22 +260,54 @@ static void put_class(strbuf *out, bool negated, const strbuf *inside)
     strbuf_puts(out, "]");
 }
 
-static bool parse_class(parser *p, strbuf *out);
-
-// One operand of '&&': the text inside of a PCRE2 class, and what does not fit into one as
+// A set of characters: the text inside of a PCRE2 class, and what does not fit into one as
 // alternatives, "|A|B".
 typedef struct {
     strbuf items, others;
-} operand;
+    int n_others;
+} charset;
 
-static bool class_item(parser *p, operand *o)
+static void charset_free(charset *c)
+{
+    strbuf_free(&c->items);
+    strbuf_free(&c->others);
+}
+
+static void put_other(charset *c, const char *before, const strbuf *inside, const char *behind)
+{
+    strbuf_puts(&c->others, "|");
+    strbuf_puts(&c->others, before);
+    strbuf_add(&c->others, inside->text, inside->len);
+    strbuf_puts(&c->others, behind);
+    c->n_others++;
+}
+
+// Appends a PCRE2 expression for exactly one character of the set.
+static void put_charset(strbuf *out, const charset *c)
+{
+    if (!c->n_others) {
+        put_class(out, false, &c->items);
+        return;
+    }
+    size_t bar = c->items.len ? 0 : 1; // the first of the others begins with "|"
+    bool group = c->items.len || c->n_others > 1;
+    strbuf_puts(out, group ? "(?:" : "");
+    if (c->items.len)
+        put_class(out, false, &c->items);
+    strbuf_add(out, c->others.text + bar, c->others.len - bar);
+    strbuf_puts(out, group ? ")" : "");
+}
+
+static bool parse_class(parser *p, charset *into);
+
+static bool class_item(parser *p, charset *o)
 {
     const char *begin = p->at;
     strbuf set = {0};
     unit first, last;
     bool ok = read_unit(p, &first, &set);
     bool range = ok && p->at[0] == '-' && p->at[1] != ']';
-    bool inner = range || (p->at[0] != ']' && (o->items.len || o->others.len));
+    bool inner = range || (p->at[0] != ']' && (o->items.len || o->n_others));
     if (ok && begin[0] == '-' && inner)
         ok = refuse(p, begin, "'-' in the middle of a class");
     if (ok && p->fold && first.is_set)
@@ -294,8 +323,7 @@ static bool class_item(parser *p, operand *o)
     }
     ok = ok && (first.is_set || fold_allows(p, begin, first.code, true));
     if (ok && first.negated) {
-        strbuf_puts(&o->others, "|");
-        put_class(&o->others, true, &set);
+        put_other(o, "[^", &set, "]");
     } else if (ok && first.is_set) {
         strbuf_add(&o->items, set.text, set.len);
     } else if (ok) {
@@ -305,16 +333,22 @@ static bool class_item(parser *p, operand *o)
     return ok;
 }
 
-static bool parse_operand(parser *p, operand *o)
+// A negated class stands alone behind '&&': Oniguruma goes wrong over some unions with one, some
+// negations of one, and some negated intersections.
+static bool parse_operand(parser *p, charset *o, bool behind_and)
 {
     const char *begin = p->at;
+    bool had_negated = false;
     while (*p->at && *p->at != ']' && !str_starts(p->at, "&&")) {
+        bool negated = str_starts(p->at, "[^");
+        if (had_negated || (negated && (!behind_and || p->at != begin)))
+            return refuse(p, p->at, "a negated class inside of another");
+        had_negated = negated;
         if (str_starts(p->at, "[:"))
             return refuse(p, p->at, "a POSIX bracket");
         if (*p->at == '[') {
             p->at++;
-            strbuf_puts(&o->others, "|");
-            if (!parse_class(p, &o->others))
+            if (!parse_class(p, o))
                 return false;
         } else if (!class_item(p, o)) {
             return false;
@@ -325,61 +359,46 @@ static bool parse_operand(parser *p, operand *o)
     return p->at != begin || refuse(p, begin, "an empty class");
 }
 
-// Appends a PCRE2 expression for exactly one character out of the operand.
-static void put_operand(strbuf *out, const operand *o)
+// Behind '[': adds the class to a set. 'A&&B' is B where a look-ahead finds A, a negation is any
+// character where a look-ahead does not find the class.
+static bool parse_class(parser *p, charset *into)
 {
-    if (!o->others.len) {
-        put_class(out, false, &o->items);
-        return;
-    }
-    size_t bar = o->items.len ? 0 : 1; // the first of the others begins with "|"
-    strbuf_puts(out, "(?:");
-    if (o->items.len)
-        put_class(out, false, &o->items);
-    strbuf_add(out, o->others.text + bar, o->others.len - bar);
-    strbuf_puts(out, ")");
-}
-
-// Behind '[': appends a PCRE2 expression for one character. 'A&&B' is A where a look-ahead finds
-// B, a negation is any character where a look-ahead does not find the class.
-static bool parse_class(parser *p, strbuf *out)
-{
-    strbuf whole = {0};
-    bool negated = *p->at == '^', simple = true, ok = enter(p);
+    strbuf ahead = {0};
+    bool negated = *p->at == '^', ok = enter(p);
     if (ok && negated && p->fold)
         ok = refuse(p, p->at, "a negated class under (?i");
     p->at += negated;
-    while (ok) {
-        operand o = {0};
-        ok = parse_operand(p, &o);
-        bool more = ok && *p->at == '&';
-        if (ok && negated && simple && !more && !o.others.len) {
-            put_class(out, true, &o.items);
-            negated = false;
+    for (bool more = ok; more;) {
+        charset o = {0};
+        ok = parse_operand(p, &o, ahead.len > 0);
+        more = ok && *p->at == '&';
+        strbuf whole = {0};
+        if (more && negated) {
+            ok = more = refuse(p, p->at, "'&&' in a negated class");
+        } else if (more) {
+            strbuf_puts(&ahead, "(?=");
+            put_charset(&ahead, &o);
+            strbuf_puts(&ahead, ")");
+        } else if (ok && negated && !o.n_others) {
+            put_other(into, "[^", &o.items, "]");
+        } else if (ok && negated) {
+            put_charset(&whole, &o);
+            put_other(into, "(?:(?!", &whole, ")[\\x{0}-\\x{10ffff}])");
+        } else if (ok && ahead.len) {
+            put_charset(&ahead, &o);
+            put_other(into, "(?:", &ahead, ")");
         } else if (ok) {
-            if (more)
-                strbuf_puts(&whole, "(?=");
-            put_operand(&whole, &o);
-            if (more)
-                strbuf_puts(&whole, ")");
+            strbuf_add(&into->items, o.items.text, o.items.len);
+            strbuf_add(&into->others, o.others.text, o.others.len);
+            into->n_others += o.n_others;
         }
-        simple = simple && !more;
-        strbuf_free(&o.items);
-        strbuf_free(&o.others);
         p->at += ok ? (more ? 2 : 1) : 0;
-        if (!more)
-            break;
-    }
-    if (ok && simple && !negated) {
-        strbuf_add(out, whole.text, whole.len);
-    } else if (ok) {
-        strbuf_puts(out, negated ? "(?:(?!" : "(?:");
-        strbuf_add(out, whole.text, whole.len);
-        strbuf_puts(out, negated ? ")[\\x{0}-\\x{10ffff}])" : ")");
+        strbuf_free(&whole);
+        charset_free(&o);
     }
     p->folded = p->fold ? ANY : 0;
     p->depth--;
-    strbuf_free(&whole);
+    strbuf_free(&ahead);
     return ok;
 }
 
@@ -389,12 +408,13 @@ static bool parse_alternatives(parser *p, strbuf *out, bool *empty);
 typedef struct {
     bool empty;     // can match nothing
     bool assertion; // matches nothing ever
+    bool single;    // matches one character
 } atom;
 
 // Behind '('.
 static bool parse_group(parser *p, strbuf *out, atom *a)
 {
-    static const char *const heads[] = {"?:", "?>", "?=", "?!", "?<=", "?<!", "?i:"};
+    static const char *const heads[] = {"?:", "?=", "?!", "?<=", "?<!", "?i:"};
     const char *begin = p->at - 1;
     bool outer_fold = p->fold;
     size_t i = 0;
@@ -473,14 +493,20 @@ static bool read_interval(parser *p, bool *is_one, int *low, int *high)
 static bool parse_atom(parser *p, strbuf *out, atom *a)
 {
     const char *begin = p->at;
-    *a = (atom){0};
+    *a = (atom){.single = true};
     switch (*p->at) {
     case '(':
         p->at++;
+        a->single = false;
         return parse_group(p, out, a);
-    case '[':
+    case '[': {
+        charset c = {0};
         p->at++;
-        return parse_class(p, out);
+        bool ok = parse_class(p, &c);
+        put_charset(out, &c);
+        charset_free(&c);
+        return ok;
+    }
     case '\\':
         return parse_escape(p, out);
     case '.':
@@ -513,12 +539,33 @@ static bool parse_atom(parser *p, strbuf *out, atom *a)
     }
 }
 
-// The quantifier at p->at, if there is one, behind the atom out[begin..). Oniguruma's {n,m}+ is
-// not possessive: it repeats the repetition.
+// What follows a quantifier out[begin..) of low to high repeats: lazy, possessive, or nothing.
+// Oniguruma's {n,m}+ is not possessive: it repeats the repetition.
+static bool parse_suffix(parser *p, strbuf *out, size_t begin, bool interval, atom *a)
+{
+    const char *at = p->at;
+    int low, high;
+    bool again;
+    if (interval && *at == '+') {
+        if (a->empty)
+            return refuse(p, at, "a repeat of what can be empty");
+        insert(out, begin, "(?:");
+        strbuf_puts(out, ")+");
+        p->at++;
+    } else if (*at == '?' || (*at == '+' && !interval)) {
+        strbuf_add(out, p->at++, 1);
+    }
+    again = *p->at && strchr("*+?", *p->at);
+    if (!again && *p->at == '{' && !read_interval(p, &again, &low, &high))
+        return false;
+    return !again || refuse(p, at, "a quantifier behind a quantifier");
+}
+
+// The quantifier at p->at, if there is one, behind the atom out[begin..).
 static bool parse_quantifier(parser *p, strbuf *out, size_t begin, atom *a)
 {
     const char *at = p->at;
-    int low = 0, high = -1;
+    int low = *at == '+', high = *at == '?' ? 1 : -1;
     bool interval = false;
     if (*at == '{' && !read_interval(p, &interval, &low, &high))
         return false;
@@ -526,35 +573,27 @@ static bool parse_quantifier(parser *p, strbuf *out, size_t begin, atom *a)
         return true;
     if (a->assertion)
         return refuse(p, at, "a quantifier behind an assertion");
-    if (!interval) {
-        low = *at == '+';
-        high = *at == '?' ? 1 : -1;
-        strbuf_add(out, p->at++, 1);
-    } else if (high < 0) {
-        strbuf_printf(out, "{%d,}", low);
-    } else {
-        strbuf_printf(out, "{%d,%d}", low, high);
-    }
+    if (a->empty && high != 1)
+        return refuse(p, at, "a repeat of what can be empty");
+    if (interval && low == high && *p->at == '?')
+        return refuse(p, at, "a quantifier behind a quantifier");
     p->folded = p->fold ? ANY : p->folded;
-    bool repeats = interval && *p->at == '+';
-    if (a->empty && (high < 0 || repeats))
-        return refuse(p, at, "an unbounded repeat of what can be empty");
     a->empty = a->empty || low == 0;
-    if (repeats) {
-        if (a->empty)
-            return refuse(p, at, "an unbounded repeat of what can be empty");
-        insert(out, begin, "(?:");
-        strbuf_puts(out, ")+");
+    if (interval && low == 1 && a->single && *p->at == '+') {
+        // Any number of characters is a number of runs of one to m, and PCRE2 needs no stack here.
         p->at++;
-    } else if (*p->at == '?' && !(interval && low == high)) {
-        strbuf_add(out, p->at++, 1);
-    } else if (*p->at == '+' && !interval) {
-        strbuf_add(out, p->at++, 1);
+        strbuf_puts(out, "+");
+        if (*p->at && strchr("*+?{", *p->at))
+            return refuse(p, at, "a quantifier behind a quantifier");
+        return true;
     }
-    bool again = *p->at && strchr("*+?", *p->at);
-    if (!again && *p->at == '{' && !read_interval(p, &again, &low, &high))
-        return false;
-    return !again || refuse(p, at, "a quantifier behind a quantifier");
+    if (!interval)
+        strbuf_add(out, p->at++, 1);
+    else if (high < 0)
+        strbuf_printf(out, "{%d,}", low);
+    else
+        strbuf_printf(out, "{%d,%d}", low, high);
+    return parse_suffix(p, out, begin, interval, a);
 }
 
 static bool parse_branch(parser *p, strbuf *out, bool *empty)

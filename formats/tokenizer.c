@@ -104,25 +104,10 @@ static bool read_added_token(tokenizer *t, const json *j, int64_t *highest, err 
         return err_set(e, ERR_INPUT, "added token '%.80s' is there twice", a.content);
     *highest = i64_max(*highest, a.id);
     t->top = a.id > t->top ? a.id : t->top;
-    return true;
-}
-
-// Special tokens come first: of two that normalise to the same text the first is found.
-static bool put_added(tokenizer *t, const json *list, bool special, err *e)
-{
-    for (const json *m = json_first(list); m; m = json_next(m)) {
-        added_token a;
-        if (!added_read(&a, m, e))
-            return false;
-        if (a.special != special)
-            continue;
-        const char *form = a.content;
-        size_t len = strlen(form);
-        if ((a.normalized && !normalize(t, &form, &len, e)) ||
-            !added_put(t->added, &a, form, len, e))
-            return false;
-    }
-    return true;
+    const char *form = a.content;
+    size_t len = strlen(form);
+    return (!a.normalized || normalize(t, &form, &len, e)) &&
+           added_put(t->added, &a, form, len, e);
 }
 
 static bool read_added(tokenizer *t, const json *list, err *e)
@@ -137,7 +122,7 @@ static bool read_added(tokenizer *t, const json *list, err *e)
     for (const json *m = json_first(list); m; m = json_next(m))
         if (!read_added_token(t, m, &highest, e))
             return false;
-    return put_added(t, list, true, e) && put_added(t, list, false, e);
+    return true;
 }
 
 static bool refuse_unless_null(const json *j, const char *key, err *e)

@@ -133,7 +133,7 @@ START_TEST(finds_the_best_scale_that_brute_force_finds)
 }
 END_TEST
 
-// Relative squared errors that other searches reach on Gaussian weights: research/algorithms.md 1.1.
+// Relative squared errors that published searches reach on Gaussian weights.
 static double relative_error(int64_t n, bool absmax, bool positive)
 {
     double error = 0, energy = 0;

@@ -7,13 +7,14 @@
 #include "base/gemm_kernel.h"
 
 #ifdef __clang__
-#define UNROLL _Pragma("unroll 4")
+#define UNROLL _Pragma("unroll 16")
 #else
-#define UNROLL _Pragma("GCC unroll 4")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 // A level is a vector type, its width in floats and its operations; a row has two chains, in the
-// variables low<r> and high<r>.
+// variables low<r> and high<r>. All of y is read before any of it is written: rows a power of two
+// apart look alike to the processor, which would make each load wait for the store before it.
 #define START(r)                                                                                  \
     VEC low##r = ZERO(), high##r = ZERO();                                                        \
     _mm_prefetch((const char *)(y + r * y_row), _MM_HINT_T0);                                     \
@@ -25,11 +26,11 @@
         high##r = FMA(b, w_high, high##r);                                                        \
     }
 #define FINISH(r)                                                                                 \
-    {                                                                                             \
-        float *to = y + r * y_row;                                                                \
-        STORE(to, ADD(first ? ZERO() : LOAD(to), low##r));                                        \
-        STORE(to + WIDTH, ADD(first ? ZERO() : LOAD(to + WIDTH), high##r));                       \
-    }
+    low##r = ADD(first ? ZERO() : LOAD(y + r * y_row), low##r);                                   \
+    high##r = ADD(first ? ZERO() : LOAD(y + r * y_row + WIDTH), high##r);
+#define KEEP(r)                                                                                   \
+    STORE(y + r * y_row, low##r);                                                                 \
+    STORE(y + r * y_row + WIDTH, high##r);
 #define NEXT(R)                                                                                   \
     {                                                                                             \
         VEC w_low = LOAD(w), w_high = LOAD(w + WIDTH);                                            \
@@ -49,6 +50,7 @@
         for (; i < k; i++)                                                                        \
             NEXT(R)                                                                               \
         ROWS_##R(FINISH)                                                                          \
+        ROWS_##R(KEEP)                                                                            \
     }
 
 #define TARGET __attribute__((target("avx2,fma,f16c")))

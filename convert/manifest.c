@@ -2,7 +2,7 @@
 #include "convert/manifest.h"
 
 #include "base/version.h"
-#include "convert/source_sums.h"
+#include "formats/source_sums.h"
 
 double manifest_bits(const plan *p, bool experts_only)
 {

@@ -91,7 +91,7 @@ INLINE vi bytes(const uint8_t *from)
 #else
     vpair x = {load_u32(from), load_u16(from + 2)};
 #endif
-    return (vi)((x | x << 24) & 0x000000ff000000ff);
+    return (vi)((x & 0xff) | (x & 0xff00) << 24);
 #endif
 }
 
@@ -152,7 +152,8 @@ INLINE vf nibbles(const uint8_t *packed)
 #else
     vpair x = ((vpair){0} + load_u32(packed)) >> (vpair){0, 8, 16, 24};
 #endif
-    return __builtin_convertvector((vi)((x | x << 28) & 0x0000000f0000000f) - 8, vf);
+    x = (x & 0x0f) | (x & 0xf0) << 28;
+    return __builtin_convertvector((vi)x - 8, vf);
 }
 #endif
 

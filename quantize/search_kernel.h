@@ -198,8 +198,7 @@ INLINE void locate_steps(const normal *g, int32_t top, int32_t n, sweep_space *s
 {
     static const float inverse[STEPS] = {1 / 0.5f, 1 / 1.5f, 1 / 2.5f, 1 / 3.5f,
                                                1 / 4.5f, 1 / 5.5f, 1 / 6.5f, 1 / 7.5f};
-    int shift = __builtin_ctz((unsigned)n) - 2;
-    int32_t within = n / 4 - 1;
+    int32_t quarter = n / 4, next = 64 * quarter - 16; // bytes back to the next lanes' first row
     vi lane;
     for (int i = 0; i < KERNEL_LANES; i++)
         lane[i] = i;
@@ -213,7 +212,8 @@ INLINE void locate_steps(const normal *g, int32_t top, int32_t n, sweep_space *s
             if (k < STEPS - 1)
                 first -= started;
             p &= ~started;
-            vi place = (p & within) << 6 | p >> shift << 4;
+            vi place = (p << 6) - ((p >= quarter) & next) - ((p >= 2 * quarter) & next)
+                       - ((p >= 3 * quarter) & next);
             *(vi *)(s->at[k] + j) = either_int(p < n, place, outside + k % 4 * 256);
             *(vi *)(s->at[k + STEPS] + j) = outside + k % 4 * 256;
         }
@@ -308,9 +308,8 @@ INLINE void run(int32_t top, int32_t quarter, const vf begin[VECTORS], const swe
 // Tries the best of all BF16 scales in the window, both signs.
 INLINE void sweep(const normal *g, bool positive, int32_t top, int32_t bottom, candidate *best)
 {
-    int32_t n = 32;
-    while (n < top - bottom + 1 && n < SWEEP_MAX)
-        n *= 2;
+    int32_t n = (top - bottom + 16) & ~15;
+    n = n < SWEEP_MAX ? n : SWEEP_MAX;
     if (top < bottom || top - n < 1)
         return;
     sweep_space s;

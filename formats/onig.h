@@ -11,7 +11,7 @@
 // always reads them), quantifiers * + ? {n} {n,} {,m} {n,m}, lazy and possessive.
 // (?i is known over ASCII only, where no multi-character folding ("ss" for U+00DF) can play in.
 //
-// Refused: back references, named groups, atomic groups (Oniguruma's differ), conditions, recursion,
+// Refused: back references, named groups, atomic groups (Oniguruma's differ), conditions, calls,
 // \w \W (one thing inside of a class to Oniguruma, another outside), \b \B \A \z \Z \G \K \R \X \h,
 // POSIX brackets, negated classes inside of classes except alone behind '&&', '&&' in negated
 // classes, quantified assertions, repeats of what can be empty, look-behind of variable length.

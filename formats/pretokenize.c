@@ -59,9 +59,10 @@ static bool add_regex(pretokenizer *p, const char *regex, behavior b, bool inver
     bool ok = known && add_step(p, &translated, b, invert, e);
     strbuf_free(&translated);
     // PCRE2's own sentence would show the translation, which nobody has written.
+    char name[STR_SHORT];
     if (known && !ok && e->kind == ERR_INPUT)
-        err_set(e, ERR_INPUT, "pre_tokenizer: the pattern '%.400s' is too large or looks behind by "
-                "a variable length, which is not supported", regex);
+        err_set(e, ERR_INPUT, "pre_tokenizer: the pattern '%s' is too large or looks behind by a "
+                "variable length, which is not supported", str_short(regex, name));
     return ok;
 }
 

@@ -86,6 +86,7 @@ static int64_t id_in_package(const tokenizer *t, const added_token *a, int64_t h
 static bool read_added_token(tokenizer *t, const json *j, int64_t *highest, err *e)
 {
     added_token a;
+    char name[STR_SHORT];
     bool fresh;
     if (!added_read(&a, j, e))
         return false;
@@ -93,15 +94,17 @@ static bool read_added_token(tokenizer *t, const json *j, int64_t *highest, err 
         return true; // ignored by the package, too
     int64_t id = id_in_package(t, &a, *highest);
     if (id != a.id)
-        return err_set(e, ERR_INPUT, "added token '%.80s' has id %d, but the vocabulary and the "
-                       "tokens before it make it %lld", a.content, a.id, (long long)id);
+        return err_set(e, ERR_INPUT, "added token '%s' has id %d, but the vocabulary and the "
+                       "tokens before it make it %lld", str_short(a.content, name), a.id,
+                       (long long)id);
     if (a.id > BPE_MAX_ID)
-        return err_set(e, ERR_INPUT, "added token '%.80s' has id %d, the limit is %d", a.content,
-                       a.id, BPE_MAX_ID);
+        return err_set(e, ERR_INPUT, "added token '%s' has id %d, the limit is %d",
+                       str_short(a.content, name), a.id, BPE_MAX_ID);
     if (!strmap_put(&t->added_ids, a.content, strlen(a.content), a.id, &fresh, e))
         return false;
     if (!fresh)
-        return err_set(e, ERR_INPUT, "added token '%.80s' is there twice", a.content);
+        return err_set(e, ERR_INPUT, "added token '%s' is there twice",
+                       str_short(a.content, name));
     *highest = i64_max(*highest, a.id);
     t->top = a.id > t->top ? a.id : t->top;
     const char *form = a.content;
@@ -170,9 +173,10 @@ static bool read_bos(tokenizer *t, const json *config, err *e)
     if (!text)
         return err_set(e, ERR_INPUT, "'add_bos_token' is true, but there is no 'bos_token'");
     int64_t id = strmap_get(&t->added_ids, text, strlen(text));
+    char name[STR_SHORT];
     t->bos = id >= 0 ? (int32_t)id : bpe_id(t->model, text);
-    return t->bos >= 0 || err_set(e, ERR_INPUT, "the bos_token '%.80s' is no token of "
-                                                "tokenizer.json", text);
+    return t->bos >= 0 || err_set(e, ERR_INPUT, "the bos_token '%s' is no token of "
+                                  "tokenizer.json", str_short(text, name));
 }
 
 typedef bool read_fn(tokenizer *t, const json *j, err *e);

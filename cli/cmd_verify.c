@@ -48,7 +48,8 @@ static const option table[] = {
 
 static const command_example examples[] = {
     {"Weights alone", "scruple verify DeepSeek-V3 V3-fp8"},
-    {"With held-out text and a report", "scruple verify nano nano-int4 --text heldout.txt -o report"},
+    {"With held-out text and a report",
+     "scruple verify nano nano-int4 --text heldout.txt -o report"},
 };
 
 typedef struct {

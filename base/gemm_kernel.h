@@ -26,6 +26,20 @@ typedef struct {
                       int64_t k);
 } gemm_kernel;
 
+// F(0) F(1) ... F(R - 1): a kernel's rows have variables of their own.
+#define ROWS_1(F) F(0)
+#define ROWS_2(F) ROWS_1(F) F(1)
+#define ROWS_3(F) ROWS_2(F) F(2)
+#define ROWS_4(F) ROWS_3(F) F(3)
+#define ROWS_5(F) ROWS_4(F) F(4)
+#define ROWS_6(F) ROWS_5(F) F(5)
+#define ROWS_7(F) ROWS_6(F) F(6)
+#define ROWS_8(F) ROWS_7(F) F(7)
+#define ROWS_9(F) ROWS_8(F) F(8)
+#define ROWS_10(F) ROWS_9(F) F(9)
+#define ROWS_11(F) ROWS_10(F) F(10)
+#define ROWS_12(F) ROWS_11(F) F(11)
+
 extern const gemm_kernel GEMM_PLAIN;
 #if defined(__x86_64__)
 extern const gemm_kernel GEMM_AVX2, GEMM_AVX512;

@@ -6,27 +6,15 @@
 
 #include "base/gemm_kernel.h"
 
-#define ROWS_1(F) F(0)
-#define ROWS_2(F) ROWS_1(F) F(1)
-#define ROWS_3(F) ROWS_2(F) F(2)
-#define ROWS_4(F) ROWS_3(F) F(3)
-#define ROWS_5(F) ROWS_4(F) F(4)
-#define ROWS_6(F) ROWS_5(F) F(5)
-#define ROWS_7(F) ROWS_6(F) F(6)
-#define ROWS_8(F) ROWS_7(F) F(7)
-#define ROWS_9(F) ROWS_8(F) F(8)
-#define ROWS_10(F) ROWS_9(F) F(9)
-#define ROWS_11(F) ROWS_10(F) F(10)
-#define ROWS_12(F) ROWS_11(F) F(11)
-
 #ifdef __clang__
-#define UNROLL _Pragma("unroll 4")
+#define UNROLL _Pragma("unroll 16")
 #else
-#define UNROLL _Pragma("GCC unroll 4")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 // A level is a vector type, its width in floats and its operations; a row has two chains, in the
-// variables low<r> and high<r>.
+// variables low<r> and high<r>. All of y is read before any of it is written: rows a power of two
+// apart look alike to the processor, which would make each load wait for the store before it.
 #define START(r)                                                                                  \
     VEC low##r = ZERO(), high##r = ZERO();                                                        \
     _mm_prefetch((const char *)(y + r * y_row), _MM_HINT_T0);                                     \
@@ -38,11 +26,11 @@
         high##r = FMA(b, w_high, high##r);                                                        \
     }
 #define FINISH(r)                                                                                 \
-    {                                                                                             \
-        float *to = y + r * y_row;                                                                \
-        STORE(to, ADD(first ? ZERO() : LOAD(to), low##r));                                        \
-        STORE(to + WIDTH, ADD(first ? ZERO() : LOAD(to + WIDTH), high##r));                       \
-    }
+    low##r = ADD(first ? ZERO() : LOAD(y + r * y_row), low##r);                                   \
+    high##r = ADD(first ? ZERO() : LOAD(y + r * y_row + WIDTH), high##r);
+#define KEEP(r)                                                                                   \
+    STORE(y + r * y_row, low##r);                                                                 \
+    STORE(y + r * y_row + WIDTH, high##r);
 #define NEXT(R)                                                                                   \
     {                                                                                             \
         VEC w_low = LOAD(w), w_high = LOAD(w + WIDTH);                                            \
@@ -62,6 +50,7 @@
         for (; i < k; i++)                                                                        \
             NEXT(R)                                                                               \
         ROWS_##R(FINISH)                                                                          \
+        ROWS_##R(KEEP)                                                                            \
     }
 
 #define TARGET __attribute__((target("avx2,fma,f16c")))

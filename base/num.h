@@ -10,7 +10,7 @@
 double num_exp(double x);
 double num_log(double x);              // x <= 0: -inf or NaN
 double num_pow(double x, double y);    // x > 0
-void num_sincos(double x, double *s, double *c); // any |x| <= 2^30
+void num_sincos(double x, double *s, double *c); // |x| <= 2^30, NaN beyond
 double num_sqrt(double x);             // the correctly rounded instruction
 
 float num_expf(float x);

@@ -11,13 +11,15 @@ double reduce_sum_f64(const double *x, int64_t n);
 double reduce_sum_squares(const float *x, int64_t n);
 double reduce_dot(const float *x, const float *y, int64_t n);
 double reduce_sum_squared_difference(const float *x, const float *y, int64_t n);
-float reduce_max(const float *x, int64_t n);        // n > 0, no NaN among them
-float reduce_max_abs(const float *x, int64_t n);    // 0 for n == 0
-int64_t reduce_argmax(const float *x, int64_t n);   // ties to the lowest index
+// A NaN never wins; a zero result is +0. reduce_max: -inf where nothing but NaN (or nothing) is
+// there; reduce_max_abs: 0; reduce_argmax: 0, and ties go to the lowest index.
+float reduce_max(const float *x, int64_t n);
+float reduce_max_abs(const float *x, int64_t n);
+int64_t reduce_argmax(const float *x, int64_t n);
 int64_t reduce_first_nonfinite(const float *x, int64_t n); // -1 where all are finite
 
 // In place soft-max of one row: exp(x - max) in binary64, summed in lanes, each quotient rounded
-// once to binary32. -inf entries become exactly 0.
+// once to binary32. -inf entries become exactly 0; NaN, +inf or nothing but -inf make all NaN.
 void reduce_softmax(float *x, int64_t n);
 // log(sum(exp(x - max))) + max, binary64.
 double reduce_log_sum_exp(const float *x, int64_t n);

@@ -14,8 +14,8 @@ typedef struct {
 static const option options_table[] = {
     MODEL_ARG(check_options, model),
     {OPTION_FLAG(check_options, full), .name = "full",
-     .help = "read the content too: NaN and infinity in every tensor, zero scales, and SHA256SUMS "
-             "where the folder has one"},
+     .help = "read the content too: NaN and infinity in every tensor, zero scales, the digests of "
+             "an expert pack, and SHA256SUMS where the folder has one"},
 };
 
 static const command_example examples[] = {
@@ -26,8 +26,9 @@ static const command_example examples[] = {
 typedef struct {
     const checkpoint *c;
     bool full;
-    int64_t n_sums; // files compared with SHA256SUMS
-    uint64_t bytes; // of all tensors
+    int64_t n_sums;    // files compared with SHA256SUMS
+    int64_t n_records; // experts in experts.idx
+    uint64_t bytes;    // of all tensors
     content_findings findings;
 } result;
 
@@ -45,6 +46,9 @@ static void as_text(const result *r, strbuf *out)
     strbuf_printf(out, "checked %d file%s, %lld tensor%s, %s: headers, ranges, names", files,
                   files == 1 ? "" : "s", tensors, tensors == 1 ? "" : "s",
                   str_human_bytes(r->bytes, human));
+    if (r->n_records)
+        strbuf_printf(out, ", %s of %lld experts", r->full ? "digests" : "index",
+                      (long long)r->n_records);
     if (r->full)
         strbuf_puts(out, ", values");
     if (r->n_sums)
@@ -67,6 +71,7 @@ static void as_json(const result *r, strbuf *out)
     jw_int(&w, "files", checkpoint_n_files(r->c));
     jw_int(&w, "tensors", checkpoint_count(r->c));
     jw_int(&w, "bytes", (int64_t)r->bytes);
+    jw_int(&w, "pack_records", r->n_records);
     jw_int(&w, "sha256_compared", r->n_sums);
     jw_array(&w, "findings");
     for (uint64_t i = 0; i < r->findings.n; i++) {
@@ -84,7 +89,8 @@ static bool check(const context *ctx, result *r, err *e)
 {
     for (int64_t i = 0; i < checkpoint_count(r->c); i++)
         r->bytes += checkpoint_at(r->c, i)->bytes;
-    if (!content_companions(r->c, &r->findings, e))
+    if (!content_companions(r->c, &r->findings, e) ||
+        !content_pack(r->c, ctx->pool, ctx->events, r->full, &r->findings, &r->n_records, e))
         return false;
     if (!r->full)
         return true;
@@ -119,10 +125,10 @@ const command cmd_check = {
     .group = "look",
     .summary = "tell whether a checkpoint is valid and its content right",
     .about = "Structure, in seconds and without reading a tensor: headers, ranges, duplicate\n"
-             "and missing names, the index in both directions, weights without their scales.\n"
-             "With --full also the values and the SHA-256 of the files. A line for each\n"
-             "finding; one line that says what was looked at where there are none. What only\n"
-             "a comparison can show (a wrong value that is finite) is the business of verify.",
+             "and missing names, the index in both directions, weights without their scales,\n"
+             "the index of an expert pack. With --full also values and digests. A line for\n"
+             "each finding; one line that says what was looked at where there are none. What\n"
+             "only a comparison can show (a wrong value that is finite) is verify's to find.",
     .example = examples,
     .n_examples = COUNT_OF(examples),
     .table = options_table,

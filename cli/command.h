@@ -60,6 +60,7 @@ typedef struct {
     X(calibrate)    \
     X(quantize)     \
     X(forward)      \
+    X(verify)       \
     X(version)      \
     X(help)
 

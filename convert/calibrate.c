@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "base/version.h"
-#include "convert/source_sums.h"
+#include "formats/source_sums.h"
 #include "verify/passes.h"
 
 typedef struct {

@@ -9,7 +9,7 @@
 #include "convert/companions.h"
 #include "convert/config_edit.h"
 #include "convert/manifest.h"
-#include "convert/source_sums.h"
+#include "formats/source_sums.h"
 
 typedef struct {
     const make_options *options;

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/version.h"
 #include "convert/journal.h"
-#include "convert/source_sums.h"
+#include "formats/source_sums.h"
 
 enum { SCHEMA = 1, LARGEST = 64 << 20 };
 

@@ -39,12 +39,11 @@ bool added_open(added **out, err *e)
     added *a = mem_new(1, sizeof *a, "added tokens", e);
     if (!a)
         return false;
-    // Rust's \w is Alphabetic, M, Nd, Pc and Join_Control; Oniguruma's lacks the last and has six
-    // characters of Latin-1 more.
     strbuf regex = {0};
-    bool ok = onig_translate("[\\w\\x{200c}\\x{200d}&&[^\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]]",
-                             &regex, e) &&
-              pattern_open(&a->word, regex.text, e);
+    strbuf_puts(&regex, "[");
+    onig_rust_word(&regex);
+    strbuf_puts(&regex, "]");
+    bool ok = strbuf_ok(&regex, e) && pattern_open(&a->word, regex.text, e);
     strbuf_free(&regex);
     if (!ok) {
         added_close(a);
@@ -72,13 +71,14 @@ bool added_read(added_token *out, const json *j, err *e)
     const char part[] = "an added token";
     const json *number = json_get(j, "id");
     int64_t id;
+    bool special; // makes no difference to encoding, but the package wants it to be there
     *out = (added_token){0};
     if (!tokjson_only(j, known, part, e) || !tokjson_text(j, "content", part, &out->content, e) ||
         !tokjson_flag(j, "single_word", part, &out->single_word, e) ||
         !tokjson_flag(j, "lstrip", part, &out->lstrip, e) ||
         !tokjson_flag(j, "rstrip", part, &out->rstrip, e) ||
         !tokjson_flag(j, "normalized", part, &out->normalized, e) ||
-        !tokjson_flag(j, "special", part, &out->special, e))
+        !tokjson_flag(j, "special", part, &special, e))
         return false;
     if (!number || !json_as_int(number, &id) || id < 0 || id > INT32_MAX)
         return err_set(e, ERR_INPUT, "added token '%s': 'id' must be a whole number from 0 on",
@@ -137,8 +137,11 @@ bool added_put(added *a, const added_token *t, const char *form, size_t len, err
         }
         at = next;
     }
-    if (tr->node[at].token < 0)
-        tr->node[at].token = (int32_t)a->n;
+    int32_t other = tr->node[at].token;
+    if (other >= 0)
+        return err_set(e, ERR_INPUT, "the added tokens with ids %d and %d are the same text when "
+                       "normalised", a->token[other].id, t->id);
+    tr->node[at].token = (int32_t)a->n;
     a->token[a->n++] = *t;
     return true;
 }

@@ -12,7 +12,7 @@ typedef struct added added;
 typedef struct {
     const char *content; // borrowed from the JSON tree
     int32_t id;
-    bool single_word, lstrip, rstrip, normalized, special;
+    bool single_word, lstrip, rstrip, normalized;
 } added_token;
 
 // A new list; tokens are put into it, then it is finished.
@@ -21,7 +21,8 @@ void added_close(added *a);
 // One member of "added_tokens". ERR_INPUT where a member is missing or of the wrong type.
 MUST_USE bool added_read(added_token *out, const json *j, err *e);
 // Puts a token; `form` is its content as it stands in the text it is looked for in: normalised
-// where t->normalized. Of two with the same form the first one put is found.
+// where t->normalized. ERR_INPUT where another token has this form: the package then takes now
+// the one, now the other.
 MUST_USE bool added_put(added *a, const added_token *t, const char *form, size_t len, err *e);
 
 // Takes one part of a text: an added token (id >= 0), or text between them (id -1, never empty).

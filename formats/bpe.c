@@ -65,10 +65,11 @@ static bool read_vocab(bpe *b, const json *vocab, err *e)
     for (const json *m = json_first(vocab); m; m = json_next(m)) {
         int64_t id;
         const char *token = json_key(m);
+        char name[STR_SHORT];
         if (!json_as_int(m, &id) || id < 0 || id > BPE_MAX_ID)
             return err_set(e, ERR_INPUT,
-                           "model: the id of token '%.80s' is not a whole number from 0 to %d",
-                           token, BPE_MAX_ID);
+                           "model: the id of token '%s' is not a whole number from 0 to %d",
+                           str_short(token, name), BPE_MAX_ID);
         if (!strmap_put(&b->vocab, token, strlen(token), id, NULL, e))
             return false;
         b->top = id > b->top ? (int32_t)id : b->top;
@@ -84,9 +85,10 @@ static bool refuse_duplicate_ids(const bpe *b, const json *vocab, err *e)
     bool ok = true;
     for (const json *m = json_first(vocab); m && ok; m = json_next(m)) {
         int64_t id;
+        char name[STR_SHORT];
         if (!json_as_int(m, &id) || seen[id]++)
-            ok = err_set(e, ERR_INPUT, "model: id %lld of token '%.80s' is there twice",
-                         (long long)id, json_key(m));
+            ok = err_set(e, ERR_INPUT, "model: id %lld of token '%s' is there twice",
+                         (long long)id, str_short(json_key(m), name));
     }
     free(seen);
     return ok;
@@ -131,11 +133,11 @@ static bool merge_names(const json *j, const char **left, size_t *left_len, cons
 static bool token_id(const bpe *b, const char *name, size_t len, uint64_t number, int32_t *id,
                      err *e)
 {
+    char shown[STR_SHORT];
     *id = (int32_t)strmap_get(&b->vocab, name, len);
-    return *id >= 0 || err_set(e, ERR_INPUT,
-                               "model: merge %llu needs the token '%.*s', which is not in the "
-                               "vocabulary", (unsigned long long)number,
-                               (int)(len < 80 ? len : 80), name);
+    return *id >= 0 ||
+           err_set(e, ERR_INPUT, "model: merge %llu needs the token '%s', which is not in the "
+                   "vocabulary", (unsigned long long)number, str_short_n(name, len, shown));
 }
 
 static bool read_merge(bpe *b, const json *j, strbuf *both, err *e)

@@ -4,15 +4,17 @@
 // text in published tokenizers into a PCRE2 pattern of the same meaning, down to the Unicode
 // version of \p{...}, and refuses the rest by name. Matches nothing itself.
 //
-// Known: literals, escapes \t \n \v \f \r \a \e \xHH \x{H} \uHHHH and of punctuation, '.', \s \d \w
-// and their negations, \p{..} \P{..} \p{^..} (general categories except C, Cn, Co, Cs, Mn, Mc, and
-// the scripts Han, Hiragana, Katakana, Hangul), classes with ranges, nesting, negation and '&&',
-// groups ( (?: (?> (?= (?! (?<= (?<! (?i: and a leading (?i), '|', ^ $ (of lines, as Oniguruma
+// Known: literals, escapes \t \n \v \f \r \a \e \xHH \x{H} \uHHHH and of punctuation, '.', \s \d
+// \S \D, \p{..} \P{..} \p{^..} (general categories except C, Cn, Co, Cs, Mn, Mc, and the scripts
+// Han, Hiragana, Katakana, Hangul), classes with ranges, negation, classes in classes and '&&',
+// groups ( (?: (?= (?! (?<= (?<! (?i: and a leading (?i), '|', ^ $ (of lines, as Oniguruma
 // always reads them), quantifiers * + ? {n} {n,} {,m} {n,m}, lazy and possessive.
 // (?i is known over ASCII only, where no multi-character folding ("ss" for U+00DF) can play in.
 //
-// Refused: back references, named groups, conditions, recursion, \b \B \A \z \Z \G \K \R \X \h,
-// POSIX brackets, quantified assertions and unbounded repeats of what can be empty.
+// Refused: back references, named groups, atomic groups (Oniguruma's differ), conditions, calls,
+// \w \W (one thing inside of a class to Oniguruma, another outside), \b \B \A \z \Z \G \K \R \X \h,
+// POSIX brackets, negated classes inside of classes except alone behind '&&', '&&' in negated
+// classes, quantified assertions, repeats of what can be empty, look-behind of variable length.
 #ifndef SCRUPLE_FORMATS_ONIG_H
 #define SCRUPLE_FORMATS_ONIG_H
 
@@ -25,5 +27,7 @@ MUST_USE bool onig_translate(const char *regex, strbuf *out, err *e);
 MUST_USE bool onig_literal(const char *text, strbuf *out, err *e);
 // Appends the inside of a character class of Oniguruma's \p{name}; false where it is not known.
 bool onig_property(const char *name, strbuf *out);
+// Appends the inside of a character class of Rust's \w: Alphabetic, M, Nd, Pc and Join_Control.
+void onig_rust_word(strbuf *out);
 
 #endif

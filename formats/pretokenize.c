@@ -55,8 +55,14 @@ static bool add_step(pretokenizer *p, const strbuf *regex, behavior b, bool inve
 static bool add_regex(pretokenizer *p, const char *regex, behavior b, bool invert, err *e)
 {
     strbuf translated = {0};
-    bool ok = onig_translate(regex, &translated, e) && add_step(p, &translated, b, invert, e);
+    bool known = onig_translate(regex, &translated, e);
+    bool ok = known && add_step(p, &translated, b, invert, e);
     strbuf_free(&translated);
+    // PCRE2's own sentence would show the translation, which nobody has written.
+    char name[STR_SHORT];
+    if (known && !ok && e->kind == ERR_INPUT)
+        err_set(e, ERR_INPUT, "pre_tokenizer: the pattern '%s' is too large or looks behind by a "
+                "variable length, which is not supported", str_short(regex, name));
     return ok;
 }
 
@@ -262,7 +268,10 @@ static bool cut_step(const run *r, int number, const char *text, size_t len)
         bool found;
         size_t begin, end;
         if (!pattern_find(r->p->step[number].find, text, len, from, &found, &begin, &end, r->e))
-            return false;
+            return r->e->kind != ERR_INPUT
+                       ? false
+                       : err_set(r->e, ERR_INPUT, "pre_tokenizer: step %d takes too many tries to "
+                                 "split %zu bytes of text", number + 1, len);
         if (!found)
             break;
         if (begin == end && matched_before && end == done) {

@@ -86,6 +86,7 @@ static int64_t id_in_package(const tokenizer *t, const added_token *a, int64_t h
 static bool read_added_token(tokenizer *t, const json *j, int64_t *highest, err *e)
 {
     added_token a;
+    char name[STR_SHORT];
     bool fresh;
     if (!added_read(&a, j, e))
         return false;
@@ -93,36 +94,23 @@ static bool read_added_token(tokenizer *t, const json *j, int64_t *highest, err 
         return true; // ignored by the package, too
     int64_t id = id_in_package(t, &a, *highest);
     if (id != a.id)
-        return err_set(e, ERR_INPUT, "added token '%.80s' has id %d, but the vocabulary and the "
-                       "tokens before it make it %lld", a.content, a.id, (long long)id);
+        return err_set(e, ERR_INPUT, "added token '%s' has id %d, but the vocabulary and the "
+                       "tokens before it make it %lld", str_short(a.content, name), a.id,
+                       (long long)id);
     if (a.id > BPE_MAX_ID)
-        return err_set(e, ERR_INPUT, "added token '%.80s' has id %d, the limit is %d", a.content,
-                       a.id, BPE_MAX_ID);
+        return err_set(e, ERR_INPUT, "added token '%s' has id %d, the limit is %d",
+                       str_short(a.content, name), a.id, BPE_MAX_ID);
     if (!strmap_put(&t->added_ids, a.content, strlen(a.content), a.id, &fresh, e))
         return false;
     if (!fresh)
-        return err_set(e, ERR_INPUT, "added token '%.80s' is there twice", a.content);
+        return err_set(e, ERR_INPUT, "added token '%s' is there twice",
+                       str_short(a.content, name));
     *highest = i64_max(*highest, a.id);
     t->top = a.id > t->top ? a.id : t->top;
-    return true;
-}
-
-// Special tokens come first: of two that normalise to the same text the first is found.
-static bool put_added(tokenizer *t, const json *list, bool special, err *e)
-{
-    for (const json *m = json_first(list); m; m = json_next(m)) {
-        added_token a;
-        if (!added_read(&a, m, e))
-            return false;
-        if (a.special != special)
-            continue;
-        const char *form = a.content;
-        size_t len = strlen(form);
-        if ((a.normalized && !normalize(t, &form, &len, e)) ||
-            !added_put(t->added, &a, form, len, e))
-            return false;
-    }
-    return true;
+    const char *form = a.content;
+    size_t len = strlen(form);
+    return (!a.normalized || normalize(t, &form, &len, e)) &&
+           added_put(t->added, &a, form, len, e);
 }
 
 static bool read_added(tokenizer *t, const json *list, err *e)
@@ -137,7 +125,7 @@ static bool read_added(tokenizer *t, const json *list, err *e)
     for (const json *m = json_first(list); m; m = json_next(m))
         if (!read_added_token(t, m, &highest, e))
             return false;
-    return put_added(t, list, true, e) && put_added(t, list, false, e);
+    return true;
 }
 
 static bool refuse_unless_null(const json *j, const char *key, err *e)
@@ -185,9 +173,10 @@ static bool read_bos(tokenizer *t, const json *config, err *e)
     if (!text)
         return err_set(e, ERR_INPUT, "'add_bos_token' is true, but there is no 'bos_token'");
     int64_t id = strmap_get(&t->added_ids, text, strlen(text));
+    char name[STR_SHORT];
     t->bos = id >= 0 ? (int32_t)id : bpe_id(t->model, text);
-    return t->bos >= 0 || err_set(e, ERR_INPUT, "the bos_token '%.80s' is no token of "
-                                                "tokenizer.json", text);
+    return t->bos >= 0 || err_set(e, ERR_INPUT, "the bos_token '%s' is no token of "
+                                  "tokenizer.json", str_short(text, name));
 }
 
 typedef bool read_fn(tokenizer *t, const json *j, err *e);

@@ -27,7 +27,7 @@ KERNEL_TARGET void KERNEL(to_bf16)(void *to, const float *from, int64_t n)
         vi nan = (vi)(u & 0x7fffffff) > 0x7f800000;
         vu rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
         vu16 bits = __builtin_convertvector(
-            (vu)select_int(nan, (vi)(u >> 16 | 0x40), (vi)rounded), vu16);
+            (vu)either_int(nan, (vi)(u >> 16 | 0x40), (vi)rounded), vu16);
         memcpy(p + 2 * i, &bits, sizeof bits);
     }
     for (; i < n; i++)
@@ -45,7 +45,7 @@ KERNEL_TARGET void KERNEL(from_f16)(float *to, const void *from, int64_t n)
         vi magnitude = u & 0x7fff;
         vi x = (magnitude << 13) + (112 << 23);
         vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
-        x = select_int(magnitude < 0x400, (vi)subnormal, x);
+        x = either_int(magnitude < 0x400, (vi)subnormal, x);
         x += (magnitude >= 0x7c00) & (112 << 23);
         x |= (magnitude > 0x7c00) & 0x400000;
         x |= (u & 0x8000) << 16;
@@ -63,12 +63,12 @@ KERNEL_TARGET void KERNEL(to_f16)(void *to, const float *from, int64_t n)
         vi u;
         memcpy(&u, from + i, sizeof u);
         vi a = u & 0x7fffffff;
-        vi x = ((a + 0xfff + (a >> 13 & 1)) >> 13) - (112 << 10);
+        vi x = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
         vi below = a < 0x38800000;
         vf small = (vf)(a & below) + 0.5f;
-        x = select_int(below, (vi)small - 0x3f000000, x);
-        x = select_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
-        x = select_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
+        x = either_int(below, (vi)small - 0x3f000000, x);
+        x = either_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
+        x = either_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
         x |= (vi)((vu)u >> 16 & 0x8000);
         vu16 bits = __builtin_convertvector((vu)x, vu16);
         memcpy(p + 2 * i, &bits, sizeof bits);
@@ -77,18 +77,34 @@ KERNEL_TARGET void KERNEL(to_f16)(void *to, const float *from, int64_t n)
         store_u16(p + 2 * i, f32_to_f16(from[i]));
 }
 
+// One byte a lane, widened. Compilers take the short vector apart byte by byte where they are asked
+// for this conversion, so it is spelled out: a 64-bit lane gets the bytes 2 i and 2 i + 1.
+INLINE vi bytes(const uint8_t *from)
+{
+#if KERNEL_LANES == 16
+    vu8 narrow;
+    memcpy(&narrow, from, sizeof narrow);
+    return __builtin_convertvector(__builtin_convertvector(narrow, vu16), vi);
+#else
+#if KERNEL_LANES == 8
+    vpair x = ((vpair){0} + load_u64(from)) >> (vpair){0, 16, 32, 48};
+#else
+    vpair x = {load_u32(from), load_u16(from + 2)};
+#endif
+    return (vi)((x & 0xff) | (x << 24 & 0x000000ff00000000));
+#endif
+}
+
 KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale, int64_t n)
 {
     int64_t i = 0;
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
-        vu8 bits;
-        memcpy(&bits, code + i, sizeof bits);
-        vi u = __builtin_convertvector(bits, vi);
+        vi u = bytes(code + i);
         vi magnitude = u & 0x7f;
         vi x = (magnitude << 20) + (120 << 23);
         vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
-        x = select_int(magnitude < 8, (vi)subnormal, x);
-        x = select_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
+        x = either_int(magnitude < 8, (vi)subnormal, x);
+        x = either_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
         x |= (u & 0x80) << 24;
         vf value = (vf)x * scale;
         memcpy(to + i, &value, sizeof value);
@@ -105,14 +121,14 @@ KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale
         memcpy(&value, from + i, sizeof value);
         vi u = (vi)(value / scale);
         vi a = u & 0x7fffffff;
-        vi x = ((a + 0x7ffff + (a >> 20 & 1)) >> 20) - (120 << 3);
+        vi x = (vi)(((vu)a + 0x7ffff + ((vu)a >> 20 & 1)) >> 20) - (120 << 3);
         vi below = a < 0x3c800000;
         vf small = (vf)(a & below) + 0x1p14f;
-        x = select_int(below, (vi)small - 0x46800000, x);
-        x = select_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
+        x = either_int(below, (vi)small - 0x46800000, x);
+        x = either_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
         x |= (vi)((vu)u >> 24 & 0x80);
-        x = select_int(a > 0x7f800000, (vi){0} + 0x7f, x);
-        vu8 bits = __builtin_convertvector((vu)x, vu8);
+        x = either_int(a > 0x7f800000, (vi){0} + 0x7f, x);
+        vu8 bits = __builtin_convertvector(__builtin_convertvector((vu)x, vu16), vu8);
         memcpy(code + i, &bits, sizeof bits);
     }
     for (; i < n; i++)
@@ -128,14 +144,15 @@ INLINE vf nibbles(const uint8_t *packed)
     return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f} - 8.0f;
 }
 #else
+// A 64-bit lane gets the nibbles 2 i and 2 i + 1.
 INLINE vf nibbles(const uint8_t *packed)
 {
-    vu word, shift;
-    for (int i = 0; i < KERNEL_LANES; i++) {
-        word[i] = load_u32(packed + i / 8 * 4);
-        shift[i] = (uint32_t)(i % 8 * 4);
-    }
-    return __builtin_convertvector((vi)(word >> shift & 15) - 8, vf);
+#if KERNEL_LANES == 16
+    vpair x = ((vpair){0} + load_u64(packed)) >> (vpair){0, 8, 16, 24, 32, 40, 48, 56};
+#else
+    vpair x = ((vpair){0} + load_u32(packed)) >> (vpair){0, 8, 16, 24};
+#endif
+    return __builtin_convertvector((vi)((x & 15) | (x << 28 & 0x0000000f00000000)) - 8, vf);
 }
 #endif
 

@@ -9,8 +9,10 @@
 // the other; the sign of s decides which side that is and changes nothing else. m_j steps from
 // k - 1 to k at S = a_j / (k - 0.5), so that B and C of all BF16 numbers S of a window, for both
 // signs, follow from one running sum over these steps (sweep). The window is where the optimum can
-// be: below it the clipping alone, sum o_j max(a_j - 8 S, 0)^2, exceeds an error already reached.
-// Above it (S > amax / 5) only the scales amax / m are tried, for groups of few distinct values.
+// be. Below it the clipping alone, sum o_j max(a_j - 8 S, 0)^2, exceeds an error already reached.
+// It begins at amax / (m - 0.5) for the smallest m whose scale amax / m has an error NEAR the best
+// so far, at amax / 6.5 at least, at amax / 4.5 at least where importance makes few weights count;
+// in tests nothing better was left above.
 //
 // A group that is the decoding of int4 codes has a scale amax / m with error 0, which is tried: it
 // decodes to the same values again.
@@ -19,9 +21,10 @@
 enum {
     VECTORS = 16 / KERNEL_LANES,   // vectors in 16 lanes
     MAX = SEARCH_MAX_GROUP,
-    SWEEP_MAX = 512,               // scales in a window: four octaves
+    SWEEP_MAX = 512,               // scales in one sweep: four octaves
     DUMMIES = 64,                  // slots for steps outside of the window
-    TRANSITIONS = 8,
+    STEPS = 8,
+    ROWS = 2 * STEPS,              // step and code tables; beyond the eighth step lie dummies
     COARSE_STEP = 16,              // BF16 numbers; 128 are an octave
 };
 
@@ -31,9 +34,8 @@ enum {
 #else
 #define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
 #endif
-#ifndef NEAR
-#define NEAR 1.6f
-#endif
+// A scale amax / m whose error is within this factor of the best leaves m in the window.
+#define NEAR 2.0f
 #define ROUND_MAGIC 0x1.8p23f      // adding and subtracting it rounds |x| < 2^22 to nearest even
 
 // The group with its largest weight scaled into [1, 2) by a power of two (less far at the ends of
@@ -43,10 +45,12 @@ typedef struct {
     float amax, factor;
     int32_t exponent;          // index of the true scale = index + exponent
     int32_t lowest, highest;   // indices whose true scale is a normal number
+    bool weighted;             // by importance
     bool negative_largest;     // the largest magnitude is a negative weight
     _Alignas(64) float a[MAX]; // |w|
     _Alignas(64) float o[MAX]; // importance
-    _Alignas(64) float cap[MAX]; // largest magnitude of a code under a positive scale
+    _Alignas(64) float cap[2][MAX]; // largest magnitude of a code under a positive [0] and a
+                                    // negative [1] scale
 } normal;
 
 typedef struct {
@@ -59,9 +63,9 @@ typedef struct {
     // Steps of (B, C) for a positive and (B, C) for a negative scale; the four quarters of the
     // window lie side by side in 16 lanes. Dummies follow.
     _Alignas(64) float sum[(SWEEP_MAX + DUMMIES) / 4][16];
-    _Alignas(64) int32_t at[2 * TRANSITIONS][MAX]; // byte in sum of weight j's step to k + 1
-    _Alignas(64) int32_t first[MAX];           // code at the window's top
-    _Alignas(64) float oa[MAX];                // o a
+    _Alignas(64) uint32_t at[ROWS][MAX]; // byte in sum of weight j's step to k + 1
+    _Alignas(64) uint32_t row[MAX];      // code at the window's top; + ROWS for positive weights
+    _Alignas(64) float oa[MAX];          // o a
 } sweep_space;
 
 INLINE float fold(const vf lanes[VECTORS])
@@ -79,14 +83,13 @@ INLINE float error_of(const normal *g, int32_t index, bool negative)
 {
     float scale = index_to_float(index);
     float inverse = 1.0f / scale;
-    float cap0 = negative ? 15.0f : 0.0f, direction = negative ? -1.0f : 1.0f;
+    const float *cap = g->cap[negative];
     vf sum[VECTORS] = {0};
     for (int64_t j = 0; j < g->n; j += 16)
         EACH_VECTOR(v) {
             int64_t at = j + v * KERNEL_LANES;
             vf a = *(const vf *)(g->a + at);
-            vf cap = cap0 + direction * *(const vf *)(g->cap + at);
-            vf m = smaller(a * inverse, cap) + ROUND_MAGIC - ROUND_MAGIC;
+            vf m = smaller(a * inverse, *(const vf *)(cap + at)) + ROUND_MAGIC - ROUND_MAGIC;
             vf d = a - m * scale;
             sum[v] += *(const vf *)(g->o + at) * d * d;
         }
@@ -102,7 +105,7 @@ INLINE float clipping_of(const normal *g, int32_t index)
         EACH_VECTOR(v) {
             int64_t at = j + v * KERNEL_LANES;
             vf d = *(const vf *)(g->a + at) - largest;
-            d = select(d > 0.0f, d, (vf){0});
+            d = either(d > 0.0f, d, (vf){0});
             sum[v] += *(const vf *)(g->o + at) * d * d;
         }
     return fold(sum);
@@ -128,8 +131,8 @@ INLINE void extremes(const search_group *s, int32_t *positive, int32_t *negative
         memcpy(&w, s->w + j, sizeof w);
         vi magnitude = w & 0x7fffffff;
         vi below = w < 0;
-        up = select_int((magnitude > up) & ~below, magnitude, up);
-        down = select_int((magnitude > down) & below, magnitude, down);
+        up = either_int((magnitude > up) & ~below, magnitude, up);
+        down = either_int((magnitude > down) & below, magnitude, down);
     }
     *positive = *negative = 0;
     for (int i = 0; i < KERNEL_LANES; i++) {
@@ -145,7 +148,7 @@ INLINE float importance_factor(const search_group *s)
     for (int64_t j = 0; j < s->n; j += KERNEL_LANES) {
         vi o;
         memcpy(&o, s->importance + j, sizeof o);
-        most = select_int(o > most, o, most);
+        most = either_int(o > most, o, most);
     }
     int32_t largest = 0;
     for (int i = 0; i < KERNEL_LANES; i++)
@@ -168,6 +171,7 @@ INLINE bool normalise(const search_group *s, normal *g)
     int32_t exponent = largest >> 23;
     exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
     g->n = s->n;
+    g->weighted = s->importance != NULL;
     g->factor = f32_from_bits((uint32_t)(254 - exponent) << 23);
     g->amax = f32_from_bits((uint32_t)largest) * g->factor;
     g->exponent = (exponent - 127) * 128;
@@ -183,7 +187,9 @@ INLINE bool normalise(const search_group *s, normal *g)
             memcpy(&o, s->importance + j, sizeof o);
         *(vf *)(g->a + j) = (vf)((vi)w & 0x7fffffff) * g->factor;
         *(vf *)(g->o + j) = o * importance;
-        *(vf *)(g->cap + j) = select((vi)w < 0, (vf){0} + 8.0f, (vf){0} + 7.0f);
+        vf cap = either((vi)w < 0, SPREAD(8.0f), SPREAD(7.0f));
+        *(vf *)(g->cap[0] + j) = cap;
+        *(vf *)(g->cap[1] + j) = 15.0f - cap;
     }
     return true;
 }
@@ -193,10 +199,9 @@ INLINE bool normalise(const search_group *s, normal *g)
 // them do not wait for each other).
 INLINE void locate_steps(const normal *g, int32_t top, int32_t n, sweep_space *s)
 {
-    static const float inverse[TRANSITIONS] = {1 / 0.5f, 1 / 1.5f, 1 / 2.5f, 1 / 3.5f,
+    static const float inverse[STEPS] = {1 / 0.5f, 1 / 1.5f, 1 / 2.5f, 1 / 3.5f,
                                                1 / 4.5f, 1 / 5.5f, 1 / 6.5f, 1 / 7.5f};
-    int shift = __builtin_ctz((unsigned)n) - 2;
-    int32_t within = n / 4 - 1;
+    int32_t quarter = n / 4, next = 64 * quarter - 16; // bytes back to the next lanes' first row
     vi lane;
     for (int i = 0; i < KERNEL_LANES; i++)
         lane[i] = i;
@@ -204,46 +209,54 @@ INLINE void locate_steps(const normal *g, int32_t top, int32_t n, sweep_space *s
         vf a = *(const vf *)(g->a + j);
         vi first = {0};
         vi outside = (lane + (int32_t)(n + j % 16)) * 16;
-        for (int k = 0; k < TRANSITIONS; k++) {
+        for (int k = 0; k < STEPS; k++) {
             vi p = top - ((vi)(a * inverse[k]) >> 16);
             vi started = p <= 0;
-            if (k < TRANSITIONS - 1)
+            if (k < STEPS - 1)
                 first -= started;
             p &= ~started;
-            vi place = (p & within) << 6 | p >> shift << 4;
-            *(vi *)(s->at[k] + j) = select_int(p < n, place, outside + k % 4 * 256);
-            *(vi *)(s->at[k + TRANSITIONS] + j) = outside + k % 4 * 256;
+            vi place = (p << 6) - ((p >= quarter) & next) - ((p >= 2 * quarter) & next)
+                       - ((p >= 3 * quarter) & next);
+            *(vi *)(s->at[k] + j) = either_int(p < n, place, outside + k % 4 * 256);
+            *(vi *)(s->at[k + STEPS] + j) = outside + k % 4 * 256;
         }
-        *(vi *)(s->first + j) = first;
+        vi positive = *(const vf *)(g->cap[0] + j) < 7.5f;
+        *(vi *)(s->row + j) = first + (positive & ROWS);
         *(vf *)(s->oa + j) = a * *(const vf *)(g->o + j);
     }
 }
 
+// B and C grow by o a and o (2k - 1) in the step to k; only the step to 8 depends on the sign. The
+// first eight rows are for negative weights, the last for positive ones.
+#define COMMON_STEPS                                                                             \
+    {1, 1, 1, 1}, {1, 3, 1, 3}, {1, 5, 1, 5}, {1, 7, 1, 7}, {1, 9, 1, 9}, {1, 11, 1, 11},        \
+    {1, 13, 1, 13}
+#define COMMON_CODES                                                                             \
+    {0, 0, 0, 0}, {1, 1, 1, 1}, {2, 4, 2, 4}, {3, 9, 3, 9}, {4, 16, 4, 16}, {5, 25, 5, 25},      \
+    {6, 36, 6, 36}, {7, 49, 7, 49}
+static const float step_of[2 * ROWS][4] = {
+    COMMON_STEPS, {1, 15, 0, 0}, [ROWS] = COMMON_STEPS, {0, 0, 1, 15},
+};
+static const float code_of[2 * ROWS][4] = {COMMON_CODES, [ROWS] = COMMON_CODES};
+
 // B and C of the codes at the window's top, and every step into its place.
 INLINE v4 add_steps(const normal *g, float ratio, sweep_space *s)
 {
-    // B and C grow by o a and o (2k - 1); only the step to 8 depends on the sign.
-    static const float step[2][2 * TRANSITIONS][4] = {
-        {{1, 1, 1, 1}, {1, 3, 1, 3}, {1, 5, 1, 5}, {1, 7, 1, 7}, {1, 9, 1, 9},
-         {1, 11, 1, 11}, {1, 13, 1, 13}, {0, 0, 1, 15}},
-        {{1, 1, 1, 1}, {1, 3, 1, 3}, {1, 5, 1, 5}, {1, 7, 1, 7}, {1, 9, 1, 9},
-         {1, 11, 1, 11}, {1, 13, 1, 13}, {1, 15, 0, 0}},
-    };
-    static const float begin[TRANSITIONS][4] = {
-        {0, 0, 0, 0}, {1, 1, 1, 1}, {2, 4, 2, 4}, {3, 9, 3, 9}, {4, 16, 4, 16},
-        {5, 25, 5, 25}, {6, 36, 6, 36}, {7, 49, 7, 49},
-    };
     // Between window ends of that ratio no weight makes more steps than this.
     int steps = (int)(8.51f - 7.5f * ratio);
     v4 start = {0};
     for (int64_t j = 0; j < g->n; j++) {
         v4 x = {s->oa[j], g->o[j], s->oa[j], g->o[j]};
-        int32_t first = s->first[j];
-        start += x * *(const v4 *)begin[first];
-        const v4 *by = (const v4 *)step[g->cap[j] > 7.5f][first];
-        const int32_t *at = s->at[first] + j;
-        for (int k = 0; k < steps; k++)
-            *(v4 *)((char *)s->sum + at[k * MAX]) += x * by[k];
+        uint32_t row = s->row[j];
+        start += x * *(const v4 *)code_of[row];
+        const v4 *by = (const v4 *)step_of[row];
+        const uint32_t *at = s->at[row % ROWS] + j;
+#define ADD_STEP(k) *(v4 *)((char *)s->sum + at[(k) * MAX]) += x * by[k]
+        ADD_STEP(0);
+        ADD_STEP(1);
+        ADD_STEP(2);
+        for (int k = 3; k < steps; k++)
+            ADD_STEP(k);
     }
     return start;
 }
@@ -274,7 +287,7 @@ INLINE void run(int32_t top, int32_t quarter, const vf begin[VECTORS], const swe
     vi scale0[VECTORS], place[VECTORS], odd;
     EACH_VECTOR(v) {
         sum[v] = begin[v];
-        least[v] = (vf){0} + 0x1p126f;
+        least[v] = SPREAD(0x1p126f);
         place[v] = (vi){0};
         for (int i = 0; i < KERNEL_LANES; i++) {
             scale0[v][i] = (top - (v * KERNEL_LANES + i) / 4 * quarter) << 16;
@@ -285,11 +298,11 @@ INLINE void run(int32_t top, int32_t quarter, const vf begin[VECTORS], const swe
         EACH_VECTOR(v) {
             sum[v] += *(const vf *)&s->sum[i][v * KERNEL_LANES];
             vf scale = (vf)(scale0[v] - (i << 16));
-            vf x = sum[v] * select(odd, scale, (vf){0} - 2.0f); // -2 B in even lanes, S C in odd
+            vf x = sum[v] * either(odd, scale, SPREAD(-2.0f)); // -2 B in even lanes, S C in odd
             x = (x + (vf)((vpair)x >> 32)) * scale;                // even lanes: S (S C - 2 B)
             vi better = x < least[v];
             least[v] = smaller(x, least[v]);
-            place[v] = select_int(better, (vi){0} + i, place[v]);
+            place[v] = either_int(better, (vi){0} + i, place[v]);
         }
     memcpy(error, least, sizeof least);
     memcpy(where, place, sizeof place);
@@ -298,9 +311,8 @@ INLINE void run(int32_t top, int32_t quarter, const vf begin[VECTORS], const swe
 // Tries the best of all BF16 scales in the window, both signs.
 INLINE void sweep(const normal *g, bool positive, int32_t top, int32_t bottom, candidate *best)
 {
-    int32_t n = 32;
-    while (n < top - bottom + 1 && n < SWEEP_MAX)
-        n *= 2;
+    int32_t n = (top - bottom + 16) & ~15;
+    n = n < SWEEP_MAX ? n : SWEEP_MAX;
     if (top < bottom || top - n < 1)
         return;
     sweep_space s;
@@ -326,20 +338,18 @@ INLINE int32_t part_of_amax(const normal *g, float parts)
     return f32_to_bf16(g->amax / parts);
 }
 
-// All candidates; the first of equals stays.
-INLINE candidate best_scale(const normal *g, bool positive)
+// All candidates after the given one; the first of equals stays.
+INLINE candidate best_scale(const normal *g, bool positive, candidate best)
 {
-    candidate best = {0, false, 0x1p126f};
     int32_t eighth = part_of_amax(g, 8.0f);
     consider(g, eighth, !positive && !g->negative_largest, &best);
-    consider(g, part_of_amax(g, 7.5f), false, &best);
     int m = 7;
     float part[8];
     for (; m >= 4 || (m >= 1 && part[m + 1] < NEAR * best.error); m--)
         part[m] = consider(g, part_of_amax(g, (float)m), false, &best);
     if (best.error == 0)
         return best;
-    for (m++; m < 7 && part[m] >= NEAR * best.error; m++)
+    for (m++; m < (g->weighted ? 5 : 7) && part[m] >= NEAR * best.error; m++)
         ;
     int32_t top = part_of_amax(g, (float)m - 0.5f);
     int32_t bottom = eighth;
@@ -349,11 +359,8 @@ INLINE candidate best_scale(const normal *g, bool positive)
             break;
         consider(g, bottom, false, &best);
     }
-    if (best.index < eighth) { // much is clipped: look an octave around
-        top = top < best.index + 128 ? top : best.index + 128;
-        bottom = bottom > best.index - 128 ? bottom : best.index - 128;
-    }
-    sweep(g, positive, top, bottom, &best);
+    for (; top >= bottom; top -= SWEEP_MAX)
+        sweep(g, positive, top, bottom, &best);
     return best;
 }
 
@@ -367,11 +374,12 @@ INLINE float write_codes(const search_group *s, const normal *g, float scale, in
             vf w;
             memcpy(&w, s->w + at, sizeof w);
             vf x = w / scale;
-            x = select(x < -8.0f, (vf){0} - 8.0f, x);
-            x = smaller(x, (vf){0} + 7.0f) + ROUND_MAGIC - ROUND_MAGIC;
+            x = either(x < -8.0f, SPREAD(-8.0f), x);
+            x = smaller(x, SPREAD(7.0f)) + ROUND_MAGIC - ROUND_MAGIC;
             vf d = (w - x * scale) * g->factor;
             sum[v] += *(const vf *)(g->o + at) * d * d;
-            vi8 narrow = __builtin_convertvector(__builtin_convertvector(x, vi), vi8);
+            vi16 half = __builtin_convertvector(__builtin_convertvector(x, vi), vi16);
+            vi8 narrow = __builtin_convertvector(half, vi8);
             memcpy(code + at, &narrow, sizeof narrow);
         }
     return fold(sum);
@@ -385,18 +393,18 @@ KERNEL_TARGET void KERNEL(search)(search_group *s)
         memset(s->code, 0, (size_t)s->n);
         return;
     }
-    int32_t plain = part_of_amax(&g, 7.5f);
-    plain = (plain < g.lowest ? g.lowest : plain) + g.exponent;
-    float error = write_codes(s, &g, index_to_float(plain), s->code);
-    s->scale = (uint16_t)plain;
+    candidate absmax = {part_of_amax(&g, 7.5f), false, 0};
+    absmax.index = absmax.index < g.lowest ? g.lowest : absmax.index;
+    s->scale = (uint16_t)(absmax.index + g.exponent);
+    absmax.error = write_codes(s, &g, index_to_float(s->scale), s->code);
     if (s->absmax)
         return;
-    candidate best = best_scale(&g, s->positive);
+    candidate best = best_scale(&g, s->positive, absmax);
     int32_t bits = (best.index + g.exponent) | (best.negative ? 0x8000 : 0);
-    if (bits == plain)
+    if (bits == s->scale)
         return;
     int8_t code[MAX];
-    if (write_codes(s, &g, index_to_float(bits), code) < error) {
+    if (write_codes(s, &g, index_to_float(bits), code) < absmax.error) {
         s->scale = (uint16_t)bits;
         memcpy(s->code, code, (size_t)s->n);
     }

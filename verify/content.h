@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Is what a checkpoint holds fit to be used? Looks at one checkpoint alone: values that are not
-// finite, scales of zero, companions that are missing, files that differ from their SHA256SUMS.
+// finite, scales of zero, companions that are missing, files that differ from their SHA256SUMS, an
+// expert pack's index that describes something else.
 // Knows no family and no reference; what only a comparison can show is not found here.
 #ifndef SCRUPLE_VERIFY_CONTENT_H
 #define SCRUPLE_VERIFY_CONTENT_H
@@ -33,5 +34,10 @@ MUST_USE bool content_values(const checkpoint *c, pool *p, const events *v, cont
 // checkpoint that it does not list are a warning. A list that cannot be read is ERR_INPUT.
 MUST_USE bool content_sums(const checkpoint *c, pool *p, const events *v, content_findings *f,
                            int64_t *n_compared, err *e);
+// The expert pack's index, where the checkpoint is a folder that has one: does it describe these
+// files? With `records`, also the digest of every expert's record. *n_records is how many it lists,
+// 0 without an index. An index that is wrong is a finding: the tensors can be read without it.
+MUST_USE bool content_pack(const checkpoint *c, pool *p, const events *v, bool records,
+                           content_findings *f, int64_t *n_records, err *e);
 
 #endif

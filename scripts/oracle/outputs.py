@@ -107,7 +107,7 @@ for folder in (pack, back):
     name = os.path.basename(folder)
     say(got.keys() == original.keys() and all(same_bytes(got[k], original[k]) for k in original), f"{name}: {len(original)} tensors byte-identical (safetensors)")
     say(torch.equal(logits(load(folder)), reference), f"{name}: logits bit-equal to the original's (transformers)")
-digests = {run("digest", f).split()[0] for f in (source, pack, back)} if "digest" in run("help") else {1}
+digests = {run("digest", f).split()[0] for f in (source, pack, back)}
 say(len(digests) == 1, f"digest of source, pack and back equal: {digests}")
 complete(pack, True)
 complete(back, os.path.exists(os.path.join(back, "model.safetensors.index.json")))

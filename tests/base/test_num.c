@@ -154,6 +154,36 @@ START_TEST(edges_have_their_values)
 }
 END_TEST
 
+// Distance from a more precise value in units of the last place of a binary64 number of that size.
+static double ulps(double got, long double exact)
+{
+    int e;
+    frexp((double)exact, &e);
+    return fabs((double)(((long double)got - exact) / ldexpl(1.0L, (e < -1021 ? -1021 : e) - 53)));
+}
+
+// The bounds of docs/numerics.md against the C library's long double functions (64 bits or more).
+START_TEST(errors_stay_below_their_bounds)
+{
+    state = 77;
+    for (int i = 0; i < 6000; i++) {
+        double u = (double)(next() >> 11) * 0x1p-53, v = (double)(next() >> 11) * 0x1p-53, s, c;
+        double x = u * 1450.0 - 740.0;
+        x = x < 709.0 ? x : v * 2.0 - 1.0;
+        ck_assert_msg(ulps(num_exp(x), expl((long double)x)) < 1.0, "exp(%a)", x);
+        x = i % 2 ? ldexp(1.0 + u, (int)(v * 2000.0) - 1000) : 0.5 + u;
+        ck_assert_msg(ulps(num_log(x), logl((long double)x)) < 0.51, "log(%a)", x);
+        x = 1.0 + u * 1e7;
+        ck_assert_msg(ulps(num_pow(x, -v), powl((long double)x, -(long double)v)) < 1.25,
+                      "pow(%a, %a)", x, -v);
+        x = i % 2 ? u * 163840.0 : (u - 0.5) * 20.0;
+        num_sincos(x, &s, &c);
+        ck_assert_msg(ulps(s, sinl((long double)x)) < 1.0, "sin(%a)", x);
+        ck_assert_msg(ulps(c, cosl((long double)x)) < 1.0, "cos(%a)", x);
+    }
+}
+END_TEST
+
 // sin(x + y) by the addition theorem, far from zero: a slip in the reduction cannot cancel.
 START_TEST(large_angles_keep_their_place)
 {
@@ -301,6 +331,7 @@ Suite *suite_num(void)
     Suite *s = suite_create("num");
     TCase *c = tcase_create("functions");
     tcase_add_test(c, agrees_with_exact_values);
+    tcase_add_test(c, errors_stay_below_their_bounds);
     tcase_add_test(c, edges_have_their_values);
     tcase_add_test(c, large_angles_keep_their_place);
     tcase_add_test(c, bits_are_those_of_every_other_build);

@@ -175,7 +175,7 @@ START_TEST(memory_does_not_move_a_bit)
     forward_options with = {.pool = p};
     ck_assert_int_eq(forward_windows(o.m, LEN, &with, &least), 0);
     least += 4 * (uint64_t)model_arch(o.m)->vocab; // passes keeps one row of logits beside
-    for (uint64_t memory = least; memory < 16 * least; memory = memory * 5 / 3) {
+    for (uint64_t memory = least; memory < 16 * least; memory *= 3) {
         run_nano(&little, &o, p, memory);
         assert_same_bits(&much, &little);
         outcome_free(&little);

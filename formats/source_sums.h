@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SHA-256 of the files a checkpoint consists of: the identity that outputs and statistics carry.
-#ifndef SCRUPLE_CONVERT_SOURCE_SUMS_H
-#define SCRUPLE_CONVERT_SOURCE_SUMS_H
+#ifndef SCRUPLE_FORMATS_SOURCE_SUMS_H
+#define SCRUPLE_FORMATS_SOURCE_SUMS_H
 
 #include "base/json.h"
 #include "base/pool.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "convert/source_sums.h"
+#include "formats/source_sums.h"
 
 #include <stdlib.h>
 

@@ -117,6 +117,8 @@ static void fill_report(maker *m)
     r->n_files = p->n_files;
     r->n_tensors = p->n_tensors;
     r->plan = p->id;
+    r->n_copied = (int64_t)m->companions.n_copied;
+    r->n_left = (int64_t)m->companions.n_left;
     for (int f = 0; f < checkpoint_n_files(m->source); f++)
         r->bytes_before += checkpoint_file(m->source, f)->size;
     for (int64_t f = 0; f < p->n_files; f++)
@@ -178,6 +180,8 @@ static bool prepare(maker *m, err *e)
         return false;
     fill_report(m);
     warn_of_copied(m);
+    for (uint64_t i = 0; i < m->companions.n_left; i++)
+        event_note(o->events, "'%s' is left behind", m->companions.left[i]);
     return run_fits(&m->plan, pool_threads(o->pool), o->memory, &m->report->memory_needed, e);
 }
 

@@ -86,8 +86,8 @@ static bool prove_tensor(const plan *p, const plan_file *f, int64_t i, proof *r,
                    t->to.name, t->from ? "its source" : "what was written");
 }
 
-// A file that an earlier run finished must be what it was then; where it is not, that explains every
-// other difference.
+// A file that an earlier run finished must be what it was then; where it is not, that explains
+// every other difference.
 static bool prove_whole(const plan_file *f, proof *r, output *out, err *e)
 {
     xxh128_digest rest;

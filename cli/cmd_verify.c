@@ -174,7 +174,11 @@ static bool fill_side(const verification *v, report_side *s, const model *m, con
     if (!*name)
         return err_set(e, ERR_ENV, "no memory for a name");
     s->name = path_base(*name);
-    return sums && source_sums(c, v->c->pool, sums, e) && read_manifest(s, e);
+    xxh128_digest *each = mem_new((uint64_t)checkpoint_count(c), sizeof *each, "digests", e);
+    bool ok = sums && each && source_sums(c, v->c->pool, sums, e) &&
+              checkpoint_digests(c, v->c->events, each, &s->digest, e) && read_manifest(s, e);
+    free(each);
+    return ok;
 }
 
 static bool write_folder(const verification *v, const report *r, const strbuf *as_json, err *e)
@@ -221,6 +225,35 @@ static bool tell(const verification *v, err *e)
 
 // ---- the command -----------------------------------------------------------------------------
 
+// What --dry-run says: both sides and the tokens were read, nothing is compared.
+static bool tell_plan(const verification *v, err *e)
+{
+    strbuf out = {0};
+    json_writer w = {.out = &out, .indent = 2};
+    if (v->c->json) {
+        jw_object(&w, NULL);
+        jw_int(&w, "schema_version", 1);
+        jw_bool(&w, "dry_run", true);
+        jw_text(&w, "level", levels[v->o->level]);
+        jw_text(&w, "gate", v->gate.name);
+        jw_int(&w, "windows", v->windows.n);
+        jw_int(&w, "context", v->windows.len);
+        jw_object_end(&w);
+        strbuf_puts(&out, "\n");
+    } else {
+        strbuf_printf(&out, "dry run: level %s, gate %s", levels[v->o->level], v->gate.name);
+        if (wants_tokens(v->o))
+            strbuf_printf(&out, ", %lld windows of %lld tokens", (long long)v->windows.n,
+                          (long long)v->windows.len);
+        strbuf_puts(&out, "; nothing compared, nothing written\n");
+    }
+    bool ok = strbuf_ok(&out, e);
+    if (ok)
+        (void)fputs(out.text, stdout);
+    strbuf_free(&out);
+    return ok;
+}
+
 static bool refuse_existing(const verify_words *o, bool force, err *e)
 {
     static const char *const names[] = {"report.json", "report.md"};
@@ -261,7 +294,9 @@ static bool run(const context *c, const void *options, err *e)
               (v.o->gate ? gate_read(&v.gate, v.o->gate, e)
                          : gate_builtin(&v.gate, v.ref, v.cand, e)) &&
               (!wants_tokens(v.o) || read_windows(&v, e));
-    if (ok && !c->dry_run)
+    if (ok && c->dry_run)
+        ok = tell_plan(&v, e);
+    else if (ok)
         ok = measure(&v, e) &&
              gate_judge(&v.gate, v.has_parity ? &v.parity : NULL,
                         v.has_logits ? &v.logits : NULL, &v.findings, e) &&

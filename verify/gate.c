@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "verify/router_parity.h"
 
 static const struct {
     const char *name;
@@ -212,16 +213,11 @@ static bool judge_weights(const gate *g, const parity *p, findings *f, err *e)
 
 static bool judge_routers(const gate *g, const logit_parity *l, findings *f, err *e)
 {
-    int64_t n = 0, same = 0, large = 0, large_same = 0;
-    for (int64_t i = 0; i < l->n_routers; i++) {
-        n += l->router[i].n;
-        same += l->router[i].n_same;
-        large += l->router[i].third_n[2];
-        large_same += l->router[i].third_same[2];
-    }
-    if (n == 0 || large == 0)
+    router_parity total = router_parity_total(l);
+    if (total.n == 0)
         return true;
-    double all = (double)same / (double)n, sure = (double)large_same / (double)large;
+    double all = (double)total.n_same / (double)total.n;
+    double sure = (double)total.third_same[2] / (double)total.third_n[2];
     if (below(g, GATE_MIN_ROUTER_AGREEMENT, all) &&
         !missed(f, e, "router agreement", all, g, GATE_MIN_ROUTER_AGREEMENT))
         return false;

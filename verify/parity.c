@@ -51,6 +51,9 @@ static bool same_arch(const arch *a, const arch *b, err *e)
     SAME_INT(scaling);
     SAME(yarn_factor, "%g");
     SAME(yarn_original, "%g");
+    SAME(yarn_beta_fast, "%g");
+    SAME(yarn_beta_slow, "%g");
+    SAME(yarn_attention_factor, "%g");
     SAME(yarn_mscale, "%g");
     SAME(yarn_mscale_all_dim, "%g");
     SAME(renorm_eps, "%g");
@@ -82,6 +85,20 @@ static bool copied_tensor(const model *ref, const model *cand, int64_t i, findin
                        "the candidate", t->name, rule);
 }
 
+// A weight (a bias, say) that takes part in the candidate's forward pass alone.
+static bool only_in_candidate(const model *ref, const model *cand, findings *f, err *e)
+{
+    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(cand)); i++) {
+        const tensor_account *a = model_account(cand, i);
+        char where[MODEL_WHERE_TEXT];
+        if (a->used && a->part == 0 && !model_weight(ref, a->role, a->layer, a->expert) &&
+            !finding_add(f, e, FINDING_FATAL, "%s is in the candidate, but not in the reference",
+                         role_where(a->role, a->layer, a->expert, where)))
+            return false;
+    }
+    return true;
+}
+
 bool parity_structure(const model *ref, const model *cand, findings *f, err *e)
 {
     if (!same_arch(model_arch(ref), model_arch(cand), e))
@@ -98,7 +115,7 @@ bool parity_structure(const model *ref, const model *cand, findings *f, err *e)
                 return false;
         }
     }
-    return true;
+    return only_in_candidate(ref, cand, f, e);
 }
 
 // ---- weights ---------------------------------------------------------------------------------
@@ -220,24 +237,32 @@ static bool compare_weights(void *ctx, int64_t begin, int64_t end, int worker, e
     return true;
 }
 
+static void list_weight(parity *p, const model *ref, const model *cand, role r, int64_t layer,
+                        int64_t expert)
+{
+    const weight *a = model_weight(ref, r, layer, expert), *b = model_weight(cand, r, layer, expert);
+    if (a && b)
+        p->weight[p->n++] = (weight_parity){.role = r,
+                                            .layer = layer,
+                                            .expert = expert,
+                                            .ref_codec = a->codec,
+                                            .cand_codec = b->codec};
+}
+
 static bool list_weights(parity *p, const model *ref, const model *cand, err *e)
 {
     const checkpoint *c = model_checkpoint(ref);
-    p->weight = mem_new((uint64_t)checkpoint_count(c), sizeof *p->weight, "weights", e);
+    p->weight = mem_new((uint64_t)checkpoint_count(c) + 1, sizeof *p->weight, "weights", e);
     if (!p->weight)
         return false;
     for (int64_t i = 0; i < checkpoint_count(c); i++) {
         const tensor_account *a = model_account(ref, i);
-        if (!a->used || a->part != 0)
-            continue;
-        const weight *other = model_weight(cand, a->role, a->layer, a->expert);
-        if (other)
-            p->weight[p->n++] = (weight_parity){.role = a->role,
-                                                .layer = a->layer,
-                                                .expert = a->expert,
-                                                .ref_codec = a->weight->codec,
-                                                .cand_codec = other->codec};
+        if (a->used && a->part == 0)
+            list_weight(p, ref, cand, a->role, a->layer, a->expert);
     }
+    // The head of a tied reference has no tensor of its own, but may have one in the candidate.
+    if (model_arch(ref)->tied_head && !model_arch(cand)->tied_head)
+        list_weight(p, ref, cand, ROLE_HEAD, -1, -1);
     return true;
 }
 

@@ -124,3 +124,21 @@ bool router_watch_end(const router_watch *w, router_parity **out, int64_t *n, er
     free(list);
     return *out != NULL;
 }
+
+router_parity router_parity_total(const logit_parity *l)
+{
+    router_parity all = {.layer = -1};
+    for (int64_t i = 0; i < l->n_routers; i++) {
+        const router_parity *r = &l->router[i];
+        all.n += r->n;
+        all.n_same += r->n_same;
+        all.n_shared += r->n_shared;
+        for (int third = 0; third < 3; third++) {
+            all.third_n[third] += r->third_n[third];
+            all.third_same[third] += r->third_same[third];
+        }
+        if (r->largest_lost > all.largest_lost)
+            all.largest_lost = r->largest_lost;
+    }
+    return all;
+}

@@ -24,4 +24,7 @@ MUST_USE bool router_watch_add(router_watch *w, int which, int64_t first_token, 
                                err *e);
 MUST_USE bool router_watch_end(const router_watch *w, router_parity **out, int64_t *n, err *e);
 
+// Counts over all layers; layer is -1, thresholds of the thirds are 0 (they differ by layer).
+router_parity router_parity_total(const logit_parity *l);
+
 #endif

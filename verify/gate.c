@@ -186,6 +186,8 @@ static bool judge_weight(const gate *g, const weight_parity *w, strbuf *sentence
     bool coded = w->cand_codec != w->ref_codec;
     double sqnr = metrics_sqnr_db(&w->sums), floor;
     strbuf_clear(sentence);
+    if (w->broken)
+        return false; // its sentence is there already
     if (wants_equal(g, !coded) && w->sums.n_equal != w->sums.n)
         strbuf_printf(sentence, "%s: %lld of %lld values differ, the gate wants them equal", place,
                       (long long)(w->sums.n - w->sums.n_equal), (long long)w->sums.n);
@@ -207,6 +209,10 @@ static bool judge_weights(const gate *g, const parity *p, findings *f, err *e)
         if (judge_weight(g, &p->weight[i], &sentence) && n++ < WEIGHTS_NAMED)
             ok = strbuf_ok(&sentence, e) && finding_add(f, e, FINDING_GATE, "%s", sentence.text);
     strbuf_free(&sentence);
+    if (ok && p->n_copied_unequal && wants_equal(g, true))
+        ok = finding_add(f, e, FINDING_GATE, "'%s' and %lld more of the tensors without a role "
+                         "have other bytes in the candidate, the gate wants them equal",
+                         p->copied_unequal, (long long)p->n_copied_unequal - 1);
     return ok && (n <= WEIGHTS_NAMED || finding_add(f, e, FINDING_GATE, "and %lld weights more",
                                                     (long long)(n - WEIGHTS_NAMED)));
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // scruple verify: a comparison with numbers, a verdict and an exit status.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/out.h"
 #include "cli/command.h"
+#include "cli/table.h"
 #include "formats/source_sums.h"
 #include "verify/report.h"
 #include "verify/structure.h"
@@ -21,7 +21,7 @@ typedef struct {
 enum { LEVEL_AUTO, LEVEL_STRUCTURE, LEVEL_WEIGHTS, LEVEL_LAYERS, LEVEL_LOGITS };
 static const char *const levels[] = {"auto", "structure", "weights", "layers", "logits", NULL};
 
-static const option table[] = {
+static const option options_table[] = {
     {OPTION_ARG(verify_words, ref), .value = "REF", .required = true,
      .help = "the reference: folder, file or pack"},
     {OPTION_ARG(verify_words, cand), .value = "CAND", .required = true,
@@ -217,9 +217,8 @@ static bool tell(const verification *v, err *e)
     bool ok = fill_side(v, &r.ref, v->ref, v->o->ref, &names[0], e) &&
               fill_side(v, &r.cand, v->cand, v->o->cand, &names[1], e) &&
               report_json(&r, &as_json, e) && report_text(&r, &text, e) &&
-              (!v->o->output || write_folder(v, &r, &as_json, e));
-    if (ok)
-        (void)fputs(v->c->json ? as_json.text : text.text, stdout);
+              (!v->o->output || write_folder(v, &r, &as_json, e)) &&
+              print_out(v->c->json ? &as_json : &text, e);
     strbuf_free(&as_json);
     strbuf_free(&text);
     free(names[0]);
@@ -258,9 +257,7 @@ static bool tell_plan(const verification *v, err *e)
                           (long long)v->windows.len);
         strbuf_puts(&out, "; nothing compared, nothing written\n");
     }
-    bool ok = strbuf_ok(&out, e);
-    if (ok)
-        (void)fputs(out.text, stdout);
+    bool ok = print_out(&out, e);
     strbuf_free(&out);
     return ok;
 }
@@ -344,8 +341,8 @@ const command cmd_verify = {
     .usage = "REF CAND [--level LEVEL] [--text FILE|--tokens FILE] [--gate FILE] [-o DIR]",
     .example = examples,
     .n_examples = COUNT_OF(examples),
-    .table = table,
-    .n_options = COUNT_OF(table),
+    .table = options_table,
+    .n_options = COUNT_OF(options_table),
     .options_size = sizeof(verify_words),
     .flags = COMMAND_JSON | COMMAND_OUTPUT | COMMAND_POOL,
     .no = "verification failed: a finding that no gate lifts, or a missed threshold",

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <stdio.h>
-
-#include "tests/forward_case.h"
 #include "tests/refused.h"
 #include "tests/temp.h"
-#include "tests/tiny_model.h"
+#include "tests/two_sides.h"
 #include "verify/gate.h"
 
 Suite *suite_gate(void);
@@ -199,23 +196,16 @@ END_TEST
 
 // ---- built in ----
 
-static void built_in(const char *coded, const char *name, double sqnr)
+static void one_int4(tiny *m) { tiny_make_int4(m, "model.layers.1.mlp.experts.2.up_proj"); }
+
+static void one_fp8(tiny *m) { tiny_make_fp8_block(m, "model.layers.1.mlp.experts.2.up_proj"); }
+
+static void built_in(void (*change)(tiny *m), const char *quantization, const char *name,
+                     double sqnr)
 {
-    tiny_shape shape = TINY_SHAPE;
-    tiny m;
-    opened ref, cand;
-    for (int side = 0; side < 2; side++) {
-        tiny_init(&m);
-        tiny_qwen3_moe(&m, &shape);
-        if (side && strcmp(coded, "int4-g32") == 0)
-            tiny_make_int4(&m, "model.layers.1.mlp.experts.2.up_proj");
-        if (side && strcmp(coded, "fp8-block") == 0)
-            tiny_make_fp8_block(&m, "model.layers.1.mlp.experts.2.up_proj");
-        tiny_write(&m, tiny_qwen3_moe_config);
-        open_model(side ? &cand : &ref, m.dir);
-        tiny_free(&m);
-    }
-    ASSERT_OK(gate_builtin(&g, ref.m, cand.m, &e), e);
+    two_sides s;
+    two_sides_open(&s, change, quantization);
+    ASSERT_OK(gate_builtin(&g, s.ref.m, s.cand.m, &e), e);
     ck_assert_str_eq(g.name, name);
     ck_assert(g.has[GATE_MAX_MEAN_KLD]);
     if (sqnr > 0) {
@@ -225,16 +215,15 @@ static void built_in(const char *coded, const char *name, double sqnr)
         ck_assert(g.has[GATE_EXACT] && !g.has[GATE_MIN_SQNR_DB]);
         ck_assert_double_eq(g.value[GATE_MAX_MEAN_KLD], 0);
     }
-    close_model(&ref);
-    close_model(&cand);
+    two_sides_close(&s);
     gate_free(&g);
 }
 
 START_TEST(the_candidates_type_chooses_the_built_in_gate)
 {
-    built_in("", "built-in: same types, identical", 0);
-    built_in("int4-g32", "built-in: int4-g32", 13);
-    built_in("fp8-block", "built-in: fp8-block", 24);
+    built_in(NULL, NULL, "built-in: same types, identical", 0);
+    built_in(one_int4, two_sides_int4, "built-in: int4-g32", 13);
+    built_in(one_fp8, two_sides_fp8, "built-in: fp8-block", 24);
 }
 END_TEST
 
@@ -253,6 +242,8 @@ Suite *suite_gate(void)
     tcase_add_test(t, layers_alone_are_not_judged_by_logits);
     tcase_add_test(t, ten_weights_are_named_the_others_counted);
     tcase_add_test(t, a_remark_fails_nothing);
+    suite_add_tcase(s, t);
+    t = tcase_create("built in"); // makes folders of its own
     tcase_add_test(t, the_candidates_type_chooses_the_built_in_gate);
     suite_add_tcase(s, t);
     return s;

@@ -8,7 +8,10 @@
 
 // Of each matrix, evenly over it; columns from the first.
 enum { ROWS = 8, MOST_COLUMNS = 512, NAMED = 20 };
-static const double SUSPICIOUS = 0.1, CLEARLY = 0.5;
+static const double SUSPICIOUS = 0.1;
+// Unrelated matrices of one size are about equally far from each other; an exchanged expert is much
+// nearer to where it came from.
+static const double CLEARLY = 0.5;
 
 typedef struct {
     const model *ref, *cand;
@@ -98,9 +101,14 @@ static bool say(const samples *s, int64_t i, findings *f, int64_t *said, err *e)
                            "exchanged, each is nearer to the other one of the reference than to "
                            "its own", (long long)w->layer, (long long)w->expert,
                            (long long)s->group[k].expert, role_label(w->role));
-    return finding_add(f, e, FINDING_FATAL, "layer %lld, expert %lld, %s: nearer to the "
-                       "reference's expert %lld than to its own", (long long)w->layer,
-                       (long long)w->expert, role_label(w->role), (long long)s->group[k].expert);
+    char where[MODEL_WHERE_TEXT];
+    (void)role_where(w->role, w->layer, w->expert, where);
+    if (s->clear[i])
+        return finding_add(f, e, FINDING_FATAL, "%s: nearer to the reference's expert %lld than "
+                           "to its own", where, (long long)s->group[k].expert);
+    return finding_add(f, e, FINDING_FATAL, "%s: as far from its own reference as from other "
+                       "experts' (the nearest is expert %lld; relative error %.3g)", where,
+                       (long long)s->group[k].expert, metrics_relative_error(&w->sums));
 }
 
 bool experts_apart(const model *ref, const model *cand, const weight_parity *group, int64_t n,

@@ -295,6 +295,11 @@ void parity_of_class(const parity *p, role_class c, matrix_sums *sums, int64_t *
         if (c != CLASS_COUNT && role_class_of(w->role) != c)
             continue;
         ++*n;
+        if (w->broken) {
+            if (!*worst || !(*worst)->broken)
+                *worst = w;
+            continue;
+        }
         sums->error += w->sums.error;
         sums->ref += w->sums.ref;
         sums->cand += w->sums.cand;
@@ -303,7 +308,8 @@ void parity_of_class(const parity *p, role_class c, matrix_sums *sums, int64_t *
         sums->n_equal += w->sums.n_equal;
         sums->max_abs = fmax(sums->max_abs, w->sums.max_abs);
         sums->max_steps = fmax(sums->max_steps, w->sums.max_steps);
-        if (!*worst || metrics_sqnr_db(&w->sums) < metrics_sqnr_db(&(*worst)->sums))
+        if (!*worst || (!(*worst)->broken &&
+                        metrics_sqnr_db(&w->sums) < metrics_sqnr_db(&(*worst)->sums)))
             *worst = w;
     }
 }

@@ -41,7 +41,8 @@ typedef struct {
 MUST_USE bool parity_weights(parity *out, const model *ref, const model *cand,
                              const parity_options *o, findings *f, err *e);
 
-// Sums of a class of roles (CLASS_COUNT: all), and its worst weight by SQNR (NULL where none).
+// Sums of a class of roles (CLASS_COUNT: all) without its broken weights, the number of all, and
+// its worst: the first broken one, else the lowest SQNR (NULL where there is none).
 void parity_of_class(const parity *p, role_class c, matrix_sums *sums, int64_t *n,
                      const weight_parity **worst);
 

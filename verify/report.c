@@ -91,7 +91,10 @@ static void classes_json(const parity *p, json_writer *w)
         jw_int(w, "weights", n);
         sums_json(&s, w);
         jw_double(w, "max_error_steps", s.max_steps);
-        jw_double(w, "worst_sqnr_db", metrics_sqnr_db(&worst->sums));
+        if (worst->broken)
+            jw_bool(w, "broken", true);
+        else
+            jw_double(w, "worst_sqnr_db", metrics_sqnr_db(&worst->sums));
         jw_object_end(w);
     }
     jw_array_end(w);

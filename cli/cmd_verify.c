@@ -280,8 +280,8 @@ static bool verdict(const findings *f, err *e)
     if (!first)
         return true;
     return n == 1 ? err_set(e, ERR_NO, "%s", first)
-                  : err_set(e, ERR_NO, "%s (and %llu findings more)", first,
-                            (unsigned long long)n - 1);
+                  : err_set(e, ERR_NO, "%s (and %llu more finding%s)", first,
+                            (unsigned long long)n - 1, n == 2 ? "" : "s");
 }
 
 static bool run(const context *c, const void *options, err *e)

@@ -7,6 +7,9 @@
 
 enum { ROWS = 8 }; // evenly over the matrix
 static const double SUSPICIOUS = 0.1;
+// Unrelated matrices of one size are about equally far from each other; an exchanged expert is
+// much nearer to where it came from.
+static const double MUCH_NEARER = 0.5;
 
 static bool read_sample(const weight *w, float *to, scratch *s, err *e)
 {
@@ -38,11 +41,15 @@ bool experts_apart(const model *ref, const model *cand, const weight_parity *w, 
             nearest = x;
         }
     }
-    if (ok && nearest != w->expert && least < own)
-        ok = finding_add(f, e, FINDING_FATAL, "layer %lld, expert %lld, %s: nearer to the "
-                         "reference's expert %lld than to its own; were they exchanged?",
-                         (long long)w->layer, (long long)w->expert, role_label(w->role),
-                         (long long)nearest);
+    char where[MODEL_WHERE_TEXT];
+    (void)role_where(w->role, w->layer, w->expert, where);
+    if (ok && least < MUCH_NEARER * own)
+        ok = finding_add(f, e, FINDING_FATAL, "%s: nearer to the reference's expert %lld than to "
+                         "its own; were they exchanged?", where, (long long)nearest);
+    else if (ok && least < own)
+        ok = finding_add(f, e, FINDING_FATAL, "%s: as far from its own reference as from other "
+                         "experts' (the nearest is expert %lld; relative error %.3g)", where,
+                         (long long)nearest, metrics_relative_error(&w->sums));
     free(sample);
     free(theirs);
     scratch_free(&s);

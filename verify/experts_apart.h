@@ -8,7 +8,7 @@
 
 // Looks only where the weight's own squared error exceeds a tenth of its energy (int4 has a
 // hundredth), and then at a few rows of all experts of the layer. Adds a fatal finding that names
-// both experts.
+// both experts, and says whether it is much nearer to the other (exchanged) or to none (garbled).
 MUST_USE bool experts_apart(const model *ref, const model *cand, const weight_parity *w,
                             findings *f, err *e);
 

@@ -240,7 +240,8 @@ static bool compare_weights(void *ctx, int64_t begin, int64_t end, int worker, e
 static void list_weight(parity *p, const model *ref, const model *cand, role r, int64_t layer,
                         int64_t expert)
 {
-    const weight *a = model_weight(ref, r, layer, expert), *b = model_weight(cand, r, layer, expert);
+    const weight *a = model_weight(ref, r, layer, expert);
+    const weight *b = model_weight(cand, r, layer, expert);
     if (a && b)
         p->weight[p->n++] = (weight_parity){.role = r,
                                             .layer = layer,

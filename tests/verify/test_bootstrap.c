@@ -99,7 +99,8 @@ START_TEST(intervals_cover_the_truth)
             noisy[k] = 1 + rng_normal(&r);
             ones[k] = 1;
         }
-        ck_assert_msg(bootstrap_mean(&i, noisy, ones, NULL, 120, (uint64_t)trial, &e), "%s", e.text);
+        ck_assert_msg(bootstrap_mean(&i, noisy, ones, NULL, 120, (uint64_t)trial, &e), "%s",
+                      e.text);
         ck_assert(i.low < i.mean && i.mean < i.high);
         covered += i.low <= 1 && 1 <= i.high;
     }

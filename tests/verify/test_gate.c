@@ -35,7 +35,8 @@ static const char *file_of(const char *text)
 
 START_TEST(reads_every_threshold)
 {
-    ASSERT_OK(gate_read(&g, file_of("{\"schema_version\": 1, \"exact\": false, \"exact_same_type\": true, "
+    ASSERT_OK(gate_read(&g, file_of("{\"schema_version\": 1, \"exact\": false, "
+                                    "\"exact_same_type\": true, "
                                     "\"min_sqnr_db\": -3, "
                                     "\"max_steps\": 0.5, \"max_mean_kld\": 1e-3, "
                                     "\"max_kld_p99\": 0.1, \"min_top1_agreement\": 0.97, "

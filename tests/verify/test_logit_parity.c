@@ -132,8 +132,8 @@ START_TEST(numbers_are_those_of_two_separate_passes)
     for (int layer = 0; layer < 3; layer++) {
         int64_t agree = 0;
         for (int t = 0; t < TOKENS; t++)
-            agree += memcmp(a.router + (layer * TOKENS + t) * 2, b.router + (layer * TOKENS + t) * 2,
-                            2 * sizeof(int32_t)) == 0;
+            agree += memcmp(a.router + (layer * TOKENS + t) * 2,
+                            b.router + (layer * TOKENS + t) * 2, 2 * sizeof(int32_t)) == 0;
         ck_assert_int_eq(p.router[layer].n_same, agree);
     }
     ck_assert_int_eq(p.router[1].n_same, TOKENS); // routed before the changed expert

@@ -376,10 +376,10 @@ START_TEST(a_missing_counterpart_is_named)
     int missing = 0, extra = 0;
     for (uint64_t i = 0; i < f.n; i++) {
         ck_assert_int_eq(f.item[i].kind, FINDING_FATAL);
-        missing += strcmp(f.item[i].text, "layer 1, expert 3, down_proj is missing in the "
-                                          "candidate") == 0;
-        extra += strstr(f.item[i].text, "layer 1, ") && strstr(f.item[i].text, "down_proj is in the "
-                                                               "candidate, but not in the reference");
+        const char *text = f.item[i].text;
+        missing += strcmp(text, "layer 1, expert 3, down_proj is missing in the candidate") == 0;
+        extra += strstr(text, "layer 1, ") &&
+                 strstr(text, "down_proj is in the candidate, but not in the reference");
     }
     ck_assert_int_eq(missing, 1);
     ck_assert_int_eq(extra, 1);

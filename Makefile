@@ -8,6 +8,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD ?= build/$(VARIANT)
 
+# make V=1 shows whole commands.
+Q = $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $@)
+
 ROOMS = base quantize formats verify convert cli
 LIBRARIES = zlib libcjson libzip libxxhash libpcre2-8 libcrypto libutf8proc
 
@@ -48,14 +52,17 @@ help: ## this list; variants: make VARIANT=debug|asan|tsan ...
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 $(BUILD)/scruple: $(CLI_OBJ) $(BUILD)/libscruple.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libscruple.a $(LIB_LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libscruple.a $(LIB_LIBS)
 
 $(BUILD)/libscruple.a: $(LIB_OBJ)
-	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/tests/all: $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a \
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a \
 	  $(CHECK_LIBS) $(LIB_LIBS)
 
 # The table of suites follows from the file names: tests/<room>/test_<name>.c has suite_<name>.
@@ -67,11 +74,13 @@ $(BUILD)/tests/main.o: $(BUILD)/tests/suites.h
 
 $(BUILD)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -I$(BUILD)/tests -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -I$(BUILD)/tests -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 
@@ -86,8 +95,9 @@ PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c b
            base/path.c base/hash.c
 pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
 $(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
-	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $^
 
 # An engine's program sees no other header and links no other object than those.
 PACK_HEADERS = formats/pack_reader.h base/base.h base/bytes.h base/dtype.h base/err.h base/hash.h

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // scruple verify: a comparison with numbers, a verdict and an exit status.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/out.h"
 #include "cli/command.h"
+#include "cli/table.h"
 #include "formats/source_sums.h"
 #include "verify/report.h"
+#include "verify/structure.h"
 
 typedef struct {
     const char *ref, *cand, *output, *text, *tokens, *gate;
@@ -16,18 +17,20 @@ typedef struct {
     int64_t context, max_tokens, seed;
 } verify_words;
 
-enum { LEVEL_ALL, LEVEL_STRUCTURE, LEVEL_WEIGHTS, LEVEL_LAYERS, LEVEL_LOGITS };
-static const char *const levels[] = {"all", "structure", "weights", "layers", "logits", NULL};
+// Each level includes those in front of it.
+enum { LEVEL_AUTO, LEVEL_STRUCTURE, LEVEL_WEIGHTS, LEVEL_LAYERS, LEVEL_LOGITS };
+static const char *const levels[] = {"auto", "structure", "weights", "layers", "logits", NULL};
 
-static const option table[] = {
+static const option options_table[] = {
     {OPTION_ARG(verify_words, ref), .value = "REF", .required = true,
      .help = "the reference: folder, file or pack"},
     {OPTION_ARG(verify_words, cand), .value = "CAND", .required = true,
      .help = "the candidate: folder, file or pack of the same family and size"},
     {OPTION_CHOICE(verify_words, level), .name = "level", .value = "LEVEL", .choices = levels,
-     .preset = "all",
-     .help = "structure: nothing missing; weights: every value; layers: hidden states and "
-             "routers; logits: layers and logits; all: weights, and logits where there are tokens"},
+     .preset = "auto",
+     .help = "how deep: structure (nothing missing), weights (every value), layers (hidden states "
+             "and routers), logits; each includes the ones before. auto: logits where there are "
+             "tokens, else weights"},
     {OPTION_TEXT(verify_words, text), .name = "text", .value = "FILE",
      .help = "held-out text, plain or gzip; *.jsonl: one document a line, its \"text\"",
      .alias = {"file"}},
@@ -65,11 +68,14 @@ typedef struct {
     bool has_parity, has_logits;
 } verification;
 
-static bool wants_tokens(const verify_words *o)
+static int level_of(const verify_words *o)
 {
-    return o->level == LEVEL_LAYERS || o->level == LEVEL_LOGITS ||
-           (o->level == LEVEL_ALL && (o->text || o->tokens));
+    if (o->level != LEVEL_AUTO)
+        return o->level;
+    return o->text || o->tokens ? LEVEL_LOGITS : LEVEL_WEIGHTS;
 }
+
+static bool wants_tokens(const verify_words *o) { return level_of(o) >= LEVEL_LAYERS; }
 
 static bool check_words(const verify_words *o, err *e)
 {
@@ -78,6 +84,9 @@ static bool check_words(const verify_words *o, err *e)
     if (wants_tokens(o) && !o->text && !o->tokens)
         return err_set(e, ERR_USAGE, "--level %s needs --text FILE or --tokens FILE",
                        levels[o->level]);
+    if (!wants_tokens(o) && (o->text || o->tokens))
+        return err_set(e, ERR_USAGE, "--level %s runs no model: --text and --tokens have no use "
+                       "there", levels[o->level]);
     if (o->output && (path_is_within(o->output, o->ref) || path_is_within(o->output, o->cand)))
         return err_set(e, ERR_USAGE, "the output '%s' lies inside a model's folder", o->output);
     return true;
@@ -116,17 +125,19 @@ static bool fatal(const findings *f)
 static bool measure(verification *v, err *e)
 {
     const verify_words *o = v->o;
-    if (!parity_structure(v->ref, v->cand, &v->findings, e))
+    if (!structure_compare(v->ref, v->cand, &v->findings, e))
         return false;
-    if (o->level == LEVEL_ALL || o->level == LEVEL_WEIGHTS) {
-        parity_options with = {v->c->pool, v->c->events};
+    if (level_of(o) >= LEVEL_WEIGHTS) {
+        parity_options with = {v->c->pool, v->c->memory, v->c->events};
         if (!parity_weights(&v->parity, v->ref, v->cand, &with, &v->findings, e))
             return false;
         v->has_parity = true;
     }
-    // Broken weights are the verdict; what they would do to logits is no news.
-    if (!wants_tokens(o) || fatal(&v->findings))
+    if (!wants_tokens(o))
         return true;
+    if (fatal(&v->findings))
+        return finding_add(&v->findings, e, FINDING_REMARK, "layers and logits were not compared: "
+                           "what is broken already decides");
     logit_parity_options with = {.ref = v->ref,
                                  .cand = v->cand,
                                  .windows = &v->windows,
@@ -134,7 +145,7 @@ static bool measure(verification *v, err *e)
                                  .memory = v->c->memory,
                                  .events = v->c->events,
                                  .seed = (uint64_t)o->seed,
-                                 .layers_only = o->level == LEVEL_LAYERS};
+                                 .layers_only = level_of(o) == LEVEL_LAYERS};
     v->has_logits = true;
     return logit_parity_run(&v->logits, &with, e);
 }
@@ -174,7 +185,11 @@ static bool fill_side(const verification *v, report_side *s, const model *m, con
     if (!*name)
         return err_set(e, ERR_ENV, "no memory for a name");
     s->name = path_base(*name);
-    return sums && source_sums(c, v->c->pool, sums, e) && read_manifest(s, e);
+    xxh128_digest *each = mem_new((uint64_t)checkpoint_count(c), sizeof *each, "digests", e);
+    bool ok = sums && each && source_sums(c, v->c->pool, sums, e) &&
+              checkpoint_digests(c, v->c->events, each, &s->digest, e) && read_manifest(s, e);
+    free(each);
+    return ok;
 }
 
 static bool write_folder(const verification *v, const report *r, const strbuf *as_json, err *e)
@@ -202,9 +217,8 @@ static bool tell(const verification *v, err *e)
     bool ok = fill_side(v, &r.ref, v->ref, v->o->ref, &names[0], e) &&
               fill_side(v, &r.cand, v->cand, v->o->cand, &names[1], e) &&
               report_json(&r, &as_json, e) && report_text(&r, &text, e) &&
-              (!v->o->output || write_folder(v, &r, &as_json, e));
-    if (ok)
-        (void)fputs(v->c->json ? as_json.text : text.text, stdout);
+              (!v->o->output || write_folder(v, &r, &as_json, e)) &&
+              print_out(v->c->json ? &as_json : &text, e);
     strbuf_free(&as_json);
     strbuf_free(&text);
     free(names[0]);
@@ -220,6 +234,33 @@ static bool tell(const verification *v, err *e)
 }
 
 // ---- the command -----------------------------------------------------------------------------
+
+// What --dry-run says: both sides and the tokens were read, nothing is compared.
+static bool tell_plan(const verification *v, err *e)
+{
+    strbuf out = {0};
+    json_writer w = {.out = &out, .indent = 2};
+    if (v->c->json) {
+        jw_object(&w, NULL);
+        jw_int(&w, "schema_version", 1);
+        jw_bool(&w, "dry_run", true);
+        jw_text(&w, "level", levels[level_of(v->o)]);
+        jw_text(&w, "gate", v->gate.name);
+        jw_int(&w, "windows", v->windows.n);
+        jw_int(&w, "context", v->windows.len);
+        jw_object_end(&w);
+        strbuf_puts(&out, "\n");
+    } else {
+        strbuf_printf(&out, "dry run: level %s, gate %s", levels[level_of(v->o)], v->gate.name);
+        if (wants_tokens(v->o))
+            strbuf_printf(&out, ", %lld windows of %lld tokens", (long long)v->windows.n,
+                          (long long)v->windows.len);
+        strbuf_puts(&out, "; nothing compared, nothing written\n");
+    }
+    bool ok = print_out(&out, e);
+    strbuf_free(&out);
+    return ok;
+}
 
 static bool refuse_existing(const verify_words *o, bool force, err *e)
 {
@@ -250,8 +291,8 @@ static bool verdict(const findings *f, err *e)
     if (!first)
         return true;
     return n == 1 ? err_set(e, ERR_NO, "%s", first)
-                  : err_set(e, ERR_NO, "%s (and %llu findings more)", first,
-                            (unsigned long long)n - 1);
+                  : err_set(e, ERR_NO, "%s (and %llu more finding%s)", first,
+                            (unsigned long long)n - 1, n == 2 ? "" : "s");
 }
 
 static bool run(const context *c, const void *options, err *e)
@@ -260,8 +301,13 @@ static bool run(const context *c, const void *options, err *e)
     bool ok = check_words(v.o, e) && refuse_existing(v.o, c->force, e) && open_models(&v, e) &&
               (v.o->gate ? gate_read(&v.gate, v.o->gate, e)
                          : gate_builtin(&v.gate, v.ref, v.cand, e)) &&
+              (!v.o->gate || gate_is_measured(&v.gate, level_of(v.o) >= LEVEL_WEIGHTS,
+                                              wants_tokens(v.o),
+                                              level_of(v.o) >= LEVEL_LOGITS, e)) &&
               (!wants_tokens(v.o) || read_windows(&v, e));
-    if (ok && !c->dry_run)
+    if (ok && c->dry_run)
+        ok = tell_plan(&v, e);
+    else if (ok)
         ok = measure(&v, e) &&
              gate_judge(&v.gate, v.has_parity ? &v.parity : NULL,
                         v.has_logits ? &v.logits : NULL, &v.findings, e) &&
@@ -295,8 +341,8 @@ const command cmd_verify = {
     .usage = "REF CAND [--level LEVEL] [--text FILE|--tokens FILE] [--gate FILE] [-o DIR]",
     .example = examples,
     .n_examples = COUNT_OF(examples),
-    .table = table,
-    .n_options = COUNT_OF(table),
+    .table = options_table,
+    .n_options = COUNT_OF(options_table),
     .options_size = sizeof(verify_words),
     .flags = COMMAND_JSON | COMMAND_OUTPUT | COMMAND_POOL,
     .no = "verification failed: a finding that no gate lifts, or a missed threshold",

@@ -3,6 +3,7 @@
 
 #include "base/version.h"
 #include "formats/source_sums.h"
+#include "verify/router_parity.h"
 
 double report_bits(const model *m, bool experts_only)
 {
@@ -33,6 +34,8 @@ static void side_json(const report_side *s, const char *key, json_writer *w)
     jw_int(w, "expert_parameters", model_parameters(s->model, true));
     jw_double(w, "bits_per_weight", report_bits(s->model, false));
     jw_double(w, "expert_bits_per_weight", report_bits(s->model, true));
+    char hex[65];
+    jw_text(w, "digest", hex_of(s->digest.b, sizeof s->digest.b, hex));
     source_sums_write(w, model_checkpoint(s->model), s->sums);
     if (s->manifest)
         jw_raw(w, "made_by", s->manifest);
@@ -66,6 +69,8 @@ static void weights_json(const parity *p, json_writer *w)
         jw_text(w, "candidate_type", x->cand_codec->name);
         sums_json(&x->sums, w);
         jw_double(w, "max_error_steps", x->sums.max_steps);
+        if (x->broken)
+            jw_bool(w, "broken", true);
         jw_object_end(w);
     }
     jw_array_end(w);
@@ -86,34 +91,44 @@ static void classes_json(const parity *p, json_writer *w)
         jw_int(w, "weights", n);
         sums_json(&s, w);
         jw_double(w, "max_error_steps", s.max_steps);
-        jw_double(w, "worst_sqnr_db", metrics_sqnr_db(&worst->sums));
+        if (worst->broken)
+            jw_bool(w, "broken", true);
+        else
+            jw_double(w, "worst_sqnr_db", metrics_sqnr_db(&worst->sums));
         jw_object_end(w);
     }
     jw_array_end(w);
 }
 
-static void routers_json(const logit_parity *l, json_writer *w)
+static void router_json(const router_parity *r, const char *key, json_writer *w)
 {
-    jw_array(w, "routers");
-    for (int64_t i = 0; i < l->n_routers; i++) {
-        const router_parity *r = &l->router[i];
-        jw_object(w, NULL);
+    jw_object(w, key);
+    if (r->layer >= 0)
         jw_int(w, "layer", r->layer);
-        jw_int(w, "tokens", r->n);
-        jw_int(w, "same_set", r->n_same);
-        jw_int(w, "experts_in_both", r->n_shared);
-        jw_double(w, "largest_margin_lost", r->largest_lost);
-        jw_array(w, "by_margin");
-        for (int t = 0; t < 3; t++) {
-            jw_object(w, NULL);
+    jw_int(w, "tokens", r->n);
+    jw_int(w, "same_set", r->n_same);
+    jw_int(w, "experts_in_both", r->n_shared);
+    jw_double(w, "largest_margin_lost", r->largest_lost);
+    jw_array(w, "by_margin");
+    for (int t = 0; t < 3; t++) {
+        jw_object(w, NULL);
+        if (r->layer >= 0)
             jw_double(w, "margin_from", r->third_above[t]);
-            jw_int(w, "tokens", r->third_n[t]);
-            jw_int(w, "same_set", r->third_same[t]);
-            jw_object_end(w);
-        }
-        jw_array_end(w);
+        jw_int(w, "tokens", r->third_n[t]);
+        jw_int(w, "same_set", r->third_same[t]);
         jw_object_end(w);
     }
+    jw_array_end(w);
+    jw_object_end(w);
+}
+
+static void layers_json(const logit_parity *l, json_writer *w)
+{
+    router_parity all = router_parity_total(l);
+    router_json(&all, "routers_all", w);
+    jw_array(w, "routers");
+    for (int64_t i = 0; i < l->n_routers; i++)
+        router_json(&l->router[i], NULL, w);
     jw_array_end(w);
     jw_array(w, "hidden");
     for (int64_t i = 0; i < l->n_hidden; i++) {
@@ -205,9 +220,11 @@ bool report_json(const report *r, strbuf *out, err *e)
             logits_json(r->logits, &w);
             windows_json(r, &w);
         }
-        routers_json(r->logits, &w);
+        layers_json(r->logits, &w);
     }
     if (r->parity) {
+        jw_int(&w, "copied_tensors", r->parity->n_copied);
+        jw_int(&w, "copied_tensors_unequal", r->parity->n_copied_unequal);
         classes_json(r->parity, &w);
         weights_json(r->parity, &w);
     }

@@ -10,6 +10,7 @@ typedef struct {
     const char *name;            // base name of the path given
     const model *model;
     const sha256_digest *sums;   // [files]
+    sha256_digest digest;        // of all tensors, whatever files hold them (scruple digest)
     char *manifest;              // scruple.json of its folder, checked JSON; or NULL
 } report_side;
 

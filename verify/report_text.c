@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "verify/report.h"
+#include "verify/router_parity.h"
 
 typedef struct {
     strbuf *out;
@@ -24,9 +25,12 @@ static void cell(table *t, const char *text)
 {
     bool first = t->at == 0, last = t->at + 1 == t->columns;
     if (t->markdown)
-        strbuf_printf(t->out, "%s %s |%s", first ? "|" : "", text, last ? "\n" : "");
+        strbuf_printf(t->out, "%s %s%s|%s", first ? "|" : "", text, *text ? " " : "",
+                      last ? "\n" : "");
     else if (first)
         strbuf_printf(t->out, "  %-*s", t->width[0], text);
+    else if (last && !*text)
+        strbuf_puts(t->out, "\n");
     else
         strbuf_printf(t->out, " %*s%s", t->width[t->at], text, last ? "\n" : "");
     t->at = last ? 0 : t->at + 1;
@@ -89,6 +93,37 @@ static void sides(const report *r, table *t)
     cellf(t, "%.3f", report_bits(m[1], true));
 }
 
+enum { WORST = 5 };
+
+// The weights that lie farthest from the reference by SQNR; of equals the first.
+static void worst_weights(const parity *p, table *t)
+{
+    static const int width[] = {44, 9, 10};
+    static const char *const title[] = {"worst weights", "SQNR dB", "max steps"};
+    const weight_parity *list[WORST + 1];
+    int n = 0;
+    for (int64_t i = 0; i < p->n; i++) {
+        const weight_parity *w = &p->weight[i];
+        int at = n;
+        if (w->broken || w->sums.error == 0)
+            continue;
+        for (; at > 0 && metrics_sqnr_db(&w->sums) < metrics_sqnr_db(&list[at - 1]->sums); at--)
+            list[at] = list[at - 1];
+        list[at] = w;
+        n = n < WORST ? n + 1 : WORST;
+    }
+    if (n == 0)
+        return;
+    strbuf_puts(t->out, "\n");
+    begin(t, 3, width, title);
+    for (int i = 0; i < n; i++) {
+        char where[MODEL_WHERE_TEXT];
+        cell(t, role_where(list[i]->role, list[i]->layer, list[i]->expert, where));
+        db(t, metrics_sqnr_db(&list[i]->sums));
+        cellf(t, "%.3g", list[i]->sums.max_steps);
+    }
+}
+
 static void weights(const report *r, table *t)
 {
     static const int width[] = {10, 8, 10, 9, 9, 9, 10};
@@ -109,17 +144,12 @@ static void weights(const report *r, table *t)
         db(t, metrics_sqnr_db(&s));
         cellf(t, "%.6f", metrics_cosine(&s));
         cellf(t, "%.3g", s.max_steps);
-        db(t, metrics_sqnr_db(&worst->sums));
+        if (worst->broken)
+            cell(t, "broken");
+        else
+            db(t, metrics_sqnr_db(&worst->sums));
     }
-    matrix_sums s;
-    int64_t n;
-    const weight_parity *worst;
-    char where[MODEL_WHERE_TEXT];
-    parity_of_class(r->parity, CLASS_COUNT, &s, &n, &worst);
-    if (worst && !isinf(metrics_sqnr_db(&worst->sums)))
-        strbuf_printf(t->out, "%sworst: %s, %.2f dB\n", t->markdown ? "\n" : "  ",
-                      role_where(worst->role, worst->layer, worst->expert, where),
-                      metrics_sqnr_db(&worst->sums));
+    worst_weights(r->parity, t);
 }
 
 static void logits(const report *r, table *t)
@@ -160,7 +190,19 @@ static void logits(const report *r, table *t)
 
 static double share(int64_t part, int64_t of) { return of ? 100 * (double)part / (double)of : 100; }
 
-static void routers(const report *r, table *t)
+static void router_row(table *t, const router_parity *x)
+{
+    if (x->layer < 0)
+        cell(t, "all");
+    else
+        cellf(t, "%lld", (long long)x->layer);
+    cellf(t, "%.2f %%", share(x->n_same, x->n));
+    for (int k = 0; k < 3; k++)
+        cellf(t, "%.2f %%", share(x->third_same[k], x->third_n[k]));
+    cellf(t, "%.3g", x->largest_lost);
+}
+
+static void layers(const report *r, table *t)
 {
     static const int width[] = {6, 10, 12, 13, 12, 12};
     static const char *const title[] = {"layer", "same set", "small margin", "middle margin",
@@ -169,14 +211,10 @@ static void routers(const report *r, table *t)
     if (l->n_routers) {
         heading(t, "Routers: tokens sent to the same experts, by the reference's margin");
         begin(t, 6, width, title);
-    }
-    for (int64_t i = 0; i < l->n_routers; i++) {
-        const router_parity *x = &l->router[i];
-        cellf(t, "%lld", (long long)x->layer);
-        cellf(t, "%.2f %%", share(x->n_same, x->n));
-        for (int k = 0; k < 3; k++)
-            cellf(t, "%.2f %%", share(x->third_same[k], x->third_n[k]));
-        cellf(t, "%.3g", x->largest_lost);
+        for (int64_t i = 0; i < l->n_routers; i++)
+            router_row(t, &l->router[i]);
+        router_parity all = router_parity_total(l);
+        router_row(t, &all);
     }
     static const int hidden_width[] = {14, 10, 10};
     static const char *const hidden_title[] = {"behind layer", "SQNR dB", "cosine"};
@@ -215,7 +253,7 @@ static void body(const report *r, table *t)
     if (r->parity)
         weights(r, t);
     if (r->logits) {
-        routers(r, t);
+        layers(r, t);
         if (r->logits->n_scored)
             logits(r, t);
     }
@@ -226,7 +264,8 @@ static void identity(const report_side *s, const char *what, strbuf *out)
 {
     char hex[65];
     const checkpoint *c = model_checkpoint(s->model);
-    strbuf_printf(out, "\n%s `%s`:\n\n", what, s->name);
+    strbuf_printf(out, "\n%s `%s`, digest `%s`:\n\n", what, s->name,
+                  hex_of(s->digest.b, sizeof s->digest.b, hex));
     for (int f = 0; f < checkpoint_n_files(c); f++)
         strbuf_printf(out, "- `%s` sha256 `%s`\n", checkpoint_file_name(c, f),
                       hex_of(s->sums[f].b, sizeof s->sums[f].b, hex));
@@ -238,7 +277,7 @@ bool report_markdown(const report *r, strbuf *out, err *e)
     char hex[65];
     strbuf_puts(out, "# Parity report\n\n");
     body(r, &t);
-    heading(&t, "What was compared");
+    strbuf_puts(out, "\n## What was compared\n");
     identity(&r->ref, "Reference", out);
     identity(&r->cand, "Candidate", out);
     if (r->windows)

@@ -75,7 +75,7 @@ bool router_watch_add(router_watch *w, int which, int64_t first_token, const rou
     }
     for (int64_t t = 0; t < r->n_tokens; t++)
         w->n_shared[at * w->n_tokens + first_token + t] =
-            (uint8_t)count_shared(chosen + t * w->top_k, r->chosen + t * w->top_k, w->top_k);
+            (uint16_t)count_shared(chosen + t * w->top_k, r->chosen + t * w->top_k, w->top_k);
     return true;
 }
 
@@ -123,4 +123,22 @@ bool router_watch_end(const router_watch *w, router_parity **out, int64_t *n, er
             judge_layer(w, i, list, &(*out)[(*n)++]);
     free(list);
     return *out != NULL;
+}
+
+router_parity router_parity_total(const logit_parity *l)
+{
+    router_parity all = {.layer = -1};
+    for (int64_t i = 0; i < l->n_routers; i++) {
+        const router_parity *r = &l->router[i];
+        all.n += r->n;
+        all.n_same += r->n_same;
+        all.n_shared += r->n_shared;
+        for (int third = 0; third < 3; third++) {
+            all.third_n[third] += r->third_n[third];
+            all.third_same[third] += r->third_same[third];
+        }
+        if (r->largest_lost > all.largest_lost)
+            all.largest_lost = r->largest_lost;
+    }
+    return all;
 }

@@ -12,7 +12,7 @@ typedef struct {
     int64_t n_tokens, n_layers, top_k;
     int64_t *layer;      // [n_layers] MoE layers, ascending
     float *margin;       // [n_layers][n_tokens] of the reference
-    uint8_t *n_shared;   // [n_layers][n_tokens] experts in both sets
+    uint16_t *n_shared;  // [n_layers][n_tokens] experts in both sets
     int32_t *chosen;     // [n_tokens][top_k] of the reference, of the layer at hand
 } router_watch;
 
@@ -23,5 +23,8 @@ uint64_t router_watch_bytes(const router_watch *w);
 MUST_USE bool router_watch_add(router_watch *w, int which, int64_t first_token, const routing *r,
                                err *e);
 MUST_USE bool router_watch_end(const router_watch *w, router_parity **out, int64_t *n, err *e);
+
+// Counts over all layers; layer is -1, thresholds of the thirds are 0 (they differ by layer).
+router_parity router_parity_total(const logit_parity *l);
 
 #endif

@@ -35,11 +35,12 @@ static const char *file_of(const char *text)
 
 START_TEST(reads_every_threshold)
 {
-    ASSERT_OK(gate_read(&g, file_of("{\"schema_version\": 1, \"exact\": false, "
-                                    "\"min_sqnr_db\": -3, \"max_steps\": 0.5, \"max_mean_kld\": 1e-3, "
-                                    "\"max_kld_p99\": 0.1, \"min_top1_agreement\": 0.97, "
-                                    "\"max_nll_increase\": -0.25, \"min_router_agreement\": 0.9, "
-                                    "\"min_router_agreement_large_margin\": 1}"), &e), e);
+    static const char text[] = "{\"schema_version\": 1, \"exact\": false, \"min_sqnr_db\": -3, "
+                               "\"max_steps\": 0.5, \"max_mean_kld\": 1e-3, "
+                               "\"max_kld_p99\": 0.1, \"min_top1_agreement\": 0.97, "
+                               "\"max_nll_increase\": -0.25, \"min_router_agreement\": 0.9, "
+                               "\"min_router_agreement_large_margin\": 1}";
+    ASSERT_OK(gate_read(&g, file_of(text), &e), e);
     static const double want[GATE_COUNT] = {0, -3, 0.5, 1e-3, 0.1, 0.97, -0.25, 0.9, 1};
     for (int t = 0; t < GATE_COUNT; t++) {
         ck_assert(g.has[t]);

@@ -92,12 +92,22 @@ test: all unit ## unit tests and command-line tests
 
 # What an engine takes away: the pack reader and the part of base/ it stands on.
 PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
-           base/path.c base/hash.c base/sha256.c
+           base/path.c base/hash.c
 pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
 $(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
 	$(call say,AR)
 	$(Q)rm -f $@
 	$(Q)ar rcs $@ $^
+
+# An engine's program sees no other header and links no other object than those.
+PACK_HEADERS = formats/pack_reader.h base/base.h base/bytes.h base/dtype.h base/err.h base/hash.h
+check-pack-reader: $(BUILD)/libscruple-pack.a $(BUILD)/scruple ## ... in an engine's program
+	@rm -rf $(BUILD)/pack_engine && mkdir -p $(BUILD)/pack_engine/include
+	@cp --parents $(PACK_HEADERS) $(BUILD)/pack_engine/include
+	$(CC) $(filter-out -I.,$(ALL_CFLAGS)) $(ALL_LDFLAGS) -I$(BUILD)/pack_engine/include \
+	  -o $(BUILD)/pack_engine/engine tests/pack_engine/main.c $(BUILD)/libscruple-pack.a -lxxhash
+	$(BUILD)/scruple convert tests/data/nano -o $(BUILD)/pack_engine/nano --to experts -q >/dev/null
+	$(BUILD)/pack_engine/engine $(BUILD)/pack_engine/nano
 
 check-layers: ## who may include whom
 	scripts/check-layers
@@ -135,5 +145,5 @@ install: $(BUILD)/scruple ## PREFIX=/usr/local DESTDIR=
 clean: ## remove build output
 	rm -rf build scruple
 
-.PHONY: all docs help unit test pack-reader check-layers check-style check-headers demo \
+.PHONY: all docs help unit test pack-reader check-pack-reader check-layers check-style check-headers demo \
         test-oracle test-determinism aarch64 install clean

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // scruple calibrate: statistics of the inputs of every matrix, expert by expert.
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/output_path.h"
+#include "cli/table.h"
 #include "convert/calibrate.h"
 
 typedef struct {
@@ -14,7 +15,7 @@ typedef struct {
     text_list merge;
 } calibrate_words;
 
-static const option table[] = {
+static const option options_table[] = {
     {OPTION_ARG(calibrate_words, model), .name = "input", .letter = 'i', .value = "MODEL",
      .help = "folder, file or pack to run (not with --merge)", .alias = {"model"}},
     {OPTION_TEXT(calibrate_words, output), .name = "output", .letter = 'o', .value = "STATS",
@@ -55,6 +56,17 @@ static bool check_words(const calibrate_words *o, err *e)
     return true;
 }
 
+static bool check_inputs(const calibrate_words *o, const output_path *to, err *e)
+{
+    const char *tokens = o->text ? o->text : o->tokens;
+    if (tokens && !output_path_is_not(to, tokens, e))
+        return false;
+    for (uint64_t i = 0; i < o->merge.n; i++)
+        if (!output_path_is_not(to, o->merge.item[i], e))
+            return false;
+    return true;
+}
+
 static bool merge_files(const calibrate_words *o, stats_file *f, err *e)
 {
     if (!stats_file_read(f, o->merge.item[0], NULL, e))
@@ -76,8 +88,11 @@ static bool run_model(const context *c, const calibrate_words *o, stats_file *f,
     checkpoint *source = NULL;
     model *m = NULL;
     windows w = {0};
-    bool ok = checkpoint_open(&source, o->model, c->events, e) &&
-              model_open(&m, source, c->events, e);
+    bool ok = !path_is_within(o->output, o->model) ||
+              err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
+                      o->model);
+    ok = ok && checkpoint_open(&source, o->model, c->events, e) &&
+         model_open(&m, source, c->events, e);
     if (ok) {
         windows_options with = {.text = o->text,
                                 .tokens = o->tokens,
@@ -146,9 +161,7 @@ static bool tell(const context *c, const stats_file *f, err *e)
     else
         tell_text(row, n, &text);
     free(row);
-    bool ok = strbuf_ok(&text, e);
-    if (ok)
-        (void)fputs(text.text, stdout);
+    bool ok = print_out(&text, e);
     strbuf_free(&text);
     return ok;
 }
@@ -157,13 +170,16 @@ static bool run(const context *c, const void *options, err *e)
 {
     const calibrate_words *o = options;
     stats_file f = {0};
-    if (!check_words(o, e))
+    output_path to;
+    if (!check_words(o, e) || !output_path_open(&to, o->output, c->force, e))
         return false;
-    if (!c->force && path_exists(o->output))
-        return err_set(e, ERR_ENV, "'%s' exists already; --force replaces it", o->output);
-    bool ok = o->merge.n ? merge_files(o, &f, e) : run_model(c, o, &f, e);
+    bool ok = check_inputs(o, &to, e);
+    output_path_free(&to);
+    ok = ok && (o->merge.n ? merge_files(o, &f, e) : run_model(c, o, &f, e));
     if (ok && !c->dry_run)
         ok = stats_file_write(&f, o->output, c->force, e) && tell(c, &f, e);
+    else if (ok && o->merge.n)
+        ok = tell(c, &f, e);
     stats_file_free(&f);
     return ok;
 }
@@ -183,8 +199,8 @@ const command cmd_calibrate = {
     .usage = "MODEL --text FILE|--tokens FILE -o STATS\n--merge STATS STATS... -o STATS",
     .example = examples,
     .n_examples = COUNT_OF(examples),
-    .table = table,
-    .n_options = COUNT_OF(table),
+    .table = options_table,
+    .n_options = COUNT_OF(options_table),
     .options_size = sizeof(calibrate_words),
     .flags = COMMAND_JSON | COMMAND_OUTPUT | COMMAND_POOL,
     .run = run,

@@ -152,7 +152,8 @@ static bool run(const context *c, const void *options, err *e)
     if (ok && o->stats) {
         ok = stats_file_read(&f, o->stats, &sha, e) &&
              describe_statistics(&f, &sha, &statistics, e);
-        strbuf_printf(&recipe, " statistics %s", hex_of(sha.b, sizeof sha.b, hex));
+        if (ok)
+            strbuf_printf(&recipe, " statistics %s", hex_of(sha.b, sizeof sha.b, hex));
         m.importance = weigh;
         m.ctx = &w;
         m.statistics = statistics.text;

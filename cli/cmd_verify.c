@@ -9,6 +9,7 @@
 #include "cli/table.h"
 #include "formats/source_sums.h"
 #include "verify/report.h"
+#include "verify/structure.h"
 
 typedef struct {
     const char *ref, *cand, *output, *text, *tokens, *gate;
@@ -16,8 +17,9 @@ typedef struct {
     int64_t context, max_tokens, seed;
 } verify_words;
 
-enum { LEVEL_ALL, LEVEL_STRUCTURE, LEVEL_WEIGHTS, LEVEL_LAYERS, LEVEL_LOGITS };
-static const char *const levels[] = {"all", "structure", "weights", "layers", "logits", NULL};
+// Each level includes those in front of it.
+enum { LEVEL_AUTO, LEVEL_STRUCTURE, LEVEL_WEIGHTS, LEVEL_LAYERS, LEVEL_LOGITS };
+static const char *const levels[] = {"auto", "structure", "weights", "layers", "logits", NULL};
 
 static const option options_table[] = {
     {OPTION_ARG(verify_words, ref), .value = "REF", .required = true,
@@ -25,9 +27,10 @@ static const option options_table[] = {
     {OPTION_ARG(verify_words, cand), .value = "CAND", .required = true,
      .help = "the candidate: folder, file or pack of the same family and size"},
     {OPTION_CHOICE(verify_words, level), .name = "level", .value = "LEVEL", .choices = levels,
-     .preset = "all",
-     .help = "structure: nothing missing; weights: every value; layers: hidden states and "
-             "routers; logits: layers and logits; all: weights, and logits where there are tokens"},
+     .preset = "auto",
+     .help = "how deep: structure (nothing missing), weights (every value), layers (hidden states "
+             "and routers), logits; each includes the ones before. auto: logits where there are "
+             "tokens, else weights"},
     {OPTION_TEXT(verify_words, text), .name = "text", .value = "FILE",
      .help = "held-out text, plain or gzip; *.jsonl: one document a line, its \"text\"",
      .alias = {"file"}},
@@ -65,11 +68,14 @@ typedef struct {
     bool has_parity, has_logits;
 } verification;
 
-static bool wants_tokens(const verify_words *o)
+static int level_of(const verify_words *o)
 {
-    return o->level == LEVEL_LAYERS || o->level == LEVEL_LOGITS ||
-           (o->level == LEVEL_ALL && (o->text || o->tokens));
+    if (o->level != LEVEL_AUTO)
+        return o->level;
+    return o->text || o->tokens ? LEVEL_LOGITS : LEVEL_WEIGHTS;
 }
+
+static bool wants_tokens(const verify_words *o) { return level_of(o) >= LEVEL_LAYERS; }
 
 static bool check_words(const verify_words *o, err *e)
 {
@@ -78,6 +84,9 @@ static bool check_words(const verify_words *o, err *e)
     if (wants_tokens(o) && !o->text && !o->tokens)
         return err_set(e, ERR_USAGE, "--level %s needs --text FILE or --tokens FILE",
                        levels[o->level]);
+    if (!wants_tokens(o) && (o->text || o->tokens))
+        return err_set(e, ERR_USAGE, "--level %s runs no model: --text and --tokens have no use "
+                       "there", levels[o->level]);
     if (o->output && (path_is_within(o->output, o->ref) || path_is_within(o->output, o->cand)))
         return err_set(e, ERR_USAGE, "the output '%s' lies inside a model's folder", o->output);
     return true;
@@ -116,17 +125,19 @@ static bool fatal(const findings *f)
 static bool measure(verification *v, err *e)
 {
     const verify_words *o = v->o;
-    if (!parity_structure(v->ref, v->cand, &v->findings, e))
+    if (!structure_compare(v->ref, v->cand, &v->findings, e))
         return false;
-    if (o->level == LEVEL_ALL || o->level == LEVEL_WEIGHTS) {
-        parity_options with = {v->c->pool, v->c->events};
+    if (level_of(o) >= LEVEL_WEIGHTS) {
+        parity_options with = {v->c->pool, v->c->memory, v->c->events};
         if (!parity_weights(&v->parity, v->ref, v->cand, &with, &v->findings, e))
             return false;
         v->has_parity = true;
     }
-    // Broken weights are the verdict; what they would do to logits is no news.
-    if (!wants_tokens(o) || fatal(&v->findings))
+    if (!wants_tokens(o))
         return true;
+    if (fatal(&v->findings))
+        return finding_add(&v->findings, e, FINDING_REMARK, "layers and logits were not compared: "
+                           "what is broken already decides");
     logit_parity_options with = {.ref = v->ref,
                                  .cand = v->cand,
                                  .windows = &v->windows,
@@ -134,7 +145,7 @@ static bool measure(verification *v, err *e)
                                  .memory = v->c->memory,
                                  .events = v->c->events,
                                  .seed = (uint64_t)o->seed,
-                                 .layers_only = o->level == LEVEL_LAYERS};
+                                 .layers_only = level_of(o) == LEVEL_LAYERS};
     v->has_logits = true;
     return logit_parity_run(&v->logits, &with, e);
 }
@@ -233,14 +244,14 @@ static bool tell_plan(const verification *v, err *e)
         jw_object(&w, NULL);
         jw_int(&w, "schema_version", 1);
         jw_bool(&w, "dry_run", true);
-        jw_text(&w, "level", levels[v->o->level]);
+        jw_text(&w, "level", levels[level_of(v->o)]);
         jw_text(&w, "gate", v->gate.name);
         jw_int(&w, "windows", v->windows.n);
         jw_int(&w, "context", v->windows.len);
         jw_object_end(&w);
         strbuf_puts(&out, "\n");
     } else {
-        strbuf_printf(&out, "dry run: level %s, gate %s", levels[v->o->level], v->gate.name);
+        strbuf_printf(&out, "dry run: level %s, gate %s", levels[level_of(v->o)], v->gate.name);
         if (wants_tokens(v->o))
             strbuf_printf(&out, ", %lld windows of %lld tokens", (long long)v->windows.n,
                           (long long)v->windows.len);
@@ -290,6 +301,9 @@ static bool run(const context *c, const void *options, err *e)
     bool ok = check_words(v.o, e) && refuse_existing(v.o, c->force, e) && open_models(&v, e) &&
               (v.o->gate ? gate_read(&v.gate, v.o->gate, e)
                          : gate_builtin(&v.gate, v.ref, v.cand, e)) &&
+              (!v.o->gate || gate_is_measured(&v.gate, level_of(v.o) >= LEVEL_WEIGHTS,
+                                              wants_tokens(v.o),
+                                              level_of(v.o) >= LEVEL_LOGITS, e)) &&
               (!wants_tokens(v.o) || read_windows(&v, e));
     if (ok && c->dry_run)
         ok = tell_plan(&v, e);

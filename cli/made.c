@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/made.h"
 
-#include <stdio.h>
-
 #include "base/json.h"
+#include "cli/table.h"
 
 static const char *outcome(const make_report *r, bool dry_run)
 {
@@ -25,6 +24,8 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_bool(&w, "already_complete", r->already_complete);
     jw_int(&w, "files", r->n_files);
     jw_int(&w, "tensors", r->n_tensors);
+    jw_int(&w, "files_copied", r->n_copied);
+    jw_int(&w, "files_left_behind", r->n_left);
     jw_int(&w, "weights_coded", r->n_coded);
     jw_int(&w, "tensors_proven_identical", r->n_moved);
     jw_int(&w, "values_changed", r->changed_values);
@@ -70,6 +71,8 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     if (!o->dry_run && !r->already_complete)
         strbuf_printf(out, ", %lld tensors read back and identical to the source",
                       (long long)r->n_moved);
+    strbuf_printf(out, "\n  %lld other files copied, %lld left behind (scruple.json names them)",
+                  (long long)r->n_copied, (long long)r->n_left);
     if (r->changed_values)
         strbuf_printf(out, "\n  %lld values of %lld weights changed", (long long)r->changed_values,
                       (long long)r->changed_tensors);
@@ -88,9 +91,7 @@ bool made_and_told(const context *c, make_options *o, err *e)
     if (!make_checkpoint(o, &r, e))
         return false;
     (c->json ? as_json : as_text)(o, &r, &text);
-    bool ok = strbuf_ok(&text, e);
-    if (ok)
-        (void)fputs(text.text, stdout);
+    bool ok = print_out(&text, e);
     strbuf_free(&text);
     return ok;
 }

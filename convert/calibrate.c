@@ -26,6 +26,24 @@ static bool add_activation(void *ctx, int which, const activation *a, err *e)
     return true;
 }
 
+// Bytes of all sums that the run will have in the end.
+static uint64_t sums_bytes(const model *m)
+{
+    const arch *a = model_arch(m);
+    uint64_t bytes = 0;
+    for (int64_t layer = 0; layer < a->n_layers; layer++) {
+        for (int r = 0; r < ROLE_COUNT; r++) {
+            bool expert = role_is_expert((role)r);
+            const weight *w = model_weight(m, (role)r, layer, expert ? 0 : -1);
+            if (!w || !role_is_linear((role)r) || forward_announced_as(a, (role)r) != (role)r)
+                continue;
+            enum { COUNTS = 3 };
+            bytes += (uint64_t)(expert ? a->n_experts : 1) * (uint64_t)(w->in + COUNTS) * 8;
+        }
+    }
+    return bytes;
+}
+
 // One object: the model's files, the tokens, how they were cut.
 static bool describe_run(stats_file *f, const calibrate_options *o, err *e)
 {
@@ -72,6 +90,7 @@ bool calibrate(stats_file *out, const calibrate_options *o, err *e)
                   .len = o->windows->len,
                   .pool = o->pool,
                   .memory = o->memory,
+                  .held = sums_bytes(o->model),
                   .events = o->events,
                   .on_activation = add_activation,
                   .ctx = &watch};
@@ -90,15 +109,15 @@ bool importance_of(const importance_source *s, role r, int64_t layer, int64_t ex
     const arch *a = model_arch(s->model);
     role under = forward_announced_as(a, r);
     const stats *sums = stats_file_find(s->file, under, layer);
-    int64_t index = expert < 0 ? 0 : expert;
+    int64_t index = expert < 0 ? 0 : expert, n_experts = expert < 0 ? 1 : a->n_experts;
     *has = false;
     if (!sums)
         return true;
-    if (sums->cols != in || index >= sums->n_experts)
-        return err_set(e, ERR_INPUT, "the statistics of layer %lld %s have %lld x %lld columns, "
-                       "the model needs %lld of expert %lld", (long long)layer, role_name(r),
-                       (long long)sums->n_experts, (long long)sums->cols, (long long)in,
-                       (long long)index);
+    if (sums->cols != in || sums->n_experts != n_experts)
+        return err_set(e, ERR_INPUT, "the statistics are of another model: layer %lld %s has "
+                       "%lld x %lld input columns there, %lld x %lld here", (long long)layer,
+                       role_name(r), (long long)sums->n_experts, (long long)sums->cols,
+                       (long long)n_experts, (long long)in);
     double *prior = mem_new((uint64_t)in, sizeof *prior, "importance", e);
     if (!prior)
         return false;

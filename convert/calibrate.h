@@ -18,7 +18,8 @@ typedef struct {
     const events *events;
 } calibrate_options;
 
-// Fills *out (free with stats_file_free). The sums do not depend on threads or memory.
+// Fills *out (free with stats_file_free). The sums do not depend on threads or memory. ERR_ENV
+// where `memory` does not hold the sums and one window, naming the smallest ceiling that does.
 MUST_USE bool calibrate(stats_file *out, const calibrate_options *o, err *e);
 
 // Importance weights out of statistics, for the quantizer's searches.

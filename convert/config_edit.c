@@ -103,13 +103,20 @@ static bool ignore_pattern(const modules *m, const module *one, strbuf *out, err
     return true;
 }
 
-// The modules that stay as they were: exact paths, or patterns over layers and experts.
-static bool write_left_out(const modules *m, bool patterns, const char *key, json_writer *w, err *e)
+// The modules that stay as they were: exact paths, or patterns over layers and experts. A tied head
+// has no tensor and so no module in the list, but loaders have a linear layer of that name.
+static bool write_left_out(const plan *p, const modules *m, bool patterns, const char *key,
+                           json_writer *w, err *e)
 {
+    static const char head[] = "lm_head";
     strmap seen = {0};
     strbuf pattern = {0}, entry = {0};
     bool ok = true;
     jw_array(w, key);
+    if (model_arch(p->model)->tied_head) {
+        ok = strmap_put(&seen, head, strlen(head), 0, NULL, e);
+        jw_text(w, NULL, head);
+    }
     for (uint64_t i = 0; ok && i < m->n; i++) {
         const module *one = &m->list[i];
         bool fresh = false;
@@ -202,7 +209,7 @@ static bool write_compressed_tensors(const plan *p, const modules *m, json_write
     bool ok = write_group(w, m, c, "group_0", true, e) &&
               (!second || write_group(w, m, f, "group_1", false, e));
     jw_object_end(w);
-    ok = ok && write_left_out(m, true, "ignore", w, e);
+    ok = ok && write_left_out(p, m, true, "ignore", w, e);
     jw_object_end(w);
     return ok;
 }
@@ -221,7 +228,7 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
     jw_array_end(w);
     if (p->options.codec->pow2)
         jw_text(w, "scale_fmt", "ue8m0");
-    bool ok = write_left_out(m, false, "modules_to_not_convert", w, e);
+    bool ok = write_left_out(p, m, false, "modules_to_not_convert", w, e);
     jw_object_end(w);
     return ok;
 }

@@ -8,38 +8,59 @@
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-int plan_natural_order(const char *a, const char *b)
+static int natural_order(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-    while (*a && *b) {
-        if (is_digit(*a) && is_digit(*b)) {
-            const char *p = a, *q = b;
-            while (*p == '0')
-                p++;
-            while (*q == '0')
-                q++;
-            size_t n = strspn(p, "0123456789"), m = strspn(q, "0123456789");
-            if (n != m)
-                return n < m ? -1 : 1;
-            int c = memcmp(p, q, n);
-            if (c != 0)
-                return c;
-            a = p + n;
-            b = q + m;
-        } else {
+    const char *a_end = a + a_len, *b_end = b + b_len;
+    while (a < a_end && b < b_end) {
+        if (!is_digit(*a) || !is_digit(*b)) {
             if (*a != *b)
                 return (unsigned char)*a < (unsigned char)*b ? -1 : 1;
             a++;
             b++;
+            continue;
         }
+        while (a < a_end && *a == '0')
+            a++;
+        while (b < b_end && *b == '0')
+            b++;
+        size_t n = 0, m = 0;
+        while (a + n < a_end && is_digit(a[n]))
+            n++;
+        while (b + m < b_end && is_digit(b[m]))
+            m++;
+        int c = n != m ? (n < m ? -1 : 1) : memcmp(a, b, n);
+        if (c != 0)
+            return c;
+        a += n;
+        b += m;
     }
-    return (*a != 0) - (*b != 0);
+    return (a < a_end) - (b < b_end);
 }
 
+int layout_natural_order(const char *a, const char *b)
+{
+    return natural_order(a, strlen(a), b, strlen(b));
+}
+
+static size_t module_len(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot ? (size_t)(dot - name) : strlen(name);
+}
+
+// By the natural order of modules, so that a module's tensors always stand together, then of what
+// follows the last dot. Equal in that order ("01", "1"): by bytes.
 static int by_name(const void *x, const void *y)
 {
     const plan_tensor *a = x, *b = y;
-    int c = plan_natural_order(a->to.name, b->to.name);
-    return c != 0 ? c : strcmp(a->to.name, b->to.name);
+    const char *p = a->to.name, *q = b->to.name;
+    size_t n = module_len(p), m = module_len(q);
+    int c = natural_order(p, n, q, m);
+    if (c == 0)
+        c = memcmp(p, q, n < m ? n : m);
+    if (c == 0 && n == m)
+        c = layout_natural_order(p + n, q + m);
+    return c != 0 ? c : strcmp(p, q);
 }
 
 // ---- plain shards ----------------------------------------------------------------------------
@@ -59,12 +80,6 @@ static void align_order(plan_tensor *list, int64_t n, plan_tensor *room)
             if (list[i].to.bytes % 8 != 0 && element_bytes(&list[i]) == width)
                 room[k++] = list[i];
     memcpy(list, room, (size_t)n * sizeof *list);
-}
-
-static size_t module_len(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot ? (size_t)(dot - name) : strlen(name);
 }
 
 static bool same_module(const plan_tensor *a, const plan_tensor *b)
@@ -160,6 +175,7 @@ static bool same_kind(const plan_tensor *a, const plan_tensor *b)
            memcmp(a->to.shape, b->to.shape, (size_t)a->to.rank * sizeof a->to.shape[0]) == 0;
 }
 
+// What follows the module's path; the whole name is never a module of experts.
 static const char *suffix_of(const plan_tensor *t)
 {
     return t->to.name + module_len(t->to.name) + 1;
@@ -182,8 +198,8 @@ static bool describe_layer(plan *p, plan_file *f, const placed *list, err *e)
         if (t->expert == 0) {
             if (list[i].record && t->to.bytes % 8 != 0)
                 return err_set(e, ERR_INPUT, "'%s' has %llu bytes; the parts of an expert record "
-                               "must be multiples of 8", t->to.name,
-                               (unsigned long long)t->to.bytes);
+                               "must be multiples of 8 (the plain layout has no such limit)",
+                               t->to.name, (unsigned long long)t->to.bytes);
             c[k++] = (pack_index_component){.projection = projection_of(t->role),
                                             .suffix = suffix_of(t),
                                             .type = t->to.type,
@@ -198,6 +214,9 @@ static bool describe_layer(plan *p, plan_file *f, const placed *list, err *e)
     if (k != per_expert)
         return err_set(e, ERR_INPUT, "layer %lld: expert 0 has %lld tensors, the others %lld",
                        (long long)f->records.layer, (long long)k, (long long)per_expert);
+    if (f->records.record_bytes == 0)
+        return err_set(e, ERR_INPUT, "layer %lld: its experts have no bytes",
+                       (long long)f->records.layer);
     f->records.component = c;
     f->records.n_components = per_expert;
     return true;
@@ -205,7 +224,7 @@ static bool describe_layer(plan *p, plan_file *f, const placed *list, err *e)
 
 static bool uniform(const plan_tensor *list, int64_t n, int64_t experts, err *e)
 {
-    // list is in order of experts here: the natural order of names groups them.
+    // The list is in the order of experts: that of names groups them.
     int64_t per_expert = n / experts;
     for (int64_t i = per_expert; i < n; i++)
         if (!same_kind(&list[i], &list[i % per_expert]))

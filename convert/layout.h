@@ -6,6 +6,8 @@
 
 #include "convert/plan.h"
 
+// Names in the order of shards: "3" before "10", runs of digits compare as numbers.
+int layout_natural_order(const char *a, const char *b);
 // Orders p->tensor and cuts it into p->file (names and headers are not yet there). For expert
 // shards the records' components are filled in but for their offsets.
 MUST_USE bool layout_files(plan *p, err *e);

@@ -7,8 +7,8 @@
 
 #include "base/json.h"
 #include "convert/companions.h"
-#include "convert/manifest.h"
 #include "convert/config_edit.h"
+#include "convert/manifest.h"
 #include "formats/source_sums.h"
 
 typedef struct {
@@ -18,6 +18,15 @@ typedef struct {
     model *model;
     plan plan;
     companions companions;
+    char *config;              // the source's config.json, NULL where it has none
+    size_t config_len;
+    sha256_digest config_sha;
+    strbuf edited;             // what the output's will be
+    strbuf recipe;             // of the options, with the digests of all small files
+    strbuf *input;             // a line an input file
+    char **input_line;
+    uint64_t n_inputs;
+    output_file *file;         // [plan.n_files]
     output *out;
     run_result result;
     sha256_digest *source_sha;
@@ -25,24 +34,80 @@ typedef struct {
 
 // ---- before the run --------------------------------------------------------------------------
 
-// A line that changes when an input file does: sizes, times, identities.
-static bool inputs_state(const maker *m, strbuf *out, err *e)
+static bool read_config(maker *m, err *e)
 {
-    for (int f = 0; f < checkpoint_n_files(m->source); f++) {
-        const in_file *in = checkpoint_file(m->source, f);
-        strbuf_printf(out, "%s%s %llu bytes %lld ns", f ? "; " : "",
-                      checkpoint_file_name(m->source, f), (unsigned long long)in->size,
-                      (long long)in->mtime_ns);
-    }
-    return strbuf_ok(out, e);
+    enum { LARGEST_CONFIG = 64 << 20 };
+    const char *dir = checkpoint_dir(m->source);
+    char *path = path_join(dir, "config.json", e);
+    bool ok = path != NULL;
+    if (ok && path_exists(path))
+        ok = file_read_beneath(dir, "config.json", LARGEST_CONFIG, &m->config, &m->config_len,
+                               e) &&
+             sha256_of(m->config, m->config_len, &m->config_sha, e);
+    free(path);
+    return ok;
 }
 
-static uint64_t all_bytes(const maker *m)
+// Everything beside the headers that decides bytes of the output. Small files count by their
+// digests; the tensors' own bytes do not, they are compared in the end (manifest_same_source).
+static bool write_recipe(maker *m, err *e)
 {
-    uint64_t bytes = m->companions.bytes + (1 << 20);
-    for (int64_t f = 0; f < m->plan.n_files; f++)
-        bytes += m->plan.file[f].bytes;
-    return bytes;
+    char hex[65];
+    strbuf *r = &m->recipe;
+    strbuf_puts(r, m->options->plan.recipe);
+    if (m->config)
+        strbuf_printf(r, "\nconfig.json %s", hex_of(m->config_sha.b, 32, hex));
+    for (uint64_t i = 0; i < m->companions.n_copied; i++)
+        strbuf_printf(r, "\n%s %s", m->companions.copied[i].name,
+                      hex_of(m->companions.copied[i].sha.b, 32, hex));
+    return strbuf_ok(r, e);
+}
+
+// Lines that change when an input file does: size and time of tensor files, digests of small ones.
+static bool list_inputs(maker *m, err *e)
+{
+    char hex[65];
+    int n_files = checkpoint_n_files(m->source);
+    const companions *c = &m->companions;
+    uint64_t most = (uint64_t)n_files + c->n_copied + 1;
+    m->input = mem_new(most, sizeof *m->input, "input files", e);
+    m->input_line = mem_new(most, sizeof *m->input_line, "input files", e);
+    if (!m->input || !m->input_line)
+        return false;
+    for (int f = 0; f < n_files; f++) {
+        const in_file *in = checkpoint_file(m->source, f);
+        strbuf_printf(&m->input[m->n_inputs++], "%s: %llu bytes, written at %lld.%09lld",
+                      checkpoint_file_name(m->source, f), (unsigned long long)in->size,
+                      (long long)(in->mtime_ns / 1000000000),
+                      (long long)(in->mtime_ns % 1000000000));
+    }
+    if (m->config)
+        strbuf_printf(&m->input[m->n_inputs++], "config.json: SHA-256 %s",
+                      hex_of(m->config_sha.b, 32, hex));
+    for (uint64_t i = 0; i < c->n_copied; i++)
+        strbuf_printf(&m->input[m->n_inputs++], "%s: SHA-256 %s", c->copied[i].name,
+                      hex_of(c->copied[i].sha.b, 32, hex));
+    for (uint64_t i = 0; i < m->n_inputs; i++) {
+        if (!strbuf_ok(&m->input[i], e))
+            return false;
+        m->input_line[i] = m->input[i].text;
+    }
+    return true;
+}
+
+static bool list_files(maker *m, uint64_t *bytes, err *e)
+{
+    enum { ROOM = 1 << 20 }; // for manifest, index and sums, and their blocks
+    const plan *p = &m->plan;
+    *bytes = m->companions.bytes + m->edited.len + ROOM;
+    m->file = mem_new((uint64_t)p->n_files, sizeof *m->file, "output files", e);
+    if (!m->file)
+        return false;
+    for (int64_t f = 0; f < p->n_files; f++) {
+        m->file[f] = (output_file){p->file[f].name, p->file[f].bytes};
+        *bytes += p->file[f].bytes;
+    }
+    return true;
 }
 
 static void fill_report(maker *m)
@@ -52,6 +117,8 @@ static void fill_report(maker *m)
     r->n_files = p->n_files;
     r->n_tensors = p->n_tensors;
     r->plan = p->id;
+    r->n_copied = (int64_t)m->companions.n_copied;
+    r->n_left = (int64_t)m->companions.n_left;
     for (int f = 0; f < checkpoint_n_files(m->source); f++)
         r->bytes_before += checkpoint_file(m->source, f)->size;
     for (int64_t f = 0; f < p->n_files; f++)
@@ -76,6 +143,26 @@ static void fill_report(maker *m)
     r->expert_bits_after = manifest_bits(p, true);
 }
 
+// Layers that are no part of the model proper (multi-token prediction) keep their form, and one
+// quantization_config cannot describe two.
+static void warn_of_copied(const maker *m)
+{
+    const plan *p = &m->plan;
+    const char *first = NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (t->owned || t->to.type != DT_F8_E4M3 || p->options.scope == SCOPE_NONE)
+            continue;
+        first = first ? first : t->to.name;
+        n++;
+    }
+    if (n)
+        event_warn(m->options->events, "%lld tensors that belong to no layer of the model are "
+                   "copied as they are, in FP8 (the first is '%s'): the new config.json does not "
+                   "describe them", (long long)n, first);
+}
+
 static bool prepare(maker *m, err *e)
 {
     const make_options *o = m->options;
@@ -83,29 +170,58 @@ static bool prepare(maker *m, err *e)
         return false;
     if (o->needs_model && !model_open(&m->model, m->source, o->events, e))
         return false;
-    if (!plan_make(&m->plan, m->source, m->model, &o->plan, e) ||
-        !companions_find(&m->companions, m->source, e))
+    if (!companions_find(&m->companions, m->source, e) || !read_config(m, e) ||
+        !write_recipe(m, e))
+        return false;
+    plan_options with = o->plan;
+    with.recipe = m->recipe.text;
+    if (!plan_make(&m->plan, m->source, m->model, &with, e) ||
+        (m->config && !config_edit(&m->plan, m->config, m->config_len, &m->edited, e)))
         return false;
     fill_report(m);
+    warn_of_copied(m);
+    for (uint64_t i = 0; i < m->companions.n_left; i++)
+        event_note(o->events, "'%s' is left behind", m->companions.left[i]);
     return run_fits(&m->plan, pool_threads(o->pool), o->memory, &m->report->memory_needed, e);
+}
+
+static bool sum_source(maker *m, err *e)
+{
+    m->source_sha = mem_new((uint64_t)checkpoint_n_files(m->source), sizeof *m->source_sha,
+                            "digests", e);
+    return m->source_sha && source_sums(m->source, m->options->pool, m->source_sha, e);
+}
+
+// The plan knows headers only: a complete folder must also have been made from the same bytes.
+static bool complete_is_ours(maker *m, err *e)
+{
+    manifest_facts facts;
+    bool ours = false;
+    if (!sum_source(m, e) || !manifest_read(&facts, m->options->output, &ours, e))
+        return false;
+    if (!ours)
+        return err_set(e, ERR_ENV, "'%s' has just lost its scruple.json", m->options->output);
+    bool ok = manifest_same_source(&facts, m->options->output, m->source, m->source_sha, e);
+    manifest_facts_free(&facts);
+    return ok;
 }
 
 static bool open_output(maker *m, err *e)
 {
     const make_options *o = m->options;
-    strbuf state = {0};
     output_order with = {.dir = o->output,
-                           .input = checkpoint_path(m->source),
-                           .plan = &m->plan.id,
-                           .force = o->force,
-                           .dry_run = o->dry_run};
-    bool ok = inputs_state(m, &state, e);
-    with.inputs_state = state.text;
-    ok = ok && output_open(&m->out, &with, &m->report->already_complete, e);
-    strbuf_free(&state);
-    if (ok && !m->report->already_complete)
-        ok = out_has_space(o->output, all_bytes(m), e);
-    return ok;
+                         .input = checkpoint_path(m->source),
+                         .plan = &m->plan.id,
+                         .force = o->force,
+                         .dry_run = o->dry_run};
+    if (!list_inputs(m, e) || !list_files(m, &with.bytes, e))
+        return false;
+    with.inputs = (const char *const *)m->input_line;
+    with.n_inputs = m->n_inputs;
+    with.file = m->file;
+    with.n_files = (uint64_t)m->plan.n_files;
+    return output_open(&m->out, &with, &m->report->already_complete, e) &&
+           (!m->report->already_complete || complete_is_ours(m, e));
 }
 
 // ---- after the run ---------------------------------------------------------------------------
@@ -190,25 +306,6 @@ static bool stage_shard_index(maker *m, err *e)
     return ok;
 }
 
-static bool stage_config(maker *m, err *e)
-{
-    enum { LARGEST_CONFIG = 64 << 20 };
-    char *config = NULL;
-    size_t len = 0;
-    strbuf edited = {0};
-    const char *dir = checkpoint_dir(m->source);
-    char *path = path_join(dir, "config.json", e);
-    bool ok = path != NULL;
-    if (ok && path_exists(path))
-        ok = file_read_beneath(dir, "config.json", LARGEST_CONFIG, &config, &len, e) &&
-             config_edit(&m->plan, config, len, &edited, e) &&
-             output_small(m->out, "config.json", edited.text, edited.len, e);
-    free(path);
-    free(config);
-    strbuf_free(&edited);
-    return ok;
-}
-
 static bool stage_manifest(maker *m, err *e)
 {
     strbuf text = {0};
@@ -216,6 +313,7 @@ static bool stage_manifest(maker *m, err *e)
                      .options = m->options->options_json,
                      .plan = &m->plan,
                      .source = m->source_sha,
+                     .config = m->config ? &m->config_sha : NULL,
                      .statistics = m->options->statistics,
                      .companions = &m->companions};
     bool ok = manifest_write(&with, &text, e) &&
@@ -226,13 +324,12 @@ static bool stage_manifest(maker *m, err *e)
 
 static bool finish(maker *m, err *e)
 {
-    int n = checkpoint_n_files(m->source);
-    m->source_sha = mem_new((uint64_t)n, sizeof *m->source_sha, "digests", e);
-    return m->source_sha && source_sums(m->source, m->options->pool, m->source_sha, e) &&
-           companions_copy(&m->companions, m->source, m->out, e) &&
+    return sum_source(m, e) && companions_copy(&m->companions, m->source, m->out, e) &&
            stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&
-           (m->plan.n_files < 2 || stage_shard_index(m, e)) && stage_config(m, e) &&
+           (m->plan.n_files < 2 || stage_shard_index(m, e)) &&
+           (!m->config ||
+            output_small(m->out, "config.json", m->edited.text, m->edited.len, e)) &&
            output_publish(m->out, e);
 }
 
@@ -260,7 +357,7 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
     bool ok = prepare(&m, e) && open_output(&m, e);
     if (ok && !o->dry_run && !r->already_complete) {
         ok = carry_out(&m, e);
-        // What an obstacle outside stopped goes on later; what was refused leaves nothing.
+        // What an obstacle outside stopped goes on later; what was refused leaves nothing behind.
         if (!ok && e->kind != ERR_ENV && e->kind != ERR_INTERRUPTED) {
             output_abandon(m.out);
             m.out = NULL;
@@ -269,6 +366,14 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
     run_result_free(&m.result, &m.plan);
     output_close(m.out);
     companions_free(&m.companions);
+    for (uint64_t i = 0; i < m.n_inputs; i++)
+        strbuf_free(&m.input[i]);
+    free(m.input);
+    free(m.input_line);
+    free(m.file);
+    free(m.config);
+    strbuf_free(&m.edited);
+    strbuf_free(&m.recipe);
     free(m.source_sha);
     plan_free(&m.plan);
     model_close(m.model);

@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     bool already_complete;      // nothing was done
     int64_t n_files, n_tensors, n_moved, n_coded; // tensors moved byte for byte and proven so
+    int64_t n_copied, n_left;   // other files of the source's folder
     int64_t changed_values, changed_tensors;
     uint64_t bytes_before, bytes_after;           // tensor files
     uint64_t experts_before, experts_after;       // routed experts' tensors; 0 without a model

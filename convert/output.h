@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The output folder of one run: decides what an existing folder means, keeps finished files under
-// hidden staged names with a journal, and publishes them all in one go. Until then nothing has its
-// final name; after a crash the same command finds the staged files and goes on.
+// The output folder of one run: keeps finished files under hidden staged names with a journal, and
+// publishes them all in one go. Until then nothing has its final name; after a crash the same
+// command finds the staged files and goes on. What a folder that is there already means:
 //
 //   absent or empty           run
-//   our journal, same plan    resume: staged files are kept
+//   our journal, same plan    resume: staged files are kept (ERR_ENV where an input changed)
 //   complete, same plan       nothing to do
 //   anything else             ERR_ENV, nothing touched; `force` replaces what our manifest lists
 //   equal to or inside input  ERR_USAGE
@@ -17,35 +17,49 @@
 typedef struct output output;
 
 typedef struct {
+    const char *name;
+    uint64_t bytes;
+} output_file;
+
+typedef struct {
     const char *dir;
-    const char *input;         // path of the source
-    const sha256_digest *plan; // names the run
-    const char *inputs_state;  // one line that tells whether the inputs are the same as before a
-                               // crash (sizes, times); compared, never published
+    const char *input;          // path of the source
+    const sha256_digest *plan;  // names the run
+    const char *const *inputs;  // a line an input that tells whether it is the same as before a
+    uint64_t n_inputs;          // crash (size, time, digest); compared, never published
+    const output_file *file;    // the tensor files that there will be: a folder is complete only
+    uint64_t n_files;           // with all of them at their sizes
+    uint64_t bytes;             // of all that the run will write
     bool force;
-    bool dry_run;              // judge the folder only
+    bool dry_run;               // judge only: touches nothing
 } output_order;
 
-// *complete: the folder already holds the result of this very plan; *out is then NULL.
+// *complete: the folder already holds the result of this very plan; *out is then NULL. Where it is
+// to be written, the space is asked for (less what is staged already) before anything is made.
 MUST_USE bool output_open(output **out, const output_order *o, bool *complete, err *e);
 void output_close(output *o); // removes nothing: what is staged stays for the next run
 
-// A file that an earlier run had finished; digest (may be NULL) is its SHA-256.
+// A file that is finished, by this run or an earlier one; digest (may be NULL) is its SHA-256.
 bool output_has(const output *o, const char *name, sha256_digest *digest);
+// What was noted with it, or NULL; lives until the file is begun anew.
+const char *output_note(const output *o, const char *name);
 // As out_open, under the staged name.
 MUST_USE bool output_begin(output *o, out_file *f, const char *name, uint64_t size,
                            const void *header, uint64_t header_bytes, err *e);
-// Finishes it, notes it in the journal.
-MUST_USE bool output_end(output *o, out_file *f, const char *name, err *e);
+// Finishes it; journals it with `note` (may be NULL), a text for a run that resumes.
+MUST_USE bool output_end(output *o, out_file *f, const char *name, const char *note, err *e);
 MUST_USE bool output_small(output *o, const char *name, const void *bytes, size_t n, err *e);
 // Path of a finished file, for reading it back (staged, or already renamed by a run that was
 // interrupted while publishing); free it.
 MUST_USE char *output_path(const output *o, const char *name, err *e);
-// Writes SHA256SUMS over all staged files, then renames everything in the order of staging,
-// SHA256SUMS last, and removes the journal and, with force, files of the replaced run that this one
-// does not have.
+// Removes a finished file that turned out to be damaged: the same command makes it again.
+void output_reject(output *o, const char *name);
+// Writes SHA256SUMS over all finished files, then renames everything: shards, small files,
+// experts.idx, the shard index, config.json, SHA256SUMS. Removes, with force, files of the replaced
+// run that this one does not have, and the journal.
 MUST_USE bool output_publish(output *o, err *e);
-// Gives up: removes staged files, the journal, and the folder where it was made by us.
+// Gives up: removes staged files, the journal, and the folders that were made by the run. Where
+// publishing had begun nothing is removed.
 void output_abandon(output *o);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/plan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,18 +198,37 @@ static bool write_headers(plan *p, err *e)
     return ok;
 }
 
-static void mark_starts_and_sums(plan *p)
+// Which part of a coded weight comes first depends on the layout: alignment may put scales in front
+// of codes. A weight whose parts lie in two files would start in both.
+static bool mark_starts(plan *p, const plan_file *f, err *e)
 {
-    for (int64_t i = 0; i < p->n_tensors; i++) {
+    strmap seen = {0};
+    bool ok = true;
+    for (int64_t i = f->first; ok && i < f->first + f->n; i++) {
         plan_tensor *t = &p->tensor[i];
+        if (t->source)
+            ok = strmap_put(&seen, t->source->module, strlen(t->source->module), i, &t->starts, e);
+    }
+    strmap_free(&seen);
+    return ok;
+}
+
+static bool mark_and_sum(plan *p, err *e)
+{
+    for (int64_t f = 0; f < p->n_files; f++)
+        if (!mark_starts(p, &p->file[f], e))
+            return false;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
         p->tensor_bytes += t->to.bytes;
         if (t->owned && role_class_of(t->role) == CLASS_EXPERTS)
             p->expert_bytes += t->to.bytes;
-        // In every layout part 0 precedes the weight's other parts.
-        t->starts = t->source && t->part == 0;
     }
+    return true;
 }
 
+// Headers say all of names, types, shapes, places and pages; beside them count the way from source
+// to output and the recipe.
 static bool identify(plan *p, err *e)
 {
     strbuf line = {0};
@@ -218,32 +238,27 @@ static bool identify(plan *p, err *e)
     strbuf_printf(&line, "scruple %s plan 1\nrecipe %s\n", SCRUPLE_VERSION, p->options.recipe);
     for (int64_t f = 0; f < p->n_files; f++) {
         const plan_file *file = &p->file[f];
-        strbuf_printf(&line, "file %s %llu\n", file->name, (unsigned long long)file->bytes);
+        strbuf_printf(&line, "file %s %zu %llu\n", file->name, file->header.len,
+                      (unsigned long long)file->bytes);
+        strbuf_add(&line, file->header.text, file->header.len);
         for (int64_t i = file->first; i < file->first + file->n; i++) {
             const plan_tensor *t = &p->tensor[i];
-            strbuf_printf(&line, "%s %s %llu", t->to.name, dtype_name(t->to.type),
-                          (unsigned long long)t->to.offset);
-            for (int d = 0; d < t->to.rank; d++)
-                strbuf_printf(&line, " %lld", (long long)t->to.shape[d]);
             if (t->from)
-                strbuf_puts(&line, " moved\n");
+                strbuf_puts(&line, "moved\n");
             else
-                strbuf_printf(&line, " %s<-%s\n", t->codec->name, t->source->codec->name);
-            if (line.len > 1 << 20) {
-                sha256_add(sha, line.text, line.len);
-                strbuf_clear(&line);
-            }
+                strbuf_printf(&line, "%s<-%s\n", t->codec->name, t->source->codec->name);
         }
+        if (!line.failed)
+            sha256_add(sha, line.text, line.len);
+        strbuf_clear(&line);
     }
-    if (!strbuf_ok(&line, e)) {
+    bool ok = strbuf_ok(&line, e);
+    if (ok)
+        sha256_end(sha, &p->id);
+    else
         sha256_free(sha);
-        strbuf_free(&line);
-        return false;
-    }
-    sha256_add(sha, line.text, line.len);
-    sha256_end(sha, &p->id);
     strbuf_free(&line);
-    return true;
+    return ok;
 }
 
 bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o, err *e)
@@ -254,13 +269,13 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
         (o->page < 4096 || o->page > 2097152 || (o->page & (o->page - 1)) != 0))
         return err_set(e, ERR_USAGE, "a page is a power of two from 4096 to 2097152, not %llu",
                        (unsigned long long)o->page);
+    if (o->shard_bytes == 0)
+        return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
+    assert(m || (o->layout == LAYOUT_PLAIN && o->scope == SCOPE_NONE));
+    assert((o->scope == SCOPE_NONE) == !o->codec);
     if (!collect_tensors(&p, e) || !layout_files(&p, e) || !name_files(&p, e) ||
-        !write_headers(&p, e) || !layout_records(&p, e)) {
-        plan_free(&p);
-        return false;
-    }
-    mark_starts_and_sums(&p);
-    if (!identify(&p, e)) {
+        !write_headers(&p, e) || !layout_records(&p, e) || !mark_and_sum(&p, e) ||
+        !identify(&p, e)) {
         plan_free(&p);
         return false;
     }

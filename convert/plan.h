@@ -24,7 +24,8 @@ typedef struct {
     const codec *codec;        // of the weights in scope; NULL with SCOPE_NONE
     const codec *fallback;     // where the codec's group does not divide the columns; may be NULL
     uint64_t page;             // data start of expert shards: a power of two, 4 KiB to 2 MiB
-    uint64_t shard_bytes;      // plain shards and resident parts are cut at this size
+    uint64_t shard_bytes;      // plain shards and resident parts are cut before their tensors
+                               // pass this size, never inside a module
     const char *recipe;        // what else decides bytes (search, signs, statistics' digest): goes
                                // into the digest as it is
 } plan_options;
@@ -39,7 +40,7 @@ typedef struct {
     bool owned;                // bound to a role; the three below are its
     role role;
     int64_t layer, expert;     // -1 where it has none
-    bool starts;               // coded: the first part of its weight in the order of writing
+    bool starts;               // coded: the first of its weight's parts in its file
     tensor to;                 // name, type, shape, bytes, offset in its file
 } plan_tensor;
 
@@ -49,7 +50,7 @@ typedef struct {
     strbuf header;             // all bytes in front of the data
     uint64_t bytes;            // the whole file
     bool holds_experts;        // an expert shard; `records` describes it
-    pack_index_layer records;  // its digests are NULL: the run computes them
+    pack_index_layer records;  // digest is NULL: the run computes it
 } plan_file;
 
 typedef struct {
@@ -65,14 +66,12 @@ typedef struct {
     arena names;
 } plan;
 
-// model may be NULL with LAYOUT_PLAIN and SCOPE_NONE. Refuses (ERR_INPUT, ERR_USAGE) what the run
-// would refuse.
+// model may be NULL with LAYOUT_PLAIN and SCOPE_NONE. ERR_INPUT for what the codec or the layout
+// cannot hold, ERR_USAGE for a page or shard size that is none. Source and model outlive the plan.
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);
-// Bytes of the largest set of encoded parts that the run holds at one time.
+// Bytes of the largest set of encoded parts that a run over all files holds at one time.
 uint64_t plan_held_bytes(const plan *p);
-// "3" before "10": runs of digits compare as numbers.
-int plan_natural_order(const char *a, const char *b);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/run.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,11 +34,12 @@ typedef struct {
 bool run_result_init(run_result *r, const plan *p, err *e)
 {
     *r = (run_result){0};
+    r->resumed = mem_new((uint64_t)p->n_files, sizeof *r->resumed, "digests", e);
     r->tensor = mem_new((uint64_t)p->n_tensors, sizeof *r->tensor, "digests", e);
     r->record = mem_new((uint64_t)p->n_files, sizeof *r->record, "digests", e);
     r->header = mem_new((uint64_t)p->n_files, sizeof *r->header, "digests", e);
     r->changed = mem_new((uint64_t)p->n_tensors, sizeof *r->changed, "counts", e);
-    bool ok = r->tensor && r->record && r->header && r->changed;
+    bool ok = r->resumed && r->tensor && r->record && r->header && r->changed;
     for (int64_t f = 0; ok && f < p->n_files; f++) {
         if (!p->file[f].holds_experts)
             continue;
@@ -55,6 +57,7 @@ void run_result_free(run_result *r, const plan *p)
     for (int64_t f = 0; r->record && f < p->n_files; f++)
         free(r->record[f]);
     free(r->record);
+    free(r->resumed);
     free(r->tensor);
     free(r->header);
     free(r->changed);
@@ -127,13 +130,15 @@ static int64_t count_changes(const float *a, const float *b, int64_t n)
 static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, err *e)
 {
     const weight *w = c->t->source;
+    char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     part_pointers(c, row, at);
     encode_options o = c->options->encode;
     o.importance = c->importance;
     o.row0 = row;
     if (!c->t->codec->encode(c->t->codec, w->in, n, values, &o, at, e))
-        return err_in(e, "%s", w->module);
+        return err_in(e, "%s (%s)", w->module,
+                      role_where(c->t->role, c->t->layer, c->t->expert, where));
     if (!c->options->count_changes)
         return true;
     part_view view[CODEC_MAX_PARTS];
@@ -175,7 +180,7 @@ static bool hold(writer *w, const plan_tensor *t, int part, void *bytes, err *e)
     return true;
 }
 
-// Encodes a whole weight; its parts are then held.
+// Encodes a whole weight; its parts are then held until their places in the file come.
 static bool encode_weight(writer *w, int64_t index, err *e)
 {
     const plan_tensor *t = &w->plan->tensor[index];
@@ -265,6 +270,7 @@ static bool write_tensor(writer *w, int64_t index, err *e)
     } else {
         ok = event_go_on(w->options->events, e) && (!t->starts || encode_weight(w, index, e));
         void *bytes = ok ? take_held(w, t->source, t->part) : NULL;
+        assert(!ok || bytes);
         ok = ok && append(w, sum, bytes, t->to.bytes, e);
         free(bytes);
     }
@@ -300,23 +306,56 @@ static bool at_record(writer *w, int64_t file, const plan_tensor *t, err *e)
     return w->record != NULL;
 }
 
+// What a run that resumes has to know of a finished file: "3:17 8:2" where 17 values of the weight
+// that starts at the file's tensor 3 changed, 2 of that at 8.
+static bool note_changes(const writer *w, const plan_file *f, strbuf *note, err *e)
+{
+    for (int64_t i = 0; i < f->n; i++)
+        if (w->result->changed[f->first + i])
+            strbuf_printf(note, "%s%lld:%lld", note->len ? " " : "", (long long)i,
+                          (long long)w->result->changed[f->first + i]);
+    return strbuf_ok(note, e);
+}
+
+static void take_changes(const char *note, const plan_file *f, int64_t *changed)
+{
+    while (note && *note) {
+        char *end;
+        long long i = strtoll(note, &end, 10);
+        if (*end != ':' || i < 0 || i >= f->n)
+            return;
+        changed[f->first + i] = strtoll(end + 1, &end, 10);
+        note = *end == ' ' ? end + 1 : end;
+    }
+}
+
 static bool write_file(writer *w, int64_t index, output *out, err *e)
 {
     const plan_file *f = &w->plan->file[index];
     out_file file = OUT_FILE_CLOSED;
+    strbuf note = {0};
     w->file = &file;
     bool ok = output_begin(out, &file, f->name, f->bytes, f->header.text, f->header.len, e);
     for (int64_t i = f->first; ok && i < f->first + f->n; i++)
         ok = at_record(w, index, &w->plan->tensor[i], e) && write_tensor(w, i, e);
     if (ok)
         end_record(w, index);
-    ok = ok && output_end(out, &file, f->name, e);
+    ok = ok && note_changes(w, f, &note, e) && output_end(out, &file, f->name, note.text, e);
     if (!ok)
         out_discard(&file);
     if (w->record)
         xxh128_free(w->record);
     w->record = NULL;
+    strbuf_free(&note);
     return ok;
+}
+
+static void skip_file(writer *w, int64_t index, const output *out)
+{
+    const plan_file *f = &w->plan->file[index];
+    event_note(w->options->events, "%s was finished by an earlier run", f->name);
+    take_changes(output_note(out, f->name), f, w->result->changed);
+    w->done += f->bytes - f->header.len;
 }
 
 bool run_plan(const plan *p, const run_options *o, output *out, run_result *r, err *e)
@@ -325,8 +364,9 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *r, e
     bool ok = true;
     for (int64_t f = 0; ok && f < p->n_files; f++) {
         xxh128_of(p->file[f].header.text, p->file[f].header.len, &r->header[f]);
-        if (output_has(out, p->file[f].name, NULL))
-            event_note(o->events, "%s was finished by an earlier run", p->file[f].name);
+        r->resumed[f] = output_has(out, p->file[f].name, NULL);
+        if (r->resumed[f])
+            skip_file(&w, f, out);
         else
             ok = write_file(&w, f, out, e);
     }
@@ -335,78 +375,4 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *r, e
     free(w.held);
     scratch_free(&w.copy);
     return ok;
-}
-
-// ---- proof -----------------------------------------------------------------------------------
-
-static bool digest_file_range(const in_file *f, uint64_t offset, uint64_t bytes, scratch *s,
-                              xxh128_digest *out, err *e)
-{
-    void *block = scratch_need(s, COPY_BLOCK, 1, "a block", e);
-    xxh128 *sum = block ? xxh128_new(e) : NULL;
-    if (!sum)
-        return false;
-    for (uint64_t at = 0; at < bytes;) {
-        uint64_t n = bytes - at < COPY_BLOCK ? bytes - at : COPY_BLOCK;
-        if (!in_read(f, offset + at, block, n, e)) {
-            xxh128_free(sum);
-            return false;
-        }
-        xxh128_add(sum, block, n);
-        at += n;
-    }
-    xxh128_end(sum, out);
-    return true;
-}
-
-static bool same_digest(const xxh128_digest *a, const xxh128_digest *b)
-{
-    return memcmp(a->b, b->b, sizeof a->b) == 0;
-}
-
-static bool prove_file(const plan *p, int64_t index, const in_file *in, run_result *r,
-                       int64_t *moved, err *e)
-{
-    const plan_file *f = &p->file[index];
-    static const xxh128_digest none;
-    scratch s = {0};
-    bool ok = true;
-    for (int64_t i = f->first; ok && i < f->first + f->n; i++) {
-        const plan_tensor *t = &p->tensor[i];
-        xxh128_digest back;
-        ok = digest_file_range(in, t->to.offset, t->to.bytes, &s, &back, e);
-        bool resumed = same_digest(&r->tensor[i], &none);
-        if (ok && resumed && t->from)
-            ok = checkpoint_tensor_digest(p->source, t->from, &r->tensor[i], e);
-        else if (ok && resumed)
-            r->tensor[i] = back;
-        if (ok && !same_digest(&r->tensor[i], &back))
-            ok = err_set(e, ERR_INTERNAL, "'%s': tensor '%s' read back differs from what was "
-                         "written", f->name, t->to.name);
-        *moved += t->from != NULL;
-    }
-    for (int64_t x = 0; ok && f->holds_experts && x < f->records.n_experts; x++)
-        if (same_digest(&r->record[index][x], &none))
-            ok = digest_file_range(in, f->records.first_record +
-                                   (uint64_t)x * f->records.record_bytes,
-                                   f->records.record_bytes, &s, &r->record[index][x], e);
-    scratch_free(&s);
-    return ok;
-}
-
-bool run_prove(const plan *p, const run_options *o, const output *out, run_result *r,
-               int64_t *moved, err *e)
-{
-    *moved = 0;
-    for (int64_t f = 0; f < p->n_files; f++) {
-        char *path = output_path(out, p->file[f].name, e);
-        in_file in = IN_FILE_CLOSED;
-        bool ok = path && event_go_on(o->events, e) && in_open(&in, path, e) &&
-                  prove_file(p, f, &in, r, moved, e);
-        in_close(&in);
-        free(path);
-        if (!ok)
-            return false;
-    }
-    return true;
 }

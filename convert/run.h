@@ -23,7 +23,8 @@ typedef struct {
 } run_options;
 
 typedef struct {
-    xxh128_digest *tensor;  // [n_tensors] of the bytes written, zero where the file was resumed
+    bool *resumed;          // [n_files] finished by an earlier run
+    xxh128_digest *tensor;  // [n_tensors] of the bytes written; not of resumed files
     xxh128_digest **record; // [n_files][n_experts], NULL for files without records
     xxh128_digest *header;  // [n_files]
     int64_t *changed;       // [n_tensors] with count_changes: values of a weight (noted at its
@@ -37,9 +38,11 @@ void run_result_free(run_result *r, const plan *p);
 MUST_USE bool run_fits(const plan *p, int threads, uint64_t memory, uint64_t *needed, err *e);
 // Writes all files of the plan into `out`, except those that it has already.
 MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_result *r, err *e);
-// Reads every staged file back and compares the tensors that were moved with their source
-// (ERR_INTERNAL where a byte differs), and fills in the digests of resumed files. *moved: how many.
-MUST_USE bool run_prove(const plan *p, const run_options *o, const output *out, run_result *r,
+// Reads every finished file back, header and all, and compares the tensors that were moved with
+// their source and the others with what was encoded (ERR_INTERNAL where a byte differs). A resumed
+// file is compared with the SHA-256 it was finished with (ERR_ENV, and it is rejected), and its
+// records' digests are filled in. *moved: how many tensors were moved.
+MUST_USE bool run_prove(const plan *p, const run_options *o, output *out, run_result *r,
                         int64_t *moved, err *e);
 
 #endif

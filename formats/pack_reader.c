@@ -13,7 +13,8 @@
 
 enum {
     HEADER = 96, FILE_ROW = 48, LAYER_ROW = 56, COMPONENT_ROW = 72, RECORD_ROW = 32,
-    SUM_AT = 64, HEADER_SUM_AT = 80, LARGEST_INDEX = 256 << 20, LARGEST_HEADER = 100000008
+    SUM_AT = 64, HEADER_SUM_AT = 80, LARGEST_INDEX = 256 << 20, LARGEST_HEADER = 100000008,
+    LEAST_PAGE = 4096, LARGEST_PAGE = 2 << 20
 };
 
 typedef struct {
@@ -87,9 +88,9 @@ static bool place_tables(pack *p, err *e)
     if (!fits || !size_add(at, p->strings_bytes, &at) || at != p->bytes)
         return err_set(e, ERR_INPUT, "experts.idx: its tables do not fill its %llu bytes",
                        (unsigned long long)p->bytes);
-    if (p->page == 0 || (p->page & (p->page - 1)) != 0)
-        return err_set(e, ERR_INPUT, "experts.idx: page %llu is no power of two",
-                       (unsigned long long)p->page);
+    if (p->page < LEAST_PAGE || p->page > LARGEST_PAGE || (p->page & (p->page - 1)) != 0)
+        return err_set(e, ERR_INPUT, "experts.idx: page %llu is no power of two from %d to %d",
+                       (unsigned long long)p->page, LEAST_PAGE, LARGEST_PAGE);
     p->components = x + components;
     p->records = x + first_record;
     p->strings = x + strings;
@@ -124,8 +125,8 @@ static bool open_shard(pack *p, const char *dir, int64_t i, err *e)
         return err_set(e, ERR_INPUT, "'%s' has %llu bytes, experts.idx describes one of %llu",
                        f->name, (unsigned long long)f->in.size,
                        (unsigned long long)load_u64(row + 8));
-    if (f->data_start > f->in.size || f->data_start > LARGEST_HEADER + 2097152 ||
-        f->data_start % p->page != 0)
+    if (f->data_start == 0 || f->data_start > f->in.size ||
+        f->data_start > LARGEST_HEADER + LARGEST_PAGE || f->data_start % p->page != 0)
         return err_set(e, ERR_INPUT, "'%s': data start %llu is not inside the file on a page",
                        f->name, (unsigned long long)f->data_start);
     void *header = mem_new(f->data_start, 1, "a header", e);
@@ -140,23 +141,43 @@ static bool open_shard(pack *p, const char *dir, int64_t i, err *e)
     return ok;
 }
 
-// Component i of every expert must lie inside the record or behind the records, inside the file.
-static bool check_component(const pack *p, const uint8_t *layer_row, int64_t i, err *e)
+// The shape of component i makes its bytes.
+static bool has_size(const pack *p, int64_t i)
+{
+    const uint8_t *c = p->components + i * COMPONENT_ROW;
+    uint64_t rank = load_u32(c + 24), rows = load_u64(c + 32), cols = load_u64(c + 40);
+    uint64_t elements = rows, bits;
+    return load_u32(c) <= PACK_DOWN && load_u32(c + 4) <= 1 && (rank == 1 || rank == 2) &&
+           rows > 0 && rows <= INT64_MAX && (rank == 2 ? cols > 0 && cols <= INT64_MAX
+                                                       : cols == 0) &&
+           (rank == 1 || size_mul(rows, cols, &elements)) &&
+           size_mul(elements, (uint64_t)dtype_bits(p->type[i]), &bits) && bits % 8 == 0 &&
+           bits / 8 == load_u64(c + 64);
+}
+
+// Component i of every expert must lie where the layout puts it: those of the record one behind the
+// other from its start (*inside is where the next one begins), the others behind all records and
+// inside the file.
+static bool check_component(const pack *p, const uint8_t *layer_row, int64_t i, uint64_t *inside,
+                            err *e)
 {
     const uint8_t *c = p->components + i * COMPONENT_ROW;
     const shard *f = &p->file[load_u32(layer_row + 4)];
     uint64_t experts = load_u32(layer_row + 8), first = load_u64(layer_row + 32);
     uint64_t record_bytes = load_u64(layer_row + 40);
     uint64_t offset = load_u64(c + 48), stride = load_u64(c + 56), bytes = load_u64(c + 64);
-    uint64_t last, end, elements = load_u64(c + 32), rank = load_u32(c + 24), need;
-    bool ok = load_u32(c) <= PACK_DOWN && load_u32(c + 4) <= 1 && (rank == 1 || rank == 2);
-    ok = ok && (rank == 1 || size_mul(elements, load_u64(c + 40), &elements)) &&
-         size_mul(elements, (uint64_t)dtype_bits(p->type[i]), &need) && need / 8 == bytes;
-    ok = ok && size_mul(stride, experts - 1, &last) && size_add(last, offset, &last) &&
-         size_add(last, bytes, &end) && end <= f->in.size && offset >= first;
-    if (ok && load_u32(c + 4) == 1)
-        ok = (experts == 1 || stride == record_bytes) && offset - first <= record_bytes &&
-             bytes <= record_bytes - (offset - first);
+    uint64_t last, end;
+    bool ok = has_size(p, i);
+    if (ok && load_u32(c + 4) == 1) {
+        ok = (experts == 1 || stride == record_bytes) && offset == first + *inside &&
+             bytes <= record_bytes - *inside;
+        *inside += ok ? bytes : 0;
+    } else if (ok) {
+        // All of the record come first, and fill it.
+        ok = *inside == record_bytes && size_mul(stride, experts - 1, &last) &&
+             size_add(last, offset, &last) && size_add(last, bytes, &end) && end <= f->in.size &&
+             offset >= first + experts * record_bytes;
+    }
     return ok || err_set(e, ERR_INPUT, "experts.idx: component %lld of layer %u does not lie where "
                          "it can", (long long)i, load_u32(layer_row));
 }
@@ -184,10 +205,13 @@ static bool check_layer(pack *p, int64_t i, uint64_t *record, err *e)
                            (unsigned long long)x, load_u32(row));
     }
     *record += experts;
+    uint64_t inside = 0;
     for (uint64_t c = component; c < component + n; c++)
-        if (!check_component(p, row, (int64_t)c, e))
+        if (!check_component(p, row, (int64_t)c, &inside, e))
             return false;
-    return true;
+    return inside == bytes || err_set(e, ERR_INPUT, "experts.idx: the tensors of layer %u have "
+                                      "%llu bytes of a record of %llu", load_u32(row),
+                                      (unsigned long long)inside, (unsigned long long)bytes);
 }
 
 static bool read_names(pack *p, err *e)

@@ -11,6 +11,8 @@
 
 static const char *const part_name[] = {"energy", "weight_sum", "weight_sq_sum", "count"};
 enum { N_PARTS = 4 };
+static const char version_key[] = "scruple.statistics", version[] = "1";
+static const int64_t MOST_TOKENS = (int64_t)1 << 53; // counts stay exact in binary64
 
 // ---- sets ------------------------------------------------------------------------------------
 
@@ -70,18 +72,26 @@ const stats *stats_file_find(const stats_file *f, role r, int64_t layer)
     return s ? &s->sums : NULL;
 }
 
-// "[a]" and "[b]" to "[a,b]".
+// "[a]" and "[b]" to "[a,b]", the white space around and inside the brackets apart.
 static bool join_made_from(stats_file *a, const char *b, err *e)
 {
+    static const char space[] = " \t\r\n";
     strbuf text = {0};
+    const char *end = b + strlen(b);
+    b += strspn(b, space) + 1; // behind '['
+    b += strspn(b, space);
+    while (end[-1] != ']')
+        end--;
+    for (end--; end > b && strchr(space, end[-1]);)
+        end--;
     size_t n = a->made_from ? strlen(a->made_from) : 0;
-    if (n > 2) {
-        strbuf_add(&text, a->made_from, n - 1);
+    strbuf_puts(&text, "[");
+    if (n > 2)
+        strbuf_add(&text, a->made_from + 1, n - 2);
+    if (n > 2 && end > b)
         strbuf_puts(&text, ",");
-        strbuf_puts(&text, b + 1);
-    } else {
-        strbuf_puts(&text, b);
-    }
+    strbuf_add(&text, b, (size_t)(end - b));
+    strbuf_puts(&text, "]");
     if (!strbuf_ok(&text, e)) {
         strbuf_free(&text);
         return false;
@@ -91,6 +101,20 @@ static bool join_made_from(stats_file *a, const char *b, err *e)
     return true;
 }
 
+static bool plausible(const stats_set *s, err *e)
+{
+    int64_t n = s->sums.n_experts * s->sums.cols;
+    bool fine = true;
+    for (int64_t i = 0; i < n; i++)
+        fine &= s->sums.energy[i] >= 0 && s->sums.energy[i] <= DBL_MAX;
+    for (int64_t i = 0; i < s->sums.n_experts; i++)
+        fine &= s->sums.weight_sum[i] >= 0 && s->sums.weight_sum[i] <= DBL_MAX &&
+                s->sums.weight_sq_sum[i] >= 0 && s->sums.weight_sq_sum[i] <= DBL_MAX &&
+                s->sums.count[i] >= 0 && s->sums.count[i] <= MOST_TOKENS;
+    return fine || err_set(e, ERR_INPUT, "layer %lld %s: a sum is negative, infinite, no number or "
+                           "too large", (long long)s->layer, role_name(s->role));
+}
+
 bool stats_file_merge(stats_file *a, const stats_file *b, err *e)
 {
     for (int64_t i = 0; i < b->n; i++) {
@@ -98,7 +122,7 @@ bool stats_file_merge(stats_file *a, const stats_file *b, err *e)
         stats_set *to;
         if (!stats_file_set(a, from->role, from->layer, from->sums.n_experts, from->sums.cols, &to,
                             e) ||
-            !stats_merge(&to->sums, &from->sums, e))
+            !stats_merge(&to->sums, &from->sums, e) || !plausible(to, e))
             return false;
     }
     return join_made_from(a, b->made_from ? b->made_from : "[]", e);
@@ -124,7 +148,8 @@ static bool parse_name(const char *name, int64_t *layer, role *r, int *part)
     name += strlen("layers.");
     size_t digits = strspn(name, "0123456789");
     const char *last = strrchr(name, '.');
-    if (digits == 0 || digits >= sizeof number || name[digits] != '.' || last <= name + digits)
+    if (digits == 0 || digits >= sizeof number || name[digits] != '.' || last <= name + digits ||
+        (name[0] == '0' && digits > 1))
         return false;
     memcpy(number, name, digits);
     number[digits] = 0;
@@ -141,24 +166,42 @@ static bool parse_name(const char *name, int64_t *layer, role *r, int *part)
     return false;
 }
 
+static bool has_energy(const checkpoint *c, const char *name, err *e)
+{
+    strbuf energy = {0};
+    strbuf_add(&energy, name, (size_t)(strrchr(name, '.') + 1 - name));
+    strbuf_puts(&energy, part_name[0]);
+    bool ok = strbuf_ok(&energy, e) &&
+              (checkpoint_find(c, energy.text) ||
+               err_set(e, ERR_INPUT, "tensor '%s' is missing", energy.text));
+    strbuf_free(&energy);
+    return ok;
+}
+
 static void *part_of(const stats *s, int part)
 {
     void *const parts[N_PARTS] = {s->energy, s->weight_sum, s->weight_sq_sum, s->count};
     return parts[part];
 }
 
-static bool plausible(const stats_set *s, err *e)
+// One of a set's tensors; finds it by its name.
+static bool read_part(const checkpoint *c, stats_set *s, int part, err *e)
 {
-    int64_t n = s->sums.n_experts * s->sums.cols;
-    bool fine = true;
-    for (int64_t i = 0; i < n; i++)
-        fine &= s->sums.energy[i] >= 0 && s->sums.energy[i] <= DBL_MAX;
-    for (int64_t i = 0; i < s->sums.n_experts; i++)
-        fine &= s->sums.weight_sum[i] >= 0 && s->sums.weight_sq_sum[i] >= 0 &&
-                s->sums.weight_sum[i] <= DBL_MAX &&
-                s->sums.weight_sq_sum[i] <= DBL_MAX && s->sums.count[i] >= 0;
-    return fine || err_set(e, ERR_INPUT, "layer %lld %s: a sum is negative, infinite or not a "
-                           "number", (long long)s->layer, role_name(s->role));
+    strbuf name = {0};
+    strbuf_printf(&name, "layers.%lld.%s.%s", (long long)s->layer, role_name(s->role),
+                  part_name[part]);
+    bool ok = strbuf_ok(&name, e);
+    const tensor *t = ok ? checkpoint_find(c, name.text) : NULL;
+    if (ok && !t)
+        ok = err_set(e, ERR_INPUT, "tensor '%s' is missing", name.text);
+    else if (ok && (t->type != (part == 3 ? DT_I64 : DT_F64) || t->rank != (part == 0 ? 2 : 1) ||
+                    t->shape[0] != s->sums.n_experts ||
+                    (part == 0 && t->shape[1] != s->sums.cols)))
+        ok = err_set(e, ERR_INPUT, "tensor '%s' does not have the type or shape of the others of "
+                     "its set", name.text);
+    ok = ok && checkpoint_read(c, t, 0, part_of(&s->sums, part), t->bytes, e);
+    strbuf_free(&name);
+    return ok;
 }
 
 static bool read_tensor(stats_file *f, const checkpoint *c, const tensor *t, err *e)
@@ -166,47 +209,48 @@ static bool read_tensor(stats_file *f, const checkpoint *c, const tensor *t, err
     int64_t layer;
     role r;
     int part;
-    if (!parse_name(t->name, &layer, &r, &part))
-        return err_set(e, ERR_INPUT, "tensor '%s' is no statistics tensor", t->name);
-    if (part != 0)
-        return true; // read with its energy
-    if (t->type != DT_F64 || t->rank != 2)
-        return err_set(e, ERR_INPUT, "tensor '%s' must be F64 of rank 2", t->name);
     stats_set *s;
-    if (!stats_file_set(f, r, layer, t->shape[0], t->shape[1], &s, e) ||
-        !checkpoint_read(c, t, 0, s->sums.energy, t->bytes, e))
+    char buf[STR_SHORT];
+    if (!parse_name(t->name, &layer, &r, &part))
+        return err_set(e, ERR_INPUT, "tensor '%s' is no statistics tensor",
+                       str_short(t->name, buf));
+    if (part != 0) // read with its energy, which has to be there
+        return has_energy(c, t->name, e);
+    if (t->type != DT_F64 || t->rank != 2 || t->n_elements == 0)
+        return err_set(e, ERR_INPUT, "tensor '%s' must be F64 with two dimensions, not empty",
+                       t->name);
+    if (!stats_file_set(f, r, layer, t->shape[0], t->shape[1], &s, e))
         return false;
-    for (part = 1; part < N_PARTS; part++) {
-        strbuf name = {0};
-        strbuf_printf(&name, "layers.%lld.%s.%s", (long long)layer, role_name(r), part_name[part]);
-        const tensor *other = strbuf_ok(&name, e) ? checkpoint_find(c, name.text) : NULL;
-        bool ok = other && other->rank == 1 && other->shape[0] == t->shape[0] &&
-                  other->type == (part == 3 ? DT_I64 : DT_F64);
-        if (!ok)
-            err_set(e, ERR_INPUT, "tensor '%s' is missing or not of %lld elements",
-                    name.text ? name.text : "", (long long)t->shape[0]);
-        strbuf_free(&name);
-        if (!ok || !checkpoint_read(c, other, 0, part_of(&s->sums, part), other->bytes, e))
+    for (part = 0; part < N_PARTS; part++)
+        if (!read_part(c, s, part, e))
             return false;
-    }
     return plausible(s, e);
 }
 
-static bool read_made_from(stats_file *f, const checkpoint *c, err *e)
+static const char *metadata_of(const checkpoint *c, const char *key)
 {
     const st_header *h = checkpoint_header(c, 0);
-    for (int64_t i = 0; i < h->n_metadata; i++) {
-        if (strcmp(h->metadata[i].key, "made_from") != 0)
-            continue;
-        json *j = NULL;
-        const char *text = h->metadata[i].value;
-        bool ok = json_parse(&j, text, strlen(text), "made_from", e) &&
-                  (json_type(j) == JSON_ARRAY ||
-                   err_set(e, ERR_INPUT, "made_from is not an array"));
-        json_free(j);
-        return ok && join_made_from(f, text, e);
-    }
-    return err_set(e, ERR_INPUT, "no \"made_from\" in the metadata: this is no statistics file");
+    for (int64_t i = 0; i < h->n_metadata; i++)
+        if (strcmp(h->metadata[i].key, key) == 0)
+            return h->metadata[i].value;
+    return NULL;
+}
+
+static bool read_metadata(stats_file *f, const checkpoint *c, err *e)
+{
+    const char *made_from = metadata_of(c, "made_from"), *is = metadata_of(c, version_key);
+    json *j = NULL;
+    if (checkpoint_n_files(c) != 1 || !made_from || !is)
+        return err_set(e, ERR_INPUT, "no \"%s\" and \"made_from\" in the metadata: this is no "
+                       "statistics file", version_key);
+    if (strcmp(is, version) != 0)
+        return err_set(e, ERR_INPUT, "version '%.20s' of the layout; this program knows %s", is,
+                       version);
+    bool ok = json_parse(&j, made_from, strlen(made_from), "made_from", e) &&
+              (json_type(j) == JSON_ARRAY ||
+               err_set(e, ERR_INPUT, "made_from is not an array"));
+    json_free(j);
+    return ok && join_made_from(f, made_from, e);
 }
 
 bool stats_file_read(stats_file *f, const char *path, sha256_digest *digest, err *e)
@@ -215,7 +259,7 @@ bool stats_file_read(stats_file *f, const char *path, sha256_digest *digest, err
     *f = (stats_file){0};
     if (!checkpoint_open(&c, path, NULL, e))
         return false;
-    bool ok = read_made_from(f, c, e);
+    bool ok = read_metadata(f, c, e);
     for (int64_t i = 0; ok && i < checkpoint_count(c); i++)
         ok = read_tensor(f, c, checkpoint_at(c, i), e);
     checkpoint_close(c);
@@ -305,7 +349,7 @@ bool stats_file_write(const stats_file *f, const char *path, bool replace, err *
     tensor *list = mem_new((uint64_t)(f->n * N_PARTS), sizeof *list, "statistics", e);
     bool ok = list && list_tensors(f, list, &names, e) && coverage_json(f, &coverage, e);
     st_pair pairs[] = {{"format", "pt"},
-                       {"scruple.statistics", "1"},
+                       {version_key, version},
                        {"made_from", f->made_from ? f->made_from : "[]"},
                        {"coverage", coverage.text ? coverage.text : "[]"}};
     ok = ok && strbuf_ok(&dir, e) &&
@@ -352,7 +396,7 @@ bool stats_file_coverage(const stats_file *f, stats_coverage **out, int64_t *n, 
     *out = mem_new((uint64_t)f->n, sizeof **out, "coverage", e);
     bool ok = *out != NULL;
     for (int64_t i = 0; ok && i < f->n; i++) {
-        if (f->set[i].role != ROLE_EXPERT_GATE || f->set[i].sums.n_experts == 0)
+        if (f->set[i].role != ROLE_EXPERT_GATE)
             continue;
         ok = cover(&f->set[i], &(*out)[*n], e);
         ++*n;

@@ -29,16 +29,19 @@ MUST_USE bool stats_file_set(stats_file *f, role r, int64_t layer, int64_t n_exp
                              stats_set **out, err *e);
 // NULL where there are none.
 const stats *stats_file_find(const stats_file *f, role r, int64_t layer);
+// a += b; sets that only b has are added. ERR_INPUT where a geometry differs or a sum passes what a
+// file can hold; `a` is then neither of the two.
 MUST_USE bool stats_file_merge(stats_file *a, const stats_file *b, err *e);
 void stats_file_free(stats_file *f);
 
-// digest (may be NULL): SHA-256 of the file.
+// digest (may be NULL): SHA-256 of the file. ERR_INPUT for everything but a whole file of this
+// layout and version.
 MUST_USE bool stats_file_read(stats_file *f, const char *path, sha256_digest *digest, err *e);
 MUST_USE bool stats_file_write(const stats_file *f, const char *path, bool replace, err *e);
 
 typedef struct {
-    int64_t layer, n_experts, min, median, max, never_hit; // tokens an expert
-} stats_coverage;
+    int64_t layer, n_experts, min, median, max, never_hit; // tokens an expert; of an even number
+} stats_coverage;                                          // the upper median
 // One a MoE layer, ascending; free *out.
 MUST_USE bool stats_file_coverage(const stats_file *f, stats_coverage **out, int64_t *n, err *e);
 

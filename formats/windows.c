@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/gzip.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -72,13 +73,21 @@ static bool cut_line(cutter *c, tokenizer *t, const char *line, size_t len, int6
     return ok;
 }
 
+static bool is_blank(const char *line, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r')
+            return false;
+    return true;
+}
+
 static bool cut_lines(cutter *c, tokenizer *t, const char *text, size_t len, err *e)
 {
     int64_t number = 0;
     for (size_t at = 0; at < len; number++) {
         const char *end = memchr(text + at, '\n', len - at);
         size_t n = end ? (size_t)(end - text) - at : len - at;
-        if (n > 0 && !cut_line(c, t, text + at, n, number, e))
+        if (!is_blank(text + at, n) && !cut_line(c, t, text + at, n, number, e))
             return false;
         at += n + 1;
     }
@@ -120,9 +129,37 @@ static bool to_int32(const npy *a, int32_t **out, const char *path, err *e)
     return true;
 }
 
+// True where tokenizer_config.json is there and asks for BOS, or is not what it should be: then the
+// tokenizer says so.
+static bool bos_is_asked_for(const char *dir, bool *asked, err *e)
+{
+    enum { LARGEST_CONFIG = 64 << 20 };
+    char *path = path_join(dir, "tokenizer_config.json", e), *text = NULL;
+    size_t len;
+    json *j = NULL;
+    *asked = false;
+    bool ok = path != NULL;
+    if (ok && path_exists(path)) {
+        ok = file_read_all(path, LARGEST_CONFIG, &text, &len, e) &&
+             json_parse(&j, text, len, path, e);
+        const json *add = ok ? json_get(j, "add_bos_token") : NULL;
+        bool no = false;
+        *asked = add && json_type(add) != JSON_NULL && (!json_as_bool(add, &no) || no);
+    }
+    json_free(j);
+    free(text);
+    free(path);
+    return ok;
+}
+
 static bool bos_of(cutter *c, err *e)
 {
     tokenizer *t = NULL;
+    bool asked;
+    if (!bos_is_asked_for(c->options->model_dir, &asked, e))
+        return false;
+    if (!asked)
+        return true;
     if (!tokenizer_open(&t, c->options->model_dir, e))
         return false;
     c->bos = tokenizer_bos(t);
@@ -182,7 +219,10 @@ bool windows_read(windows *out, const windows_options *o, err *e)
     c.most = o->max_tokens > 0 ? o->max_tokens / o->context : INT64_MAX / o->context;
     bool ok = o->text ? from_text(&c, e) : from_npy(&c, e);
     w.with_bos = c.bos >= 0 && ok;
-    if (ok && w.n == 0)
+    if (ok && w.n == 0 && o->max_tokens > 0 && o->max_tokens < w.len)
+        ok = err_set(e, ERR_USAGE, "a limit of %lld tokens does not hold one window of %lld",
+                     (long long)o->max_tokens, (long long)w.len);
+    else if (ok && w.n == 0)
         ok = err_set(e, ERR_INPUT, "'%s' gives %lld tokens, which fill no window of %lld",
                      o->text ? o->text : o->tokens, (long long)w.n_input, (long long)w.len);
     ok = ok && sha256_of(w.tokens, (size_t)(w.n * w.len) * sizeof *w.tokens, &w.sha, e);

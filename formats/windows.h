@@ -9,7 +9,7 @@
 typedef struct {
     int32_t *tokens;     // [n][len]
     int64_t n, len;
-    int64_t *document;   // [n] index of the document, ascending; NULL where the input has none
+    int64_t *document;   // [n] its document's line, from 0, ascending; NULL where it is no JSONL
     int64_t n_input;     // ids in the input, before BOS was put in front of windows
     int64_t dropped;     // ids at ends that filled no window, and beyond the limit
     bool with_bos;       // every window begins with BOS
@@ -25,8 +25,9 @@ typedef struct {
 
 // Text and [1][N] arrays are cut into windows, each beginning with BOS if tokenizer_config.json
 // says so; the tail is dropped. An array of more rows is used row by row as it is. A file of lines
-// that are JSON objects (*.jsonl, *.jsonl.gz) is cut document by document. ERR_INPUT where not one
-// window is filled.
+// that are JSON objects (*.jsonl, *.jsonl.gz) is cut document by document; blank lines are none.
+// ERR_INPUT where not one window is filled, ERR_USAGE where max_tokens does not hold one. Of an
+// array the model's tokenizer is read only where it has to name BOS.
 MUST_USE bool windows_read(windows *out, const windows_options *o, err *e);
 void windows_free(windows *w);
 

@@ -15,6 +15,8 @@ const char *__tsan_default_options(void) { return "allocator_may_return_null=1";
 
 int main(void)
 {
+    // Check's 4 seconds are for quiet machines; sanitizers and shared ones need more.
+    (void)setenv("CK_DEFAULT_TIMEOUT", "120", 0);
     SRunner *runner = srunner_create(NULL);
 #define SUITE(name) srunner_add_suite(runner, suite_##name());
 #include "suites.h"

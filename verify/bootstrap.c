@@ -62,7 +62,7 @@ bool bootstrap_mean(interval *out, const double *sum, const int64_t *count,
             means[i] = resample(b, k, &r);
         qsort(means, BOOTSTRAP_RESAMPLES, sizeof *means, ascending);
         out->mean = tokens > 0 ? all / tokens : 0;
-        // 2.5 % and 97.5 % of the resamples lie outside.
+        // 2.5 % of the resamples lie below, 2.5 % above.
         out->low = k > 1 ? means[BOOTSTRAP_RESAMPLES * 25 / 1000] : out->mean;
         out->high = k > 1 ? means[BOOTSTRAP_RESAMPLES - 1 - BOOTSTRAP_RESAMPLES * 25 / 1000]
                           : out->mean;

@@ -13,6 +13,9 @@ bool finding_add(findings *f, err *e, finding_kind kind, const char *format, ...
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    for (char *c = text; *c; c++) // names out of files may hold anything
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
     if (!mem_grow((void **)&f->item, &f->cap, f->n + 1, sizeof *f->item, "findings", e))
         return false;
     const char *copy = arena_text(&f->texts, text, strlen(text), e);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/gate.h"
 
+#include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,7 @@ static const struct {
     double low, high;
 } thresholds[GATE_COUNT] = {
     [GATE_EXACT] = {"exact", 0, 1},
+    [GATE_EXACT_SAME_TYPE] = {"exact_same_type", 0, 1},
     [GATE_MIN_SQNR_DB] = {"min_sqnr_db", -1000, 1000},
     [GATE_MAX_STEPS] = {"max_steps", 0, 1e30},
     [GATE_MAX_MEAN_KLD] = {"max_mean_kld", 0, 1e30},
@@ -24,73 +27,49 @@ static const struct {
 
 const char *gate_threshold_name(gate_threshold t) { return thresholds[t].name; }
 
-// ---- built in --------------------------------------------------------------------------------
-
-static void set(gate *g, gate_threshold t, double value)
+void gate_set(gate *g, gate_threshold t, double value)
 {
     g->has[t] = true;
     g->value[t] = value;
 }
 
-// The pair of codecs that decides: of the first expert whose codec the candidate changed, else of
-// the first such weight; NULL where it changed none.
-static void deciding(const model *ref, const model *cand, const codec **a, const codec **b)
+// ---- from a file -----------------------------------------------------------------------------
+
+static bool is_flag(int t) { return t == GATE_EXACT || t == GATE_EXACT_SAME_TYPE; }
+
+static bool read_number(const json *member, int t, const char *key, double *value, err *e)
 {
-    const checkpoint *c = model_checkpoint(ref);
-    *a = *b = NULL;
-    for (int64_t i = 0; i < checkpoint_count(c); i++) {
-        const tensor_account *t = model_account(ref, i);
-        const weight *other = t->used ? model_weight(cand, t->role, t->layer, t->expert) : NULL;
-        if (!other || other->codec == t->weight->codec)
-            continue;
-        if (!*a || role_is_expert(t->role)) {
-            *a = t->weight->codec;
-            *b = other->codec;
-        }
-        if (role_is_expert(t->role))
-            return;
-    }
+    return (json_as_double(member, value) && *value >= thresholds[t].low &&
+            *value <= thresholds[t].high) ||
+           err_set(e, ERR_INPUT, "%s must be a number from %g to %g", key, thresholds[t].low,
+                   thresholds[t].high);
 }
 
-bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
+static int64_t type_index(const char *name)
 {
-    const codec *a, *b;
-    *g = (gate){0};
-    deciding(ref, cand, &a, &b);
-    if (!a) {
-        g->name = "built-in: same types, identical";
-        set(g, GATE_EXACT, 1);
-        set(g, GATE_MAX_MEAN_KLD, 0);
-        return true;
-    }
-    strbuf name = {0};
-    strbuf_printf(&name, "built-in: %s", b->name);
-    g->name = strbuf_ok(&name, e) ? arena_text(&g->texts, name.text, name.len, e) : NULL;
-    strbuf_free(&name);
-    if (!g->name)
-        return false;
-    switch (b->form) {
-    case CODEC_FLOAT: // half a unit of 8 significant bits (bf16; of f16 11, subnormals fewer) or 24
-        set(g, GATE_MIN_SQNR_DB, strcmp(b->name, "f32") == 0 ? 144 : 48);
-        set(g, GATE_MAX_MEAN_KLD, 0.001);
-        set(g, GATE_MIN_TOP1_AGREEMENT, 0.98);
-        break;
-    case CODEC_FP8_BLOCK:
-    case CODEC_FP8_CHANNEL: // half a unit of 4 significant bits
-        set(g, GATE_MIN_SQNR_DB, 24);
-        set(g, GATE_MAX_MEAN_KLD, 0.01);
-        set(g, GATE_MIN_TOP1_AGREEMENT, 0.95);
-        break;
-    case CODEC_INT4_GROUP: // 10 log10(12 x 7.5^2 / group)
-        set(g, GATE_MIN_SQNR_DB, b->group == 32 ? 13 : b->group == 64 ? 10 : 7);
-        set(g, GATE_MAX_MEAN_KLD, 0.05);
-        set(g, GATE_MIN_TOP1_AGREEMENT, 0.9);
-        break;
+    for (int64_t i = 0; i < codec_count(); i++)
+        if (strcmp(codec_at(i)->name, name) == 0)
+            return i;
+    return -1;
+}
+
+// {"int4-g32": 13, "fp8-block": 24}
+static bool read_types(gate *g, const json *object, err *e)
+{
+    assert(codec_count() <= GATE_MAX_TYPES);
+    for (int i = 0; i < GATE_MAX_TYPES; i++)
+        g->sqnr[i] = (double)NAN;
+    g->by_type = g->has[GATE_MIN_SQNR_DB] = true;
+    for (const json *m = json_first(object); m; m = json_next(m)) {
+        int64_t i = type_index(json_key(m));
+        if (i < 0)
+            return err_set(e, ERR_INPUT, "min_sqnr_db: no type is called '%s'; there is %s, say",
+                           json_key(m), codec_at(0)->name);
+        if (!read_number(m, GATE_MIN_SQNR_DB, json_key(m), &g->sqnr[i], e))
+            return err_in(e, "min_sqnr_db");
     }
     return true;
 }
-
-// ---- from a file -----------------------------------------------------------------------------
 
 static bool read_member(gate *g, const json *member, err *e)
 {
@@ -106,16 +85,13 @@ static bool read_member(gate *g, const json *member, err *e)
         names[t] = thresholds[t].name;
         if (strcmp(key, names[t]) != 0)
             continue;
-        if (t == GATE_EXACT) {
-            if (!json_as_bool(member, &flag))
-                return err_set(e, ERR_INPUT, "%s must be true or false", key);
-            value = flag;
-        } else if (!json_as_double(member, &value) || !(value >= thresholds[t].low) ||
-                   !(value <= thresholds[t].high)) {
-            return err_set(e, ERR_INPUT, "%s must be a number from %g to %g", key,
-                           thresholds[t].low, thresholds[t].high);
-        }
-        set(g, (gate_threshold)t, value);
+        if (t == GATE_MIN_SQNR_DB && json_type(member) == JSON_OBJECT)
+            return read_types(g, member, e);
+        if (is_flag(t) && !json_as_bool(member, &flag))
+            return err_set(e, ERR_INPUT, "%s must be true or false", key);
+        if (!is_flag(t) && !read_number(member, t, key, &value, e))
+            return false;
+        gate_set(g, (gate_threshold)t, is_flag(t) ? flag : value);
         return true;
     }
     const char *near = str_nearest(key, names, GATE_COUNT);
@@ -152,6 +128,22 @@ void gate_free(gate *g)
     *g = (gate){0};
 }
 
+bool gate_is_measured(const gate *g, bool weights, bool routers, bool logits, err *e)
+{
+    for (int t = 0; t < GATE_COUNT; t++) {
+        bool of_routers = t == GATE_MIN_ROUTER_AGREEMENT ||
+                          t == GATE_MIN_ROUTER_AGREEMENT_LARGE_MARGIN;
+        bool measured = t <= GATE_MAX_STEPS ? weights : of_routers ? routers : logits;
+        if (g->has[t] && !measured)
+            return err_set(e, ERR_USAGE, "gate '%s' has %s, which is not measured here: that takes "
+                           "%s", g->name, thresholds[t].name,
+                           t <= GATE_MAX_STEPS ? "--level weights or deeper"
+                                               : "--text FILE or --tokens FILE, and a --level that "
+                                                 "runs them");
+    }
+    return true;
+}
+
 // ---- judging ---------------------------------------------------------------------------------
 
 static bool missed(findings *f, err *e, const char *what, double found, const gate *g,
@@ -173,41 +165,56 @@ static bool above(const gate *g, gate_threshold t, double found)
 
 enum { WEIGHTS_NAMED = 10 };
 
-static bool judge_weight(const gate *g, const weight_parity *w, int64_t *n, findings *f, err *e)
+static bool sqnr_floor(const gate *g, const weight_parity *w, double *floor)
+{
+    *floor = g->value[GATE_MIN_SQNR_DB];
+    if (g->by_type)
+        *floor = g->sqnr[type_index(w->cand_codec->name)];
+    return g->has[GATE_MIN_SQNR_DB] && !isnan(*floor);
+}
+
+static bool wants_equal(const gate *g, bool same_type)
+{
+    return g->value[GATE_EXACT] != 0 || (same_type && g->value[GATE_EXACT_SAME_TYPE] != 0);
+}
+
+// One sentence for a weight, about the first threshold it misses.
+static bool judge_weight(const gate *g, const weight_parity *w, strbuf *sentence)
 {
     char where[MODEL_WHERE_TEXT];
     const char *place = role_where(w->role, w->layer, w->expert, where);
     bool coded = w->cand_codec != w->ref_codec;
-    double sqnr = metrics_sqnr_db(&w->sums);
-    bool unequal = g->has[GATE_EXACT] && g->value[GATE_EXACT] != 0 && w->sums.n_equal != w->sums.n;
-    bool noisy = coded && below(g, GATE_MIN_SQNR_DB, sqnr);
-    bool far = coded && above(g, GATE_MAX_STEPS, w->sums.max_steps);
-    if (!unequal && !noisy && !far)
-        return true;
-    if (++*n > WEIGHTS_NAMED)
-        return true;
-    bool ok = true;
-    if (unequal)
-        ok = finding_add(f, e, FINDING_GATE, "%s: %lld of %lld values differ, the gate wants them "
-                         "equal", place, (long long)(w->sums.n - w->sums.n_equal),
-                         (long long)w->sums.n);
-    if (ok && noisy)
-        ok = finding_add(f, e, FINDING_GATE, "%s: SQNR is %.2f dB, the gate wants at least %g",
-                         place, sqnr, g->value[GATE_MIN_SQNR_DB]);
-    if (ok && far)
-        ok = finding_add(f, e, FINDING_GATE, "%s: the largest error is %.3g steps, the gate wants "
-                         "at most %g", place, w->sums.max_steps, g->value[GATE_MAX_STEPS]);
-    return ok;
+    double sqnr = metrics_sqnr_db(&w->sums), floor;
+    strbuf_clear(sentence);
+    if (w->broken)
+        return false; // its sentence is there already
+    if (wants_equal(g, !coded) && w->sums.n_equal != w->sums.n)
+        strbuf_printf(sentence, "%s: %lld of %lld values differ, the gate wants them equal", place,
+                      (long long)(w->sums.n - w->sums.n_equal), (long long)w->sums.n);
+    else if (coded && sqnr_floor(g, w, &floor) && !(sqnr >= floor))
+        strbuf_printf(sentence, "%s: SQNR is %.2f dB, the gate wants at least %g as %s", place,
+                      sqnr, floor, w->cand_codec->name);
+    else if (coded && above(g, GATE_MAX_STEPS, w->sums.max_steps))
+        strbuf_printf(sentence, "%s: the largest error is %.3g steps, the gate wants at most %g",
+                      place, w->sums.max_steps, g->value[GATE_MAX_STEPS]);
+    return sentence->len > 0;
 }
 
 static bool judge_weights(const gate *g, const parity *p, findings *f, err *e)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < p->n; i++)
-        if (!judge_weight(g, &p->weight[i], &n, f, e))
-            return false;
-    return n <= WEIGHTS_NAMED ||
-           finding_add(f, e, FINDING_GATE, "and %lld weights more", (long long)(n - WEIGHTS_NAMED));
+    strbuf sentence = {0};
+    bool ok = true;
+    for (int64_t i = 0; ok && i < p->n; i++)
+        if (judge_weight(g, &p->weight[i], &sentence) && n++ < WEIGHTS_NAMED)
+            ok = strbuf_ok(&sentence, e) && finding_add(f, e, FINDING_GATE, "%s", sentence.text);
+    strbuf_free(&sentence);
+    if (ok && p->n_copied_unequal && wants_equal(g, true))
+        ok = finding_add(f, e, FINDING_GATE, "'%s' and %lld more of the tensors without a role "
+                         "have other bytes in the candidate, the gate wants them equal",
+                         p->copied_unequal, (long long)p->n_copied_unequal - 1);
+    return ok && (n <= WEIGHTS_NAMED || finding_add(f, e, FINDING_GATE, "and %lld weights more",
+                                                    (long long)(n - WEIGHTS_NAMED)));
 }
 
 static bool judge_routers(const gate *g, const logit_parity *l, findings *f, err *e)
@@ -254,7 +261,13 @@ void gate_write(const gate *g, json_writer *w, const char *key)
     for (int t = 0; t < GATE_COUNT; t++) {
         if (!g->has[t])
             continue;
-        if (t == GATE_EXACT)
+        if (t == GATE_MIN_SQNR_DB && g->by_type) {
+            jw_object(w, thresholds[t].name);
+            for (int64_t i = 0; i < codec_count(); i++)
+                if (!isnan(g->sqnr[i]))
+                    jw_double(w, codec_at(i)->name, g->sqnr[i]);
+            jw_object_end(w);
+        } else if (is_flag(t))
             jw_bool(w, thresholds[t].name, g->value[t] != 0);
         else
             jw_double(w, thresholds[t].name, g->value[t]);

@@ -150,6 +150,7 @@ static bool run(watching *w, err *e)
         return false;
     passes both = {.n_models = 2,
                    .model = {o->ref, o->cand},
+                   .name = {"reference", "candidate"},
                    .tokens = o->windows->tokens,
                    .n = o->windows->n,
                    .len = o->windows->len,

@@ -9,124 +9,22 @@
 #include "verify/experts_apart.h"
 #include "verify/steps.h"
 
-// ---- structure -------------------------------------------------------------------------------
-
-// The facts that decide what the forward pass computes, in the order of arch.
-static bool same_arch(const arch *a, const arch *b, err *e)
-{
-#define SAME(field, format)                                                                  \
-    if (a->field != b->field)                                                                \
-        return err_set(e, ERR_INPUT, "the two are not of one shape: " #field " is " format   \
-                       " in the reference, " format " in the candidate", a->field, b->field)
-#define SAME_INT(field)                                                                      \
-    if (a->field != b->field)                                                                \
-        return err_set(e, ERR_INPUT, "the two are not of one shape: " #field                 \
-                       " is %lld in the reference, %lld in the candidate",                   \
-                       (long long)a->field, (long long)b->field)
-    if (strcmp(a->family, b->family) != 0)
-        return err_set(e, ERR_INPUT, "the reference is a %s, the candidate a %s", a->family,
-                       b->family);
-    SAME_INT(hidden);
-    SAME_INT(n_layers);
-    SAME_INT(vocab);
-    SAME_INT(n_heads);
-    SAME_INT(n_kv_heads);
-    SAME_INT(head_dim);
-    SAME_INT(q_lora);
-    SAME_INT(kv_lora);
-    SAME_INT(qk_nope);
-    SAME_INT(qk_rope);
-    SAME_INT(v_dim);
-    SAME_INT(dense_inter);
-    SAME_INT(moe_inter);
-    SAME_INT(shared_inter);
-    SAME_INT(n_experts);
-    SAME_INT(top_k);
-    SAME_INT(n_group);
-    SAME_INT(topk_group);
-    SAME_INT(renorm);
-    SAME(norm_eps, "%g");
-    SAME(lora_norm_eps, "%g");
-    SAME(rope_theta, "%g");
-    SAME_INT(scaling);
-    SAME(yarn_factor, "%g");
-    SAME(yarn_original, "%g");
-    SAME(yarn_beta_fast, "%g");
-    SAME(yarn_beta_slow, "%g");
-    SAME(yarn_attention_factor, "%g");
-    SAME(yarn_mscale, "%g");
-    SAME(yarn_mscale_all_dim, "%g");
-    SAME(renorm_eps, "%g");
-    SAME(route_scale, "%g");
-#undef SAME
-#undef SAME_INT
-    return true;
-}
-
-// Tensors that no role uses (MTP layers ...) travel along and should be there, byte for byte.
-static bool copied_tensor(const model *ref, const model *cand, int64_t i, findings *f, err *e)
-{
-    const tensor *t = checkpoint_at(model_checkpoint(ref), i);
-    const tensor *other = checkpoint_find(model_checkpoint(cand), t->name);
-    const char *rule = model_account(ref, i)->rule;
-    xxh128_digest a, b;
-    if (!other)
-        return finding_add(f, e, FINDING_FATAL, "'%s' (copied by the rule '%s') is missing in the "
-                           "candidate", t->name, rule);
-    if (other->type != t->type || other->bytes != t->bytes)
-        return finding_add(f, e, FINDING_REMARK, "'%s' (copied by the rule '%s') is %s in the "
-                           "candidate, %s in the reference", t->name, rule,
-                           dtype_name(other->type), dtype_name(t->type));
-    if (!checkpoint_tensor_digest(model_checkpoint(ref), t, &a, e) ||
-        !checkpoint_tensor_digest(model_checkpoint(cand), other, &b, e))
-        return false;
-    return memcmp(a.b, b.b, sizeof a.b) == 0 ||
-           finding_add(f, e, FINDING_REMARK, "'%s' (copied by the rule '%s') has other bytes in "
-                       "the candidate", t->name, rule);
-}
-
-// A weight (a bias, say) that takes part in the candidate's forward pass alone.
-static bool only_in_candidate(const model *ref, const model *cand, findings *f, err *e)
-{
-    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(cand)); i++) {
-        const tensor_account *a = model_account(cand, i);
-        char where[MODEL_WHERE_TEXT];
-        if (a->used && a->part == 0 && !model_weight(ref, a->role, a->layer, a->expert) &&
-            !finding_add(f, e, FINDING_FATAL, "%s is in the candidate, but not in the reference",
-                         role_where(a->role, a->layer, a->expert, where)))
-            return false;
-    }
-    return true;
-}
-
-bool parity_structure(const model *ref, const model *cand, findings *f, err *e)
-{
-    if (!same_arch(model_arch(ref), model_arch(cand), e))
-        return false;
-    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(ref)); i++) {
-        const tensor_account *a = model_account(ref, i);
-        char where[MODEL_WHERE_TEXT];
-        if (!a->used) {
-            if (!copied_tensor(ref, cand, i, f, e))
-                return false;
-        } else if (a->part == 0 && !model_weight(cand, a->role, a->layer, a->expert)) {
-            if (!finding_add(f, e, FINDING_FATAL, "%s is missing in the candidate",
-                             role_where(a->role, a->layer, a->expert, where)))
-                return false;
-        }
-    }
-    return only_in_candidate(ref, cand, f, e);
-}
-
 // ---- weights ---------------------------------------------------------------------------------
 
-enum { BLOCK_VALUES = 1 << 18, WRONG_TEXT = 400 };
+enum {
+    COMFORTABLE_VALUES = 1 << 18, // of a weight at a time, each worker
+    VALUE_BYTES = 24,             // three rows of floats, stored bytes of both sides, scales
+    AT_ONCE = 64,                 // weights
+    NAMED = 20,                   // broken weights that get a sentence of their own
+    WRONG_TEXT = 400
+};
 
 typedef struct {
     const model *ref, *cand;
     const parity_options *options;
+    int64_t values;            // at a time
     weight_parity *list;
-    char (*wrong)[WRONG_TEXT]; // a fatal sentence for each weight, or empty
+    char (*wrong)[WRONG_TEXT]; // a fatal sentence for each weight of the list, or empty
 } comparing;
 
 typedef struct {
@@ -198,7 +96,7 @@ static bool compare_rows(const comparing *c, const weight *a, const weight *b, i
             !look_finite(b, false, p, row, r->cand, values, c->wrong[i], e))
             return false;
         if (c->wrong[i][0])
-            return true;
+            break;
         if (!steps_fill(&with, r->steps, &r->scales, &zero_row, &zero_col, e))
             return false;
         if (zero_row >= 0) {
@@ -208,8 +106,11 @@ static bool compare_rows(const comparing *c, const weight *a, const weight *b, i
                     (long long)zero_row, (long long)zero_col, b->module);
             say(c->wrong[i], &found);
         }
-        metrics_add(&p->sums, r->ref, r->cand, r->steps, values);
+        // Row by row, so that no bit depends on how many rows are held.
+        for (int64_t i0 = 0; i0 < values; i0 += a->in)
+            metrics_add(&p->sums, r->ref + i0, r->cand + i0, r->steps + i0, a->in);
     }
+    p->broken = c->wrong[i][0] != 0;
     return true;
 }
 
@@ -228,7 +129,7 @@ static bool compare_weights(void *ctx, int64_t begin, int64_t end, int worker, e
             return err_set(e, ERR_INPUT, "'%s' is %lld x %lld in the reference, %lld x %lld in the "
                            "candidate", a->module, (long long)a->out, (long long)a->in,
                            (long long)b->out, (long long)b->in);
-        int64_t rows = i64_max(1, i64_min(a->out, BLOCK_VALUES / i64_max(1, a->in)));
+        int64_t rows = i64_max(1, i64_min(a->out, c->values / i64_max(1, a->in)));
         bool ok = room_for(&r, rows, a->in, e) && compare_rows(c, a, b, i, rows, &r, e);
         room_free(&r);
         if (!ok)
@@ -267,30 +168,108 @@ static bool list_weights(parity *p, const model *ref, const model *cand, err *e)
     return true;
 }
 
+// Values a worker may hold at a time; at least the widest row.
+static bool plan_memory(const parity *p, const model *ref, const parity_options *o, int64_t *values,
+                        err *e)
+{
+    int64_t widest = 1;
+    for (int64_t i = 0; i < p->n; i++)
+        widest = i64_max(widest, model_weight(ref, p->weight[i].role, p->weight[i].layer,
+                                              p->weight[i].expert)->in);
+    uint64_t threads = (uint64_t)pool_threads(o->pool);
+    uint64_t list = (uint64_t)p->n * sizeof *p->weight + AT_ONCE * WRONG_TEXT;
+    uint64_t rows = threads * (uint64_t)widest * VALUE_BYTES;
+    uint64_t least = list + (rows > experts_apart_bytes(ref) ? rows : experts_apart_bytes(ref));
+    if (least > o->memory)
+        return err_set(e, ERR_ENV, "%llu bytes of memory do not hold what comparing weights takes: "
+                       "the smallest ceiling that does is %llu", (unsigned long long)o->memory,
+                       (unsigned long long)least);
+    uint64_t fit = (o->memory - list) / threads / VALUE_BYTES;
+    *values = fit < COMFORTABLE_VALUES ? (int64_t)fit : COMFORTABLE_VALUES;
+    return true;
+}
+
+static bool compare_all(parity *p, const model *ref, const model *cand, const parity_options *o,
+                        findings *f, err *e)
+{
+    comparing c = {.ref = ref, .cand = cand, .options = o};
+    int64_t n_broken = 0;
+    if (!plan_memory(p, ref, o, &c.values, e))
+        return false;
+    c.wrong = mem_new(AT_ONCE, sizeof *c.wrong, "sentences", e);
+    bool ok = c.wrong != NULL;
+    for (int64_t i = 0; ok && i < p->n; i += AT_ONCE) {
+        int64_t n = i64_min(AT_ONCE, p->n - i);
+        c.list = p->weight + i;
+        memset(c.wrong, 0, AT_ONCE * sizeof *c.wrong);
+        ok = pool_for(o->pool, n, 1, compare_weights, &c, e);
+        for (int64_t k = 0; ok && k < n; k++)
+            if (c.wrong[k][0] && n_broken++ < NAMED)
+                ok = finding_add(f, e, FINDING_FATAL, "%s", c.wrong[k]);
+        event_progress(o->events, "weight", (uint64_t)(i + n), (uint64_t)p->n);
+    }
+    free(c.wrong);
+    return ok && (n_broken <= NAMED ||
+                  finding_add(f, e, FINDING_FATAL, "and %lld weights more with values that are not "
+                              "finite or scales of zero", (long long)(n_broken - NAMED)));
+}
+
+// By layer, role, expert: the same order whatever files the reference lies in.
+static int in_order(const void *x, const void *y)
+{
+    const weight_parity *a = x, *b = y;
+    if (a->layer != b->layer)
+        return a->layer < b->layer ? -1 : 1;
+    if (a->role != b->role)
+        return a->role < b->role ? -1 : 1;
+    return (a->expert > b->expert) - (a->expert < b->expert);
+}
+
+static bool look_for_exchanged(const parity *p, const model *ref, const model *cand, findings *f,
+                               err *e)
+{
+    int64_t said = 0;
+    for (int64_t i = 0, n; i < p->n; i += n) {
+        const weight_parity *w = &p->weight[i];
+        for (n = 1; i + n < p->n && w[n].layer == w->layer && w[n].role == w->role;)
+            n++;
+        if (role_is_expert(w->role) && !experts_apart(ref, cand, w, n, &said, f, e))
+            return false;
+    }
+    return true;
+}
+
+// Tensors that no role uses: the same bytes, or a count and the first that has others.
+static bool compare_copied(parity *p, const model *ref, const model *cand, const events *v, err *e)
+{
+    const checkpoint *a = model_checkpoint(ref), *b = model_checkpoint(cand);
+    for (int64_t i = 0; i < checkpoint_count(a); i++) {
+        const tensor *t = checkpoint_at(a, i), *other;
+        xxh128_digest x, y;
+        if (model_account(ref, i)->used || !(other = checkpoint_find(b, t->name)))
+            continue;
+        p->n_copied++;
+        if (!event_go_on(v, e) || !checkpoint_tensor_digest(a, t, &x, e) ||
+            !checkpoint_tensor_digest(b, other, &y, e))
+            return false;
+        if (other->type == t->type && memcmp(x.b, y.b, sizeof x.b) == 0)
+            continue;
+        if (p->n_copied_unequal++ == 0)
+            p->copied_unequal = t->name;
+    }
+    return true;
+}
+
 bool parity_weights(parity *out, const model *ref, const model *cand, const parity_options *o,
                     findings *f, err *e)
 {
     parity p = {0};
     *out = p;
-    bool ok = list_weights(&p, ref, cand, e);
-    char(*wrong)[WRONG_TEXT] = ok ? mem_new((uint64_t)p.n, sizeof *wrong, "sentences", e) : NULL;
-    comparing c = {ref, cand, o, p.weight, wrong};
-    enum { AT_ONCE = 64 };
-    for (int64_t i = 0; wrong && ok && i < p.n; i += AT_ONCE) {
-        comparing part = c;
-        part.list += i;
-        part.wrong += i;
-        ok = pool_for(o->pool, i64_min(AT_ONCE, p.n - i), 1, compare_weights, &part, e);
-        event_progress(o->events, "weight", (uint64_t)i64_min(i + AT_ONCE, p.n), (uint64_t)p.n);
+    bool ok = list_weights(&p, ref, cand, e) && compare_all(&p, ref, cand, o, f, e);
+    if (ok) {
+        qsort(p.weight, (size_t)p.n, sizeof *p.weight, in_order);
+        ok = look_for_exchanged(&p, ref, cand, f, e) && compare_copied(&p, ref, cand, o->events, e);
     }
-    ok = ok && wrong;
-    for (int64_t i = 0; ok && i < p.n; i++)
-        if (wrong[i][0])
-            ok = finding_add(f, e, FINDING_FATAL, "%s", wrong[i]);
-    for (int64_t i = 0; ok && i < p.n; i++)
-        if (role_is_expert(p.weight[i].role) && !wrong[i][0])
-            ok = experts_apart(ref, cand, &p.weight[i], f, e);
-    free(wrong);
     if (!ok) {
         parity_free(&p);
         return false;
@@ -316,6 +295,11 @@ void parity_of_class(const parity *p, role_class c, matrix_sums *sums, int64_t *
         if (c != CLASS_COUNT && role_class_of(w->role) != c)
             continue;
         ++*n;
+        if (w->broken) {
+            if (!*worst || !(*worst)->broken)
+                *worst = w;
+            continue;
+        }
         sums->error += w->sums.error;
         sums->ref += w->sums.ref;
         sums->cand += w->sums.cand;
@@ -324,7 +308,8 @@ void parity_of_class(const parity *p, role_class c, matrix_sums *sums, int64_t *
         sums->n_equal += w->sums.n_equal;
         sums->max_abs = fmax(sums->max_abs, w->sums.max_abs);
         sums->max_steps = fmax(sums->max_steps, w->sums.max_steps);
-        if (!*worst || metrics_sqnr_db(&w->sums) < metrics_sqnr_db(&(*worst)->sums))
+        if (!*worst || (!(*worst)->broken &&
+                        metrics_sqnr_db(&w->sums) < metrics_sqnr_db(&(*worst)->sums)))
             *worst = w;
     }
 }

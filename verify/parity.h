@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reference against candidate, weight by weight: is there a counterpart, what do both decode to,
-// and how far apart are they. Structure first (same dimensions, nothing missing), then every
-// element of every weight, streamed row block by row block. Knows no tokens; that is
-// logit_parity.h's.
+// Reference against candidate, weight by weight: what do both decode to, and how far apart are
+// they. Every element of every weight, streamed row block by row block. That both are of one shape
+// and nothing is missing is structure.h's to see before; tokens are logit_parity.h's.
 #ifndef SCRUPLE_VERIFY_PARITY_H
 #define SCRUPLE_VERIFY_PARITY_H
 
@@ -15,32 +14,35 @@ typedef struct {
     role role;
     int64_t layer, expert;           // -1 where it has none
     const codec *ref_codec, *cand_codec;
+    bool broken;                     // a fatal finding says how; sums may hold a part only
     matrix_sums sums;
 } weight_parity;
 
 typedef struct {
-    weight_parity *weight;           // in the order of the reference's tensors
+    weight_parity *weight;           // by layer (global ones first), role, expert
     int64_t n;
+    int64_t n_copied;                // tensors without a role that both have
+    int64_t n_copied_unequal;        // those whose types or bytes differ
+    const char *copied_unequal;      // the first of them; the reference's name
 } parity;
 
 void parity_free(parity *p);
 
-// Dimensions and switches that decide the forward pass, and tensors that no role uses. What makes
-// a comparison impossible is ERR_INPUT; what only differs is a finding.
-MUST_USE bool parity_structure(const model *ref, const model *cand, findings *f, err *e);
-
 typedef struct {
     pool *pool;
-    const events *events;
+    uint64_t memory;                 // ceiling
+    const events *events;            // told of "weight"
 } parity_options;
 
 // Fatal findings: a value that is not finite, a zero scale over values that are not all zero, an
 // expert nearer to another expert than to its own. A value of the reference that is not finite is
-// ERR_INPUT. The result does not depend on threads.
+// ERR_INPUT, a ceiling that does not hold a row is ERR_ENV. The result depends neither on threads
+// nor on memory.
 MUST_USE bool parity_weights(parity *out, const model *ref, const model *cand,
                              const parity_options *o, findings *f, err *e);
 
-// Sums of a class of roles (CLASS_COUNT: all), and its worst weight by SQNR (NULL where none).
+// Sums of a class of roles (CLASS_COUNT: all) without its broken weights, the number of all, and
+// its worst: the first broken one, else the lowest SQNR (NULL where there is none).
 void parity_of_class(const parity *p, role_class c, matrix_sums *sums, int64_t *n,
                      const weight_parity **worst);
 

@@ -135,6 +135,12 @@ static bool open_models(run *r, err *e)
     return true;
 }
 
+// A step of model i failed: which of two models it was belongs into the sentence.
+static bool failed(const passes *p, int i, err *e)
+{
+    return p->name[i] && e->kind != ERR_INTERRUPTED ? err_in(e, "%s", p->name[i]) : false;
+}
+
 static bool tell_hidden(const run *r, int64_t entry, int64_t first, int64_t n, err *e)
 {
     const passes *p = r->p;
@@ -153,7 +159,7 @@ static bool step(run *r, int64_t layer, int64_t first, int64_t n, err *e)
     for (int i = 0; i < p->n_models; i++)
         if (!forward_layer(r->f[i], layer, e) ||
             (layer + 1 == n_layers && !forward_final_norm(r->f[i], e)))
-            return false;
+            return failed(p, i, e);
     event_progress(p->events, "layer", ++r->done, r->total);
     return tell_hidden(r, layer + 1, first, n, e);
 }
@@ -169,7 +175,7 @@ static bool tell_logits(run *r, int64_t first_window, int64_t n, err *e)
             return false;
         for (int i = 0; i < p->n_models; i++) {
             if (!forward_logits(r->f[i], t, count, r->logits[i], e))
-                return false;
+                return failed(p, i, e);
             logits[i] = r->logits[i];
         }
         if (!p->on_logits(p->ctx, first_window * p->len + t, count, logits, e))
@@ -186,7 +192,7 @@ static bool run_group(run *r, int64_t first, int64_t n, err *e)
         r->to[i].first_window = first;
         forward_number_windows(r->f[i], first);
         if (!forward_begin(r->f[i], p->tokens + first * p->len, n, p->len, e))
-            return false;
+            return failed(p, i, e);
     }
     if (!tell_hidden(r, 0, first, n, e))
         return false;

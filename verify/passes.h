@@ -13,6 +13,7 @@ enum { PASSES_MAX_MODELS = 2 };
 typedef struct {
     int n_models;                              // 1 or 2
     const model *model[PASSES_MAX_MODELS];     // two: same hidden size, layers and vocabulary
+    const char *name[PASSES_MAX_MODELS];       // put in front of a model's sentences; may be NULL
     const int32_t *tokens;                     // [n][len]
     int64_t n, len;
     pool *pool;                                // may be NULL

@@ -69,6 +69,8 @@ static void weights_json(const parity *p, json_writer *w)
         jw_text(w, "candidate_type", x->cand_codec->name);
         sums_json(&x->sums, w);
         jw_double(w, "max_error_steps", x->sums.max_steps);
+        if (x->broken)
+            jw_bool(w, "broken", true);
         jw_object_end(w);
     }
     jw_array_end(w);
@@ -89,7 +91,10 @@ static void classes_json(const parity *p, json_writer *w)
         jw_int(w, "weights", n);
         sums_json(&s, w);
         jw_double(w, "max_error_steps", s.max_steps);
-        jw_double(w, "worst_sqnr_db", metrics_sqnr_db(&worst->sums));
+        if (worst->broken)
+            jw_bool(w, "broken", true);
+        else
+            jw_double(w, "worst_sqnr_db", metrics_sqnr_db(&worst->sums));
         jw_object_end(w);
     }
     jw_array_end(w);
@@ -218,6 +223,8 @@ bool report_json(const report *r, strbuf *out, err *e)
         layers_json(r->logits, &w);
     }
     if (r->parity) {
+        jw_int(&w, "copied_tensors", r->parity->n_copied);
+        jw_int(&w, "copied_tensors_unequal", r->parity->n_copied_unequal);
         classes_json(r->parity, &w);
         weights_json(r->parity, &w);
     }

@@ -105,7 +105,7 @@ static void worst_weights(const parity *p, table *t)
     for (int64_t i = 0; i < p->n; i++) {
         const weight_parity *w = &p->weight[i];
         int at = n;
-        if (w->sums.error == 0)
+        if (w->broken || w->sums.error == 0)
             continue;
         for (; at > 0 && metrics_sqnr_db(&w->sums) < metrics_sqnr_db(&list[at - 1]->sums); at--)
             list[at] = list[at - 1];
@@ -144,7 +144,10 @@ static void weights(const report *r, table *t)
         db(t, metrics_sqnr_db(&s));
         cellf(t, "%.6f", metrics_cosine(&s));
         cellf(t, "%.3g", s.max_steps);
-        db(t, metrics_sqnr_db(&worst->sums));
+        if (worst->broken)
+            cell(t, "broken");
+        else
+            db(t, metrics_sqnr_db(&worst->sums));
     }
     worst_weights(r->parity, t);
 }

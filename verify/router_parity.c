@@ -75,7 +75,7 @@ bool router_watch_add(router_watch *w, int which, int64_t first_token, const rou
     }
     for (int64_t t = 0; t < r->n_tokens; t++)
         w->n_shared[at * w->n_tokens + first_token + t] =
-            (uint8_t)count_shared(chosen + t * w->top_k, r->chosen + t * w->top_k, w->top_k);
+            (uint16_t)count_shared(chosen + t * w->top_k, r->chosen + t * w->top_k, w->top_k);
     return true;
 }
 

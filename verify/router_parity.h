@@ -12,7 +12,7 @@ typedef struct {
     int64_t n_tokens, n_layers, top_k;
     int64_t *layer;      // [n_layers] MoE layers, ascending
     float *margin;       // [n_layers][n_tokens] of the reference
-    uint8_t *n_shared;   // [n_layers][n_tokens] experts in both sets
+    uint16_t *n_shared;  // [n_layers][n_tokens] experts in both sets
     int32_t *chosen;     // [n_tokens][top_k] of the reference, of the layer at hand
 } router_watch;
 

@@ -35,13 +35,14 @@ static const char *file_of(const char *text)
 
 START_TEST(reads_every_threshold)
 {
-    static const char text[] = "{\"schema_version\": 1, \"exact\": false, \"min_sqnr_db\": -3, "
-                               "\"max_steps\": 0.5, \"max_mean_kld\": 1e-3, "
-                               "\"max_kld_p99\": 0.1, \"min_top1_agreement\": 0.97, "
-                               "\"max_nll_increase\": -0.25, \"min_router_agreement\": 0.9, "
-                               "\"min_router_agreement_large_margin\": 1}";
-    ASSERT_OK(gate_read(&g, file_of(text), &e), e);
-    static const double want[GATE_COUNT] = {0, -3, 0.5, 1e-3, 0.1, 0.97, -0.25, 0.9, 1};
+    ASSERT_OK(gate_read(&g, file_of("{\"schema_version\": 1, \"exact\": false, "
+                                    "\"exact_same_type\": true, "
+                                    "\"min_sqnr_db\": -3, "
+                                    "\"max_steps\": 0.5, \"max_mean_kld\": 1e-3, "
+                                    "\"max_kld_p99\": 0.1, \"min_top1_agreement\": 0.97, "
+                                    "\"max_nll_increase\": -0.25, \"min_router_agreement\": 0.9, "
+                                    "\"min_router_agreement_large_margin\": 1}"), &e), e);
+    static const double want[GATE_COUNT] = {0, 1, -3, 0.5, 1e-3, 0.1, 0.97, -0.25, 0.9, 1};
     for (int t = 0; t < GATE_COUNT; t++) {
         ck_assert(g.has[t]);
         ck_assert_double_eq(g.value[t], want[t]);
@@ -130,7 +131,7 @@ START_TEST(weights_meet_their_thresholds)
     weight_parity w = {.role = ROLE_EXPERT_DOWN, .layer = 3, .expert = 5,
                        .ref_codec = codec_find("bf16"), .cand_codec = codec_find("int4-g32"),
                        .sums = {.error = 1, .ref = 100, .max_steps = 1.5, .n = 10, .n_equal = 4}};
-    parity p = {&w, 1};
+    parity p = {.weight = &w, .n = 1};
     both(GATE_MIN_SQNR_DB, 20.01, 20, &p, NULL,
          "layer 3, expert 5, down_proj: SQNR is 20.00 dB, the gate wants at least 20.01");
     both(GATE_MAX_STEPS, 1.4, 1.5, &p, NULL, "the largest error is 1.5 steps");
@@ -176,7 +177,7 @@ START_TEST(ten_weights_are_named_the_others_counted)
         w[i] = (weight_parity){.role = ROLE_EXPERT_UP, .layer = 0, .expert = i,
                                .ref_codec = codec_find("bf16"), .cand_codec = codec_find("bf16"),
                                .sums = {.n = 1}};
-    parity p = {w, 13};
+    parity p = {.weight = w, .n = 13};
     with(GATE_EXACT, 1);
     ASSERT_OK(gate_judge(&g, &p, NULL, &f, &e), e);
     ck_assert_uint_eq(f.n, 11);
@@ -195,23 +196,89 @@ START_TEST(a_remark_fails_nothing)
 }
 END_TEST
 
+START_TEST(equal_where_the_type_is_equal)
+{
+    weight_parity w = {.role = ROLE_ROUTER, .layer = 3, .expert = -1,
+                       .ref_codec = codec_find("bf16"), .cand_codec = codec_find("bf16"),
+                       .sums = {.n = 10, .n_equal = 9}};
+    parity p = {.weight = &w, .n = 1};
+    both(GATE_EXACT_SAME_TYPE, 1, 0, &p, NULL, "layer 3, router: 1 of 10 values differ");
+    w.cand_codec = codec_find("f32");
+    with(GATE_EXACT_SAME_TYPE, 1);
+    expect(&p, NULL, NULL);
+    // Its fatal finding is there already.
+    w.cand_codec = w.ref_codec;
+    w.broken = true;
+    expect(&p, NULL, NULL);
+    w = (weight_parity){.ref_codec = w.ref_codec, .cand_codec = w.ref_codec};
+    p = (parity){.weight = &w, .n = 1, .n_copied = 3, .n_copied_unequal = 2,
+                 .copied_unequal = "mtp.weight"};
+    both(GATE_EXACT_SAME_TYPE, 1, 0, &p, NULL, "'mtp.weight' and 1 more of the tensors");
+}
+END_TEST
+
+START_TEST(floors_by_type_hold_for_weights_of_that_type)
+{
+    ASSERT_OK(gate_read(&g, file_of("{\"min_sqnr_db\": {\"int4-g32\": 15, \"fp8-block\": 25}}"),
+                        &e), e);
+    weight_parity w = {.role = ROLE_Q, .layer = 0, .expert = -1,
+                       .ref_codec = codec_find("bf16"), .cand_codec = codec_find("int4-g32"),
+                       .sums = {.error = 1, .ref = 100, .n = 10}};
+    parity p = {.weight = &w, .n = 1};
+    expect(&p, NULL, NULL);
+    w.cand_codec = codec_find("fp8-block");
+    expect(&p, NULL, "layer 0, q_proj: SQNR is 20.00 dB, the gate wants at least 25 as fp8-block");
+    w.cand_codec = codec_find("int4-g64");
+    expect(&p, NULL, NULL);
+    gate_free(&g);
+    ASSERT_REFUSED(gate_read(&g, file_of("{\"min_sqnr_db\": {\"int5\": 15}}"), &refused),
+                   "min_sqnr_db: no type is called 'int5'");
+    ASSERT_REFUSED(gate_read(&g, file_of("{\"min_sqnr_db\": {\"f32\": true}}"), &refused),
+                   "min_sqnr_db: f32 must be a number");
+}
+END_TEST
+
+START_TEST(no_threshold_is_passed_over_unmeasured)
+{
+    with(GATE_MAX_MEAN_KLD, 1);
+    ASSERT_FAILS(gate_is_measured(&g, true, true, false, &refused), ERR_USAGE,
+                 "gate 'test' has max_mean_kld, which is not measured here: that takes --text");
+    ASSERT_OK(gate_is_measured(&g, true, true, true, &e), e);
+    with(GATE_MIN_ROUTER_AGREEMENT, 1);
+    ASSERT_OK(gate_is_measured(&g, true, true, false, &e), e);
+    ASSERT_FAILS(gate_is_measured(&g, true, false, false, &refused), ERR_USAGE, "min_router");
+    with(GATE_MAX_STEPS, 1);
+    ASSERT_FAILS(gate_is_measured(&g, false, false, false, &refused), ERR_USAGE,
+                 "--level weights");
+}
+END_TEST
+
 // ---- built in ----
+
+static double floor_of(const char *type)
+{
+    int64_t i = 0;
+    while (strcmp(codec_at(i)->name, type) != 0)
+        i++;
+    return g.sqnr[i];
+}
 
 static void one_int4(tiny *m) { tiny_make_int4(m, "model.layers.1.mlp.experts.2.up_proj"); }
 
 static void one_fp8(tiny *m) { tiny_make_fp8_block(m, "model.layers.1.mlp.experts.2.up_proj"); }
 
-static void built_in(void (*change)(tiny *m), const char *quantization, const char *name,
+static void built_in(void (*change)(tiny *m), const char *quantization, const char *type,
                      double sqnr)
 {
     two_sides s;
     two_sides_open(&s, change, quantization);
     ASSERT_OK(gate_builtin(&g, s.ref.m, s.cand.m, &e), e);
-    ck_assert_str_eq(g.name, name);
+    ck_assert_ptr_nonnull(strstr(g.name, type));
     ck_assert(g.has[GATE_MAX_MEAN_KLD]);
     if (sqnr > 0) {
-        ck_assert_double_eq(g.value[GATE_MIN_SQNR_DB], sqnr);
-        ck_assert(!g.has[GATE_EXACT]);
+        ck_assert_double_eq(floor_of(type), sqnr);
+        ck_assert_double_eq(floor_of("bf16"), 48);
+        ck_assert(!g.has[GATE_EXACT] && g.value[GATE_EXACT_SAME_TYPE] == 1);
     } else {
         ck_assert(g.has[GATE_EXACT] && !g.has[GATE_MIN_SQNR_DB]);
         ck_assert_double_eq(g.value[GATE_MAX_MEAN_KLD], 0);
@@ -223,8 +290,8 @@ static void built_in(void (*change)(tiny *m), const char *quantization, const ch
 START_TEST(the_candidates_type_chooses_the_built_in_gate)
 {
     built_in(NULL, NULL, "built-in: same types, identical", 0);
-    built_in(one_int4, two_sides_int4, "built-in: int4-g32", 13);
-    built_in(one_fp8, two_sides_fp8, "built-in: fp8-block", 24);
+    built_in(one_int4, two_sides_int4, "int4-g32", 13);
+    built_in(one_fp8, two_sides_fp8, "fp8-block", 24);
 }
 END_TEST
 
@@ -240,6 +307,9 @@ Suite *suite_gate(void)
     tcase_add_test(t, an_absent_file_is_said);
     tcase_add_test(t, weights_meet_their_thresholds);
     tcase_add_test(t, logits_meet_their_thresholds);
+    tcase_add_test(t, equal_where_the_type_is_equal);
+    tcase_add_test(t, floors_by_type_hold_for_weights_of_that_type);
+    tcase_add_test(t, no_threshold_is_passed_over_unmeasured);
     tcase_add_test(t, layers_alone_are_not_judged_by_logits);
     tcase_add_test(t, ten_weights_are_named_the_others_counted);
     tcase_add_test(t, a_remark_fails_nothing);

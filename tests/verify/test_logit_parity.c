@@ -66,6 +66,28 @@ START_TEST(a_model_equals_itself_exactly)
 }
 END_TEST
 
+static void enormous(tiny *m)
+{
+    uint16_t *up = tiny_data(m, "model.layers.1.mlp.experts.2.up_proj.weight");
+    for (int i = 0; i < 32 * 64; i++)
+        up[i] = 0x7f00; // 1.7e38
+}
+
+START_TEST(the_side_that_overflows_is_named)
+{
+    logit_parity p;
+    teardown();
+    two_sides_open(&s, enormous, NULL);
+    logit_parity_options o = {.ref = s.ref.m, .cand = s.cand.m, .windows = &w,
+                              .memory = 64u << 20};
+    ASSERT_REFUSED(logit_parity_run(&p, &o, &refused), "candidate: layer 1: the state of token");
+    o.ref = s.cand.m;
+    o.cand = s.ref.m;
+    ASSERT_REFUSED(logit_parity_run(&p, &o, &refused), "reference: layer 1: the state of token");
+    ck_assert_ptr_null(p.hidden);
+}
+END_TEST
+
 static double plain_lse(const float *x)
 {
     double sum = 0;
@@ -190,7 +212,7 @@ START_TEST(reports_hold_every_number_as_it_was_measured)
     findings f = {0};
     logit_parity l = run(s.ref.m, s.cand.m, NULL, 64u << 20, false);
     parity p;
-    parity_options o = {NULL, NULL};
+    parity_options o = {.memory = 64u << 20};
     ASSERT_OK(parity_weights(&p, s.ref.m, s.cand.m, &o, &f, &e), e);
     ASSERT_OK(finding_add(&f, &e, FINDING_GATE, "a \"quoted\" sentence"), e);
     report r = {.ref = {.name = "a", .model = s.ref.m, .sums = &sum},
@@ -236,6 +258,7 @@ Suite *suite_logit_parity(void)
     TCase *t = tcase_create("logit_parity");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_model_equals_itself_exactly);
+    tcase_add_test(t, the_side_that_overflows_is_named);
     tcase_add_test(t, numbers_are_those_of_two_separate_passes);
     tcase_add_test(t, memory_and_threads_decide_no_bit);
     tcase_add_test(t, documents_are_the_blocks_where_there_are_some);

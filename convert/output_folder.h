@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an existing output folder means for a run (the table in output.h), and the hidden names that
+// runs use in it. Judges; changes nothing. output.c's other half.
+#ifndef SCRUPLE_CONVERT_OUTPUT_FOLDER_H
+#define SCRUPLE_CONVERT_OUTPUT_FOLDER_H
+
+#include "convert/journal.h"
+#include "convert/output.h"
+
+#define OUTPUT_SUMS "SHA256SUMS"
+
+typedef enum { FOLDER_FRESH, FOLDER_RESUMED, FOLDER_COMPLETE } folder_state;
+
+// *j: FOLDER_RESUMED: the journal, open and locked (not with dry_run), with the files that are
+// still there as they were noted; FOLDER_FRESH: only `replaces` is filled in. Close it in any case.
+MUST_USE bool output_folder_judge(const output_order *with, folder_state *state, journal *j,
+                                  err *e);
+// ".model.safetensors.staged"; free it.
+MUST_USE char *output_staged_name(const char *name, err *e);
+// dir/.name.staged, for a file under its staged name; free it.
+MUST_USE char *output_staged_path(const char *dir, const char *name, err *e);
+// A temporary file that base/out.h made in this folder for a staged file or the journal; *pid is
+// the process that did.
+bool output_is_temporary(const char *name, long *pid);
+
+#endif

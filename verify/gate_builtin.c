@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Thresholds that hold without a gate file. Derived, not tuned: docs/verify.md says how.
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "verify/gate.h"
+
+// What a correct coder stays within whatever the data. SQNR of floats and FP8: every element is
+// within half a unit of the last of p significant bits, 20 log10(2^p) dB. Of int4: the largest
+// element of a group is at most 7.5 steps, the error's mean square at most a step^2 / 12, and a
+// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB.
+// KLD and top-1: what users of such files call usable (8 bits: excellent).
+static const struct {
+    const char *type;
+    double sqnr, kld, top1;
+} floors[] = { // finest first
+    {"f32", 144, 0.001, 0.98},
+    {"f16", 48, 0.001, 0.98}, // 11 bits, but fewer below 2^-14: held to BF16's
+    {"bf16", 48, 0.001, 0.98},
+    {"fp8-channel", 24, 0.01, 0.95},
+    {"fp8-block", 24, 0.01, 0.95},
+    {"fp8-block-pow2", 24, 0.01, 0.95},
+    {"int4-g32", 13, 0.05, 0.9},
+    {"int4-g64", 10, 0.05, 0.9},
+    {"int4-g128", 7, 0.05, 0.9},
+};
+
+static int rank_of(const codec *c)
+{
+    int i = 0;
+    while (strcmp(floors[i].type, c->name) != 0) {
+        i++;
+        assert(i < (int)COUNT_OF(floors)); // every codec has a row
+    }
+    return i;
+}
+
+// The coarsest type with which the candidate replaces another one; -1 where it replaces none.
+static int coarsest(const model *ref, const model *cand)
+{
+    const checkpoint *c = model_checkpoint(ref);
+    int found = -1;
+    for (int64_t i = 0; i < checkpoint_count(c); i++) {
+        const tensor_account *t = model_account(ref, i);
+        const weight *other = t->used ? model_weight(cand, t->role, t->layer, t->expert) : NULL;
+        if (other && other->codec != t->weight->codec && rank_of(other->codec) > found)
+            found = rank_of(other->codec);
+    }
+    return found;
+}
+
+bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
+{
+    int at = coarsest(ref, cand);
+    *g = (gate){.name = "built-in: same types, identical"};
+    if (at < 0) {
+        gate_set(g, GATE_EXACT, 1);
+        gate_set(g, GATE_MAX_MEAN_KLD, 0);
+        return true;
+    }
+    strbuf name = {0};
+    strbuf_printf(&name, "built-in: %s", floors[at].type);
+    g->name = strbuf_ok(&name, e) ? arena_text(&g->texts, name.text, name.len, e) : NULL;
+    strbuf_free(&name);
+    if (!g->name)
+        return false;
+    gate_set(g, GATE_EXACT_SAME_TYPE, 1);
+    g->by_type = g->has[GATE_MIN_SQNR_DB] = true;
+    for (int64_t i = 0; i < codec_count(); i++)
+        g->sqnr[i] = floors[rank_of(codec_at(i))].sqnr;
+    gate_set(g, GATE_MAX_MEAN_KLD, floors[at].kld);
+    gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[at].top1);
+    return true;
+}

@@ -15,7 +15,8 @@ static err refused;
         refused = (err)ERR_INIT;                                       \
         if (call)                                                      \
             ck_abort_msg("%s succeeded", #call);                       \
-        ck_assert_int_eq(refused.kind, expected_kind);                 \
+        if (refused.kind != expected_kind)                             \
+            ck_abort_msg("kind %d: %s", (int)refused.kind, refused.text); \
         if (!strstr(refused.text, words))                              \
             ck_abort_msg("'%s' does not say '%s'", refused.text, words); \
     } while (0)

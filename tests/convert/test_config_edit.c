@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quantization_config that is spliced into config.json: its form, its lists, and that every
+// other byte stays. That other people's loaders read it is tested by scripts/oracle/outputs.py.
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "convert/config_edit.h"
+#include "tests/refused.h"
+#include "tests/tiny_model.h"
+
+Suite *suite_config_edit(void);
+
+static tiny t;
+static checkpoint *source;
+static model *bound;
+static plan p;
+static strbuf out;
+static json *root;
+
+static void set_up(void)
+{
+    tiny_init(&t);
+    source = NULL;
+    bound = NULL;
+    p = (plan){0};
+    out = (strbuf){0};
+    root = NULL;
+}
+
+static void let_go(void)
+{
+    json_free(root);
+    root = NULL;
+    strbuf_free(&out);
+    plan_free(&p);
+    model_close(bound);
+    bound = NULL;
+    checkpoint_close(source);
+    source = NULL;
+}
+
+static void tear_down(void)
+{
+    let_go();
+    tiny_free(&t);
+}
+
+static void open_model(const char *config)
+{
+    err e = ERR_INIT;
+    tiny_write(&t, config);
+    ASSERT_OK(checkpoint_open(&source, t.dir, NULL, &e), e);
+    ASSERT_OK(model_open(&bound, source, NULL, &e), e);
+}
+
+static void make_plan(const char *type, plan_scope scope, const char *fallback)
+{
+    err e = ERR_INIT;
+    plan_options o = PLAN_DEFAULTS;
+    o.codec = type ? codec_find(type) : NULL;
+    o.scope = scope;
+    o.fallback = fallback ? codec_find(fallback) : NULL;
+    plan_free(&p);
+    ASSERT_OK(plan_make(&p, source, bound, &o, &e), e);
+}
+
+static bool try_edit(const char *config)
+{
+    strbuf_clear(&out);
+    return config_edit(&p, config, strlen(config), &out, &refused);
+}
+
+static void edit(const char *config)
+{
+    err e = ERR_INIT;
+    json_free(root);
+    root = NULL;
+    strbuf_clear(&out);
+    ASSERT_OK(config_edit(&p, config, strlen(config), &out, &e), e);
+    ASSERT_OK(json_parse(&root, out.text, out.len, "config.json", &e), e);
+}
+
+static const char *text_at(const char *path)
+{
+    const char *text = json_as_text(json_path(root, path));
+    ck_assert_msg(text, "no text %s", path);
+    return text;
+}
+
+static int64_t number_at(const char *path)
+{
+    int64_t n;
+    ck_assert_msg(json_as_int(json_path(root, path), &n), "no number %s", path);
+    return n;
+}
+
+// The strings of a list, one behind the other.
+static void list_is(const char *path, const char *const *expected, int64_t n)
+{
+    const json *list = json_path(root, path);
+    ck_assert_msg(list, "no list %s", path);
+    int64_t i = 0;
+    for (const json *item = json_first(list); item; item = json_next(item), i++) {
+        ck_assert_msg(i < n, "%s: too many: %s", path, json_as_text(item));
+        ck_assert_str_eq(json_as_text(item), expected[i]);
+    }
+    ck_assert_int_eq(i, n);
+}
+
+static const tiny_shape shape = TINY_SHAPE;
+static const tiny_shape dense_first = {"model.", "", false, 0, false};
+
+// ---- bytes that stay ----
+
+START_TEST(without_coding_the_text_is_the_same)
+{
+    static const char config[] = "{\"odd\"  :1e5,\n\t\"quantization_config\": {\"x\": 1} }\n\n";
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan(NULL, SCOPE_NONE, NULL);
+    edit(config);
+    ck_assert_str_eq(out.text, config);
+}
+END_TEST
+
+START_TEST(every_other_byte_stays)
+{
+    static const char before[] = "{\n    \"a\" :  1.50,\n    \"b\": [ 1,2 ],\n    "
+                                 "\"\\u00e4\": null";
+    char config[200], *rest;
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL);
+    (void)snprintf(config, sizeof config, "%s\n}\n", before);
+    edit(config);
+    ck_assert_int_eq(strncmp(out.text, before, strlen(before)), 0);
+    rest = strstr(out.text, ",\n    \"quantization_config\": {");
+    ck_assert_ptr_eq(rest, out.text + strlen(before));
+    ck_assert_str_eq(out.text + out.len - 4, "}\n}\n");
+    // One that is there is replaced where it stands.
+    edit("{\"quantization_config\": {\"quant_method\": \"old\"}, \"z\":  0}");
+    ck_assert_int_eq(strncmp(out.text, "{\"quantization_config\": {", 25), 0);
+    ck_assert_str_eq(out.text + out.len - 10, ", \"z\":  0}");
+    ck_assert_ptr_null(strstr(out.text, "old"));
+}
+END_TEST
+
+START_TEST(plain_values_need_no_quantization_config)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("f32", SCOPE_MATRICES, NULL);
+    edit("{\"a\": 1, \"quantization_config\": {\"x\": 1}, \"b\": 2}");
+    ck_assert_str_eq(out.text, "{\"a\": 1, \"b\": 2}");
+    edit("{\"a\": 1}");
+    ck_assert_str_eq(out.text, "{\"a\": 1}");
+}
+END_TEST
+
+// ---- forms ----
+
+START_TEST(int4_is_pack_quantized)
+{
+    static const struct {
+        const char *type;
+        int64_t group;
+    } cases[] = {{"int4-g32", 32}, {"int4-g64", 64}};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        make_plan(cases[i].type, SCOPE_EXPERTS, "bf16");
+        edit(tiny_qwen3_moe_config);
+        ck_assert_str_eq(text_at("quantization_config.quant_method"), "compressed-tensors");
+        ck_assert_str_eq(text_at("quantization_config.format"), "pack-quantized");
+        ck_assert_str_eq(text_at("quantization_config.quantization_status"), "compressed");
+        const char *weights = "quantization_config.config_groups.group_0.weights";
+        char path[120];
+        (void)snprintf(path, sizeof path, "%s.num_bits", weights);
+        ck_assert_int_eq(number_at(path), 4);
+        (void)snprintf(path, sizeof path, "%s.group_size", weights);
+        ck_assert_int_eq(number_at(path), cases[i].group);
+        (void)snprintf(path, sizeof path, "%s.strategy", weights);
+        ck_assert_str_eq(text_at(path), "group");
+        (void)snprintf(path, sizeof path, "%s.type", weights);
+        ck_assert_str_eq(text_at(path), "int");
+        list_is("quantization_config.config_groups.group_0.targets",
+                (const char *const[]){"Linear"}, 1);
+        ck_assert_int_eq(json_type(json_path(
+            root, "quantization_config.config_groups.group_0.input_activations")), JSON_NULL);
+    }
+}
+END_TEST
+
+START_TEST(fp8_channel_is_float_quantized)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("fp8-channel", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.format"), "float-quantized");
+    ck_assert_int_eq(number_at("quantization_config.config_groups.group_0.weights.num_bits"), 8);
+    ck_assert_str_eq(text_at("quantization_config.config_groups.group_0.weights.strategy"),
+                     "channel");
+    ck_assert_int_eq(json_type(json_path(
+        root, "quantization_config.config_groups.group_0.weights.group_size")), JSON_NULL);
+}
+END_TEST
+
+START_TEST(fp8_blocks_are_in_the_native_form)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.quant_method"), "fp8");
+    ck_assert_str_eq(text_at("quantization_config.fmt"), "e4m3");
+    ck_assert_int_eq(json_len(json_path(root, "quantization_config.weight_block_size")), 2);
+    ck_assert_ptr_null(json_path(root, "quantization_config.scale_fmt"));
+    make_plan("fp8-block-pow2", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.scale_fmt"), "ue8m0");
+}
+END_TEST
+
+// ---- lists ----
+
+START_TEST(ignored_modules_are_patterns_over_all_layers)
+{
+    static const char *const expected[] = {
+        "lm_head",
+        "re:^model\\.layers\\.\\d+\\.mlp\\.gate$",
+        "re:^model\\.layers\\.\\d+\\.self_attn\\.k_proj$",
+        "re:^model\\.layers\\.\\d+\\.self_attn\\.o_proj$",
+        "re:^model\\.layers\\.\\d+\\.self_attn\\.q_proj$",
+        "re:^model\\.layers\\.\\d+\\.self_attn\\.v_proj$",
+    };
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int4-g32", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    list_is("quantization_config.ignore", expected, COUNT_OF(expected));
+    make_plan("int4-g32", SCOPE_ALL_LINEAR, NULL);
+    edit(tiny_qwen3_moe_config);
+    list_is("quantization_config.ignore", expected, 2);
+}
+END_TEST
+
+START_TEST(full_names_are_listed_where_readers_match_by_prefix)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("fp8-block", SCOPE_ALL_LINEAR, NULL);
+    edit(tiny_qwen3_moe_config);
+    static const char *const expected[] = {"lm_head", "model.layers.0.mlp.gate",
+                                           "model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
+    list_is("quantization_config.modules_to_not_convert", expected, COUNT_OF(expected));
+}
+END_TEST
+
+START_TEST(a_tied_head_is_listed_without_a_tensor)
+{
+    static const tiny_shape tied = {"model.", "", true, -1, false};
+    tiny_qwen3_moe(&t, &tied);
+    char *config = tiny_config_with(tiny_qwen3_moe_config, "tie_word_embeddings", "true");
+    open_model(config);
+    make_plan("int4-g32", SCOPE_ALL_LINEAR, NULL);
+    edit(config);
+    static const char *const expected[] = {"lm_head", "re:^model\\.layers\\.\\d+\\.mlp\\.gate$"};
+    list_is("quantization_config.ignore", expected, 2);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL);
+    edit(config);
+    ck_assert_str_eq(json_as_text(json_first(json_path(
+        root, "quantization_config.modules_to_not_convert"))), "lm_head");
+    free(config);
+}
+END_TEST
+
+START_TEST(a_pattern_never_names_a_quantized_module)
+{
+    // The extra layer's experts stay; those of the other layers are quantized: one layer's pattern.
+    tiny_deepseek_v3(&t, &dense_first);
+    tiny_add(&t, "model.layers.3.mlp.experts.0.up_proj.weight", DT_BF16, 2, 8, 64, NULL);
+    tiny_add(&t, "model.layers.3.mlp.experts.1.up_proj.weight", DT_BF16, 2, 8, 64, NULL);
+    tiny_add(&t, "model.layers.3.eh_proj.weight", DT_BF16, 2, 8, 64, NULL);
+    char *config = tiny_config_with(tiny_deepseek_v3_config, "num_nextn_predict_layers", "1");
+    open_model(config);
+    make_plan("int4-g32", SCOPE_EXPERTS, NULL);
+    edit(config);
+    free(config);
+    ck_assert_ptr_nonnull(strstr(out.text,
+        "\"re:^model\\\\.layers\\\\.3\\\\.mlp\\\\.experts\\\\.\\\\d+\\\\.up_proj$\""));
+    ck_assert_ptr_nonnull(strstr(out.text, "\"re:^model\\\\.layers\\\\.\\\\d+\\\\.eh_proj$\""));
+    // Layer 0 is dense: its up_proj stays, and is not called as the experts are.
+    ck_assert_ptr_nonnull(strstr(out.text,
+        "\"re:^model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.up_proj$\""));
+    ck_assert_ptr_null(strstr(out.text, "model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.experts"));
+}
+END_TEST
+
+START_TEST(a_fall_back_of_plain_values_is_ignored)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int4-g64", SCOPE_EXPERTS, "bf16");
+    edit(tiny_qwen3_moe_config);
+    ck_assert_ptr_nonnull(strstr(out.text,
+        "\"re:^model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.experts\\\\.\\\\d+\\\\.down_proj$\""));
+    ck_assert_ptr_null(json_path(root, "quantization_config.config_groups.group_1"));
+}
+END_TEST
+
+START_TEST(a_fall_back_of_the_same_form_gets_a_group_of_its_own)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int4-g64", SCOPE_EXPERTS, "int4-g32");
+    edit(tiny_qwen3_moe_config);
+    const json *targets = json_path(root, "quantization_config.config_groups.group_1.targets");
+    ck_assert_int_eq(json_len(targets), 3 * 4);
+    ck_assert_str_eq(json_as_text(json_first(targets)),
+                     "re:^model\\.layers\\.0\\.mlp\\.experts\\.0\\.down_proj$");
+    ck_assert_int_eq(number_at("quantization_config.config_groups.group_1.weights.group_size"),
+                     32);
+    ck_assert_ptr_null(strstr(out.text, "\"re:^model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.experts"));
+}
+END_TEST
+
+// ---- what one config cannot say ----
+
+START_TEST(two_methods_in_one_checkpoint_are_refused)
+{
+    static const char fp8[] = "{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}";
+    tiny_qwen3_moe(&t, &shape);
+    tiny_make_fp8_block(&t, "model.layers.1.self_attn.q_proj");
+    char *config = tiny_config_with(tiny_qwen3_moe_config, "quantization_config", fp8);
+    open_model(config);
+    make_plan("int4-g32", SCOPE_EXPERTS, NULL);
+    ASSERT_REFUSED(try_edit(config), "'model.layers.1.self_attn.q_proj' is stored as fp8-block and "
+                                     "stays so under this scope; one quantization_config cannot");
+    make_plan("fp8-block-pow2", SCOPE_EXPERTS, NULL);
+    ASSERT_REFUSED(try_edit(config), "cannot describe it beside fp8-block-pow2");
+    make_plan("int4-g32", SCOPE_ALL_LINEAR, NULL); // now it is converted
+    edit(config);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL); // and this is what it is
+    edit(config);
+    ck_assert_ptr_null(strstr(out.text, "\"model.layers.1.self_attn.q_proj\""));
+    ck_assert_ptr_nonnull(strstr(out.text, "\"model.layers.0.self_attn.q_proj\""));
+    free(config);
+}
+END_TEST
+
+START_TEST(a_fall_back_of_another_form_is_refused)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int4-g64", SCOPE_EXPERTS, "fp8-channel");
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
+                 "the fall-back fp8-channel cannot stand beside int4-g64");
+}
+END_TEST
+
+START_TEST(a_config_that_is_no_object_is_refused)
+{
+    static const char *const bad[] = {"", "[]", "{", "{\"a\": 1} x"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL);
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        ASSERT_REFUSED(try_edit(bad[i]), "");
+}
+END_TEST
+
+Suite *suite_config_edit(void)
+{
+    Suite *s = suite_create("config_edit");
+    TCase *c = tcase_create("all");
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, without_coding_the_text_is_the_same);
+    tcase_add_test(c, every_other_byte_stays);
+    tcase_add_test(c, plain_values_need_no_quantization_config);
+    tcase_add_test(c, int4_is_pack_quantized);
+    tcase_add_test(c, fp8_channel_is_float_quantized);
+    tcase_add_test(c, fp8_blocks_are_in_the_native_form);
+    tcase_add_test(c, ignored_modules_are_patterns_over_all_layers);
+    tcase_add_test(c, full_names_are_listed_where_readers_match_by_prefix);
+    tcase_add_test(c, a_tied_head_is_listed_without_a_tensor);
+    tcase_add_test(c, a_pattern_never_names_a_quantized_module);
+    tcase_add_test(c, a_fall_back_of_plain_values_is_ignored);
+    tcase_add_test(c, a_fall_back_of_the_same_form_gets_a_group_of_its_own);
+    tcase_add_test(c, two_methods_in_one_checkpoint_are_refused);
+    tcase_add_test(c, a_fall_back_of_another_form_is_refused);
+    tcase_add_test(c, a_config_that_is_no_object_is_refused);
+    suite_add_tcase(s, c);
+    return s;
+}

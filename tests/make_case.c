@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/make_case.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/folder.h"
+#include "tests/temp.h"
+
+make_case the;
+ears heard;
+
+static void hear(char *to, size_t size, const char *line)
+{
+    size_t len = strlen(to);
+    (void)snprintf(to + len, size - len, "%s\n", line);
+}
+
+static void on_warn(void *ctx, const char *line)
+{
+    (void)ctx;
+    hear(heard.warned, sizeof heard.warned, line);
+}
+
+static void on_note(void *ctx, const char *line)
+{
+    (void)ctx;
+    hear(heard.noted, sizeof heard.noted, line);
+}
+
+static void on_progress(void *ctx, const char *what, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    (void)what;
+    ck_assert_uint_le(done, total);
+    if (++heard.progress == heard.touch_at)
+        folder_flip(the.t.dir, "model.safetensors", -1);
+}
+
+static bool on_stop(void *ctx)
+{
+    (void)ctx;
+    return heard.stop_at && heard.progress >= heard.stop_at;
+}
+
+static const events all_ears = {.warn = on_warn, .note = on_note, .progress = on_progress,
+                                .stop = on_stop};
+
+// ---- frame ----
+
+void make_set_up(void)
+{
+    tiny_init(&the.t);
+    (void)snprintf(the.top, sizeof the.top, "%s", temp_dir_make());
+    (void)snprintf(the.out, sizeof the.out, "%s/out", the.top);
+    (void)snprintf(the.other, sizeof the.other, "%s/other", the.top);
+    memset(&heard, 0, sizeof heard);
+    the.order = (make_options){.command = "quantize", .input = the.t.dir, .output = the.out,
+                               .plan = PLAN_DEFAULTS, .needs_model = true,
+                               .encode = ENCODE_DEFAULTS, .options_json = "{\"test\": 1}",
+                               .memory = 1 << 30, .events = &all_ears};
+}
+
+void make_tear_down(void)
+{
+    pool_close(the.order.pool);
+    temp_dir_remove(the.top);
+    tiny_free(&the.t);
+}
+
+void make_use_qwen3(void)
+{
+    static const tiny_shape shape = TINY_SHAPE;
+    tiny_qwen3_moe(&the.t, &shape);
+    tiny_write(&the.t, tiny_qwen3_moe_config);
+}
+
+void make_quantize(const char *type, plan_scope scope, plan_layout layout)
+{
+    the.order.plan.codec = codec_find(type);
+    the.order.plan.scope = scope;
+    the.order.plan.layout = layout;
+}
+
+void make_convert(plan_layout layout)
+{
+    the.order.command = "convert";
+    the.order.plan.codec = NULL;
+    the.order.plan.scope = SCOPE_NONE;
+    the.order.plan.layout = layout;
+}
+
+void make_runs(void)
+{
+    err e = ERR_INIT;
+    if (!make_checkpoint(&the.order, &the.report, &e))
+        ck_abort_msg("%s", e.text);
+}
+
+void make_sums_are_right(const char *dir)
+{
+    char command[600];
+    (void)snprintf(command, sizeof command, "cd %s && sha256sum -c --quiet SHA256SUMS && "
+                   "test $(wc -l < SHA256SUMS) = $(($(ls -A | wc -l) - 1))", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+void make_same_tensors(const char *a, const char *b)
+{
+    err e = ERR_INIT;
+    checkpoint *x, *y;
+    sha256_digest p, q;
+    ck_assert(checkpoint_open(&x, a, NULL, &e));
+    ck_assert(checkpoint_open(&y, b, NULL, &e));
+    ck_assert_int_eq(checkpoint_count(x), checkpoint_count(y));
+    ck_assert(checkpoint_digest(x, NULL, &p, &e));
+    ck_assert(checkpoint_digest(y, NULL, &q, &e));
+    ck_assert_mem_eq(p.b, q.b, sizeof p.b);
+    checkpoint_close(x);
+    checkpoint_close(y);
+}
+
+void make_file_says(const char *dir, const char *name, const char *words)
+{
+    size_t len;
+    char *text = folder_read(dir, name, &len);
+    ck_assert_msg(strstr(text, words), "%s does not say %s:\n%s", name, words, text);
+    free(text);
+}

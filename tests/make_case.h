@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The frame of tests that run whole conversions: a tiny model, an order for make_checkpoint that a
+// test changes, and ears for what is said on the way. Failures end the test.
+#ifndef SCRUPLE_TESTS_MAKE_CASE_H
+#define SCRUPLE_TESTS_MAKE_CASE_H
+
+#include "convert/make.h"
+#include "tests/tiny_model.h"
+
+typedef struct {
+    char warned[4000], noted[4000];
+    int progress;          // calls
+    int stop_at, touch_at; // at that call: ask to stop; flip a bit of the input. 0: never
+} ears;
+
+typedef struct {
+    tiny t;
+    char top[256], out[300], other[300]; // folders; out and other lie in top and are not made yet
+    make_options order;    // quantize of t into out, to be completed
+    make_report report;
+} make_case;
+
+extern make_case the;      // the one of the running test
+extern ears heard;
+
+void make_set_up(void);
+void make_tear_down(void);
+void make_use_qwen3(void); // writes the model
+void make_quantize(const char *type, plan_scope scope, plan_layout layout);
+void make_convert(plan_layout layout);
+void make_runs(void);
+// sha256sum accepts SHA256SUMS, which lists everything else.
+void make_sums_are_right(const char *dir);
+void make_same_tensors(const char *a, const char *b);
+void make_file_says(const char *dir, const char *name, const char *words);
+
+#endif

@@ -291,6 +291,8 @@ bool layout_files(plan *p, err *e)
 {
     uint64_t cap = 0;
     int64_t resident = p->n_tensors;
+    if (p->n_tensors == 0 && p->options.layout == LAYOUT_PLAIN)
+        return new_file(p, &cap, 0, 0, e) != NULL;
     if (p->options.layout == LAYOUT_EXPERTS) {
         qsort(p->tensor, (size_t)p->n_tensors, sizeof *p->tensor, experts_last);
         for (resident = 0; resident < p->n_tensors && !is_expert(&p->tensor[resident]);)
@@ -308,8 +310,6 @@ bool layout_files(plan *p, err *e)
     for (int64_t f = 0; f < p->n_files; f++)
         align_order(p->tensor + p->file[f].first, p->file[f].n, room);
     free(room);
-    if (p->n_tensors == 0 && !new_file(p, &cap, 0, 0, e))
-        return false;
     return cut_experts(p, &cap, resident, e);
 }
 

@@ -46,7 +46,7 @@ CLI_LIB_OBJ = $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJ))
 TEST_OBJ = $(TEST_SRC:%.c=$(BUILD)/%.o)
 
 all: $(BUILD)/scruple ## the program (default)
-	@ln -sf $(BUILD)/scruple scruple
+	@[ $(BUILD) != build/release ] || ln -sf $(BUILD)/scruple scruple
 
 help: ## this list; variants: make VARIANT=debug|asan|tsan ...
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile

@@ -290,9 +290,9 @@ static bool cut_experts(plan *p, uint64_t *cap, int64_t first, err *e)
 bool layout_files(plan *p, err *e)
 {
     uint64_t cap = 0;
+    int64_t resident = p->n_tensors;
     if (p->n_tensors == 0 && p->options.layout == LAYOUT_PLAIN)
         return new_file(p, &cap, 0, 0, e) != NULL;
-    int64_t resident = p->n_tensors;
     if (p->options.layout == LAYOUT_EXPERTS) {
         qsort(p->tensor, (size_t)p->n_tensors, sizeof *p->tensor, experts_last);
         for (resident = 0; resident < p->n_tensors && !is_expert(&p->tensor[resident]);)

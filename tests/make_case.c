@@ -52,6 +52,7 @@ static const events all_ears = {.warn = on_warn, .note = on_note, .progress = on
 
 void make_set_up(void)
 {
+    temp_prefer_memory();
     tiny_init(&the.t);
     (void)snprintf(the.top, sizeof the.top, "%s", temp_dir_make());
     (void)snprintf(the.out, sizeof the.out, "%s/out", the.top);

@@ -8,6 +8,9 @@
 // A new empty folder below $TMPDIR or /tmp; its path is returned until the next call. Make it in
 // a checked fixture or in the test itself, never before Check forks.
 const char *temp_dir_make(void);
+// Folders made from now on lie in memory where the system has a place for that and TMPDIR names no
+// other: for tests that sync hundreds of files.
+void temp_prefer_memory(void);
 // Removes it with all that is in it; links are not followed.
 void temp_dir_remove(const char *dir);
 // dir + "/" + name good until temp_dir_remove.

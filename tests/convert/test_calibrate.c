@@ -30,6 +30,7 @@ static void set_up(void)
 {
     static const tiny_shape dense_first = {"model.", "", false, 0, false};
     err e = ERR_INIT;
+    temp_prefer_memory();
     tiny_init(&t);
     tiny_deepseek_v3(&t, &dense_first);
     tiny_write(&t, tiny_deepseek_v3_config);

@@ -25,6 +25,7 @@ static sha256_digest plan_a = {{1, 2, 3}}, plan_b = {{4, 5, 6}};
 
 static void set_up(void)
 {
+    temp_prefer_memory();
     (void)snprintf(top, sizeof top, "%s", temp_dir_make());
     (void)snprintf(dir, sizeof dir, "%s/out", top);
     (void)snprintf(input, sizeof input, "%s/in", top);

@@ -29,6 +29,7 @@ static void set_up(void)
     static const tiny_shape shape = TINY_SHAPE;
     err e = ERR_INIT;
     make_report r;
+    temp_prefer_memory();
     tiny_init(&t);
     tiny_qwen3_moe(&t, &shape);
     tiny_write(&t, tiny_qwen3_moe_config);

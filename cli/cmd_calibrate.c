@@ -83,6 +83,36 @@ static bool merge_files(const calibrate_words *o, stats_file *f, err *e)
     return true;
 }
 
+static bool tell_plan(const context *c, const calibrate_words *o, const calibrate_options *with,
+                      err *e)
+{
+    strbuf text = {0};
+    uint64_t bytes;
+    char human[24];
+    const windows *w = with->windows;
+    if (!calibrate_check(with, &bytes, e))
+        return false;
+    json_writer j = {.out = &text, .indent = 2};
+    if (c->json) {
+        jw_object(&j, NULL);
+        jw_int(&j, "schema_version", 1);
+        jw_bool(&j, "dry_run", true);
+        jw_int(&j, "windows", w->n);
+        jw_int(&j, "context", w->len);
+        jw_int(&j, "dropped_tokens", w->dropped);
+        jw_int(&j, "statistics_bytes", (int64_t)bytes);
+        jw_object_end(&j);
+        strbuf_puts(&text, "\n");
+    } else {
+        strbuf_printf(&text, "%s: planned, nothing written\n  %lld windows of %lld tokens, %lld "
+                      "tokens dropped\n  %s of statistics\n", o->output, (long long)w->n,
+                      (long long)w->len, (long long)w->dropped, str_human_bytes(bytes, human));
+    }
+    bool ok = print_out(&text, e);
+    strbuf_free(&text);
+    return ok;
+}
+
 static bool run_model(const context *c, const calibrate_words *o, stats_file *f, err *e)
 {
     checkpoint *source = NULL;
@@ -104,10 +134,8 @@ static bool run_model(const context *c, const calibrate_words *o, stats_file *f,
     if (ok) {
         event_note(c->events, "%lld windows of %lld tokens; %lld tokens at the end dropped",
                    (long long)w.n, (long long)w.len, (long long)w.dropped);
-        if (!c->dry_run) {
-            calibrate_options with = {m, &w, c->pool, c->memory, c->events};
-            ok = calibrate(f, &with, e);
-        }
+        calibrate_options with = {m, &w, c->pool, c->memory, c->events};
+        ok = c->dry_run ? tell_plan(c, o, &with, e) : calibrate(f, &with, e);
     }
     windows_free(&w);
     model_close(m);

@@ -79,21 +79,33 @@ static bool describe_run(stats_file *f, const calibrate_options *o, err *e)
     return true;
 }
 
+static passes passes_of(const calibrate_options *o)
+{
+    return (passes){.n_models = 1,
+                    .model = {o->model},
+                    .tokens = o->windows->tokens,
+                    .n = o->windows->n,
+                    .len = o->windows->len,
+                    .pool = o->pool,
+                    .memory = o->memory,
+                    .held = sums_bytes(o->model),
+                    .events = o->events,
+                    .on_activation = add_activation};
+}
+
+bool calibrate_check(const calibrate_options *o, uint64_t *bytes, err *e)
+{
+    passes run = passes_of(o);
+    *bytes = run.held;
+    return passes_check(&run, e);
+}
+
 bool calibrate(stats_file *out, const calibrate_options *o, err *e)
 {
     stats_file f = {0};
     observer watch = {&f, o->model};
-    passes run = {.n_models = 1,
-                  .model = {o->model},
-                  .tokens = o->windows->tokens,
-                  .n = o->windows->n,
-                  .len = o->windows->len,
-                  .pool = o->pool,
-                  .memory = o->memory,
-                  .held = sums_bytes(o->model),
-                  .events = o->events,
-                  .on_activation = add_activation,
-                  .ctx = &watch};
+    passes run = passes_of(o);
+    run.ctx = &watch;
     *out = (stats_file){0};
     if (!passes_run(&run, e) || !describe_run(&f, o, e)) {
         stats_file_free(&f);

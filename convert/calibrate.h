@@ -21,6 +21,8 @@ typedef struct {
 // Fills *out (free with stats_file_free). The sums do not depend on threads or memory. ERR_ENV
 // where `memory` does not hold the sums and one window, naming the smallest ceiling that does.
 MUST_USE bool calibrate(stats_file *out, const calibrate_options *o, err *e);
+// What calibrate refuses before it computes anything; *bytes: of all sums that it would collect.
+MUST_USE bool calibrate_check(const calibrate_options *o, uint64_t *bytes, err *e);
 
 // Importance weights out of statistics, for the quantizer's searches.
 typedef struct {

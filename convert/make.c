@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "convert/companions.h"
 #include "convert/config_edit.h"
+#include "convert/loaders.h"
 #include "convert/manifest.h"
 #include "formats/source_sums.h"
 
@@ -143,26 +144,6 @@ static void fill_report(maker *m)
     r->expert_bits_after = manifest_bits(p, true);
 }
 
-// Layers that are no part of the model proper (multi-token prediction) keep their form, and one
-// quantization_config cannot describe two.
-static void warn_of_copied(const maker *m)
-{
-    const plan *p = &m->plan;
-    const char *first = NULL;
-    int64_t n = 0;
-    for (int64_t i = 0; i < p->n_tensors; i++) {
-        const plan_tensor *t = &p->tensor[i];
-        if (t->owned || t->to.type != DT_F8_E4M3 || p->options.scope == SCOPE_NONE)
-            continue;
-        first = first ? first : t->to.name;
-        n++;
-    }
-    if (n)
-        event_warn(m->options->events, "%lld tensors that belong to no layer of the model are "
-                   "copied as they are, in FP8 (the first is '%s'): the new config.json does not "
-                   "describe them", (long long)n, first);
-}
-
 static bool prepare(maker *m, err *e)
 {
     const make_options *o = m->options;
@@ -179,7 +160,7 @@ static bool prepare(maker *m, err *e)
         (m->config && !config_edit(&m->plan, m->config, m->config_len, &m->edited, e)))
         return false;
     fill_report(m);
-    warn_of_copied(m);
+    loaders_warn(&m->plan, o->events);
     for (uint64_t i = 0; i < m->companions.n_left; i++)
         event_note(o->events, "'%s' is left behind", m->companions.left[i]);
     return run_fits(&m->plan, pool_threads(o->pool), o->memory, &m->report->memory_needed, e);

@@ -14,6 +14,7 @@
 struct output {
     char *dir;
     journal journal;
+    bool opened;     // the folder is this run's
     bool publishing; // something of this run has its final name
 };
 
@@ -67,9 +68,9 @@ static void remove_in(const char *dir, const char *name)
     free(path);
 }
 
-// Temporary files that a killed process left behind. With the lock no other process of this run
-// lives; without, its number must not be in use.
-static bool remove_leftovers(const output *o, err *e)
+// Temporary files that a killed process left behind, and with staged_too finished ones. With the
+// lock no other process of this run lives; without, its number must not be in use.
+static bool remove_leftovers(const output *o, bool staged_too, err *e)
 {
     dir_entry *entry;
     int64_t n;
@@ -77,6 +78,8 @@ static bool remove_leftovers(const output *o, err *e)
         return false;
     for (int64_t i = 0; i < n; i++) {
         long pid;
+        if (staged_too && output_is_staged(entry[i].name))
+            remove_in(o->dir, entry[i].name);
         if (!output_is_temporary(entry[i].name, &pid))
             continue;
         bool dead = pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
@@ -144,20 +147,34 @@ bool output_open(output **out, const output_order *with, bool *complete, err *e)
     if (ok && !*complete)
         ok = can_be_made(o->dir, e) && enough_space(with, &o->journal, e);
     if (ok && !*complete && !with->dry_run)
-        ok = (state == FOLDER_RESUMED || begin_journal(o, with, e)) && remove_leftovers(o, e);
+        ok = (state == FOLDER_RESUMED || begin_journal(o, with, e)) &&
+             remove_leftovers(o, false, e);
     if (!ok || *complete) {
         output_close(o);
         return ok;
     }
     o->publishing = has_published(o);
+    o->opened = !with->dry_run;
     *out = o;
     return true;
+}
+
+// Everything of a run that has published nothing.
+static void clear_folder(output *o)
+{
+    err ignored = ERR_INIT;
+    int64_t levels = o->journal.made_levels;
+    (void)remove_leftovers(o, true, &ignored);
+    journal_remove(&o->journal);
+    remove_folders(o->dir, levels);
 }
 
 void output_close(output *o)
 {
     if (!o)
         return;
+    if (o->opened && o->journal.fd >= 0 && o->journal.n_files == 0 && !o->publishing)
+        clear_folder(o);
     journal_close(&o->journal);
     free(o->dir);
     free(o);
@@ -350,12 +367,7 @@ void output_abandon(output *o)
 {
     if (!o)
         return;
-    int64_t levels = o->journal.made_levels;
-    if (!o->publishing) {
-        for (uint64_t i = 0; i < o->journal.n_files; i++)
-            remove_staged(o, o->journal.file[i].name);
-        journal_remove(&o->journal);
-        remove_folders(o->dir, levels);
-    }
+    if (o->opened && o->journal.fd >= 0 && !o->publishing)
+        clear_folder(o);
     output_close(o);
 }

@@ -37,7 +37,8 @@ typedef struct {
 // *complete: the folder already holds the result of this very plan; *out is then NULL. Where it is
 // to be written, the space is asked for (less what is staged already) before anything is made.
 MUST_USE bool output_open(output **out, const output_order *o, bool *complete, err *e);
-void output_close(output *o); // removes nothing: what is staged stays for the next run
+// What is finished stays for the next run; where nothing is, this gives up (output_abandon).
+void output_close(output *o);
 
 // A file that is finished, by this run or an earlier one; digest (may be NULL) is its SHA-256.
 bool output_has(const output *o, const char *name, sha256_digest *digest);

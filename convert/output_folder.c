@@ -35,7 +35,7 @@ char *output_staged_path(const char *dir, const char *name, err *e)
     return path;
 }
 
-static bool is_staged(const char *name) { return name[0] == '.' && str_ends(name, STAGED_END); }
+bool output_is_staged(const char *name) { return name[0] == '.' && str_ends(name, STAGED_END); }
 
 // ".<name>.<pid>.<16 hex digits>.part", the name being a staged one's or the journal's.
 bool output_is_temporary(const char *name, long *pid)
@@ -52,7 +52,7 @@ bool output_is_temporary(const char *name, long *pid)
     bool is = dot && str_to_u64(dot + 1, INT32_MAX, &number);
     if (is) {
         *dot = 0;
-        is = is_staged(head) || strcmp(head, JOURNAL_NAME) == 0;
+        is = output_is_staged(head) || strcmp(head, JOURNAL_NAME) == 0;
         *pid = (long)number;
     }
     free(head);
@@ -223,7 +223,7 @@ static bool judge_unfinished(const output_order *with, const dir_entry *entry, i
     for (int64_t i = 0; i < n; i++) {
         long pid;
         const char *name = entry[i].name;
-        if (strcmp(name, JOURNAL_NAME) == 0 || is_staged(name) || journal_find(j, name) ||
+        if (strcmp(name, JOURNAL_NAME) == 0 || output_is_staged(name) || journal_find(j, name) ||
             in_replaces(j, name) || output_is_temporary(name, &pid))
             continue;
         return err_set(e, ERR_ENV, "'%s' holds an unfinished run of this plan and also '%s', which "

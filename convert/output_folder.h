@@ -19,6 +19,7 @@ MUST_USE bool output_folder_judge(const output_order *with, folder_state *state,
 MUST_USE char *output_staged_name(const char *name, err *e);
 // dir/.name.staged, for a file under its staged name; free it.
 MUST_USE char *output_staged_path(const char *dir, const char *name, err *e);
+bool output_is_staged(const char *name);
 // A temporary file that base/out.h made in this folder for a staged file or the journal; *pid is
 // the process that did.
 bool output_is_temporary(const char *name, long *pid);

@@ -202,6 +202,12 @@ static bool run_group(run *r, int64_t first, int64_t n, err *e)
     return r->rows == 0 || tell_logits(r, first, n, e);
 }
 
+bool passes_check(const passes *p, err *e)
+{
+    run r = {.p = p};
+    return check_models(p, e) && check_tokens(p, e) && plan(&r, e);
+}
+
 bool passes_run(const passes *p, err *e)
 {
     run r = {.p = p};

@@ -38,5 +38,7 @@ typedef struct {
 // ERR_ENV naming the smallest ceiling where the memory does not hold one window; ERR_INPUT for a
 // token outside a vocabulary, before anything is computed.
 MUST_USE bool passes_run(const passes *p, err *e);
+// All that passes_run refuses before it computes anything.
+MUST_USE bool passes_check(const passes *p, err *e);
 
 #endif

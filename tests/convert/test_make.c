@@ -514,8 +514,47 @@ START_TEST(copied_layers_in_fp8_are_warned_of)
     the.order.plan.fallback = codec_find("bf16");
     make_quantize("int4-g32", SCOPE_ALL_LINEAR, LAYOUT_EXPERTS);
     make_runs();
-    ck_assert_ptr_nonnull(strstr(heard.warned, "1 tensors that belong to no layer"));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "1 of them in FP8"));
     ck_assert_ptr_nonnull(strstr(heard.warned, "'model.layers.3.eh_proj.weight'"));
+}
+END_TEST
+
+START_TEST(forms_that_loaders_do_not_read_are_warned_of)
+{
+    make_use_qwen3();
+    make_quantize("int4-g64", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    the.order.plan.fallback = codec_find("bf16");
+    the.order.dry_run = true;
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "the experts of layer 0 (and perhaps others) are "
+                                               "stored in two types, "));
+    the.order.plan.fallback = codec_find("int4-g32");
+    memset(&heard, 0, sizeof heard);
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "stored in two types"));
+    make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    the.order.plan.fallback = NULL;
+    memset(&heard, 0, sizeof heard);
+    make_runs();
+    make_quantize("fp8-block", SCOPE_ALL_LINEAR, LAYOUT_PLAIN); // all smaller than a block
+    make_runs();
+    ck_assert_str_eq(heard.warned, "");
+    tiny_free(&the.t);
+    tiny_init(&the.t);
+    tiny_deepseek_v3(&the.t, &dense_first);
+    static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
+    for (int i = 0; i < 3; i++) {
+        char name[80];
+        (void)snprintf(name, sizeof name, "model.layers.0.mlp.%s.weight", names[i]);
+        tiny_drop(&the.t, name);
+        tiny_add(&the.t, name, DT_BF16, 2, i < 2 ? 192 : 64, i < 2 ? 64 : 192, NULL);
+    }
+    char *config = tiny_config_with(tiny_deepseek_v3_config, "intermediate_size", "192");
+    tiny_write(&the.t, config);
+    free(config);
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "'model.layers.0.mlp."));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "no whole number of blocks of 128"));
 }
 END_TEST
 
@@ -556,6 +595,7 @@ Suite *suite_make(void)
     tcase_add_test(c, changes_in_a_file_of_an_earlier_run_still_count);
     tcase_add_test(c, values_that_all_fit_are_converted_without_a_word);
     tcase_add_test(c, copied_layers_in_fp8_are_warned_of);
+    tcase_add_test(c, forms_that_loaders_do_not_read_are_warned_of);
     tcase_add_test(c, an_input_that_changes_during_the_run_is_refused);
     suite_add_tcase(s, c);
     return s;

@@ -433,6 +433,26 @@ START_TEST(an_unfinished_run_of_another_plan_is_not_touched)
 }
 END_TEST
 
+START_TEST(an_unfinished_run_that_finished_nothing_leaves_nothing)
+{
+    run r = RUN, other = RUN;
+    output *o;
+    err e = ERR_INIT;
+    bool complete;
+    output_order w = order_of(&r);
+    ASSERT_OK(output_open(&o, &w, &complete, &e), e);
+    // What a killed run would leave at this point: another plan does not touch it.
+    (void)snprintf(dir, sizeof dir, "%s/copy", top);
+    char from[300];
+    (void)snprintf(from, sizeof from, "%s/out", top);
+    folder_copy(from, dir);
+    other.plan = &plan_b;
+    refuses(&other, "an unfinished run of another plan");
+    output_close(o);
+    ck_assert_int_eq(temp_count(top), 2); // the input and the copy
+}
+END_TEST
+
 START_TEST(a_changed_input_is_named)
 {
     run r = RUN;
@@ -760,6 +780,7 @@ Suite *suite_output(void)
     tcase_add_test(c, an_unfinished_run_goes_on);
     tcase_add_test(c, a_dry_run_of_an_unfinished_run_leaves_it_as_it_is);
     tcase_add_test(c, an_unfinished_run_of_another_plan_is_not_touched);
+    tcase_add_test(c, an_unfinished_run_that_finished_nothing_leaves_nothing);
     tcase_add_test(c, a_changed_input_is_named);
     tcase_add_test(c, a_foreign_file_in_an_unfinished_run_is_named);
     tcase_add_test(c, a_file_that_appears_during_the_run_is_not_replaced);

@@ -2,11 +2,9 @@
 // What an output folder means, to the letter of the table in output.h, and what is left of runs
 // that are killed at any moment.
 #include <check.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

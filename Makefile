@@ -126,7 +126,8 @@ demo: all ## a trained model through the whole line, with verdicts (about a minu
 	scripts/demo ./scruple
 
 PYTHON = build/venv/bin/python
-ORACLE_MODELS = tests/data/nano $(wildcard ../shared/models/mini)
+SCRUPLE_SHARED ?= ../shared
+ORACLE_MODELS = tests/data/nano $(wildcard $(SCRUPLE_SHARED)/models/mini)
 test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
 	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
 

@@ -64,6 +64,8 @@ static bool check_output(const context *c, const forward_words *o, char **dir, c
     if (path_is_within(o->output, o->model))
         return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
                        o->model);
+    if (path_is_within(o->output, o->tokens))
+        return err_set(e, ERR_USAGE, "the output '%s' is the input '%s'", o->output, o->tokens);
     if (!c->force && path_exists(o->output))
         return err_set(e, ERR_ENV, "'%s' exists already; --force replaces it", o->output);
     size_t len = (size_t)(*name - o->output);

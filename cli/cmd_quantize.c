@@ -53,23 +53,16 @@ static const command_example examples[] = {
      "scruple quantize V3-bf16 -o V3-fp8 --type fp8-block --scope all-linear"},
 };
 
-typedef struct {
-    importance_source source;
-    const events *events;
-    bool warned;
-} weighting;
-
 static bool weigh(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has, err *e)
 {
-    weighting *w = ctx;
-    w->source.model = m;
-    if (!importance_of(&w->source, t->role, t->layer, t->expert, t->source->in, to, has, e))
+    importance_source *source = ctx;
+    source->model = m;
+    if (!importance_of(source, t->role, t->layer, t->expert, t->source->in, to, has, e))
         return false;
-    if (!*has && !w->warned) {
-        event_warn(w->events, "the statistics know nothing of %s of layer %lld (and perhaps "
-                   "others): searched unweighted", role_name(t->role), (long long)t->layer);
-        w->warned = true;
-    }
+    if (!*has)
+        return err_set(e, ERR_INPUT, "the statistics know nothing of %s of layer %lld; calibrate "
+                       "this model, or leave --stats away", role_name(t->role),
+                       (long long)t->layer);
     return true;
 }
 
@@ -142,7 +135,7 @@ static bool run(const context *c, const void *options, err *e)
     stats_file f = {0};
     sha256_digest sha;
     char hex[65];
-    weighting w = {.source = {.file = &f}, .events = c->events};
+    importance_source source = {.file = &f};
     bool ok = choose(o, &m, e);
     if (ok) {
         json_writer jw = {.out = &facts};
@@ -155,7 +148,7 @@ static bool run(const context *c, const void *options, err *e)
         if (ok)
             strbuf_printf(&recipe, " statistics %s", hex_of(sha.b, sizeof sha.b, hex));
         m.importance = weigh;
-        m.ctx = &w;
+        m.ctx = &source;
         m.statistics = statistics.text;
     }
     ok = ok && strbuf_ok(&facts, e) && strbuf_ok(&recipe, e);

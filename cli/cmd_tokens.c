@@ -99,6 +99,19 @@ static bool print_facts(const context *ctx, const tokens_options *o, const token
     return ok;
 }
 
+// A file of the model is never the output, and the ids of JSON lines as plain text would be ids of
+// JSON: documents are cut apart by calibrate and verify, which read them themselves.
+static bool check_words(const tokens_options *o, const output_path *to, err *e)
+{
+    if (str_ends(o->text, ".jsonl") || str_ends(o->text, ".jsonl.gz"))
+        return err_set(e, ERR_USAGE, "'%s' holds documents, not one text; calibrate and verify "
+                       "--text read such files", o->text);
+    if (path_is_within(o->output, o->model))
+        return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
+                       o->model);
+    return output_path_is_not(to, o->text, e);
+}
+
 static bool run(const context *ctx, const void *options, err *e)
 {
     const tokens_options *o = options;
@@ -106,7 +119,7 @@ static bool run(const context *ctx, const void *options, err *e)
     tokens t = {0};
     if (!output_path_open(&to, o->output, ctx->force, e))
         return false;
-    bool ok = output_path_is_not(&to, o->text, e) && encode(ctx, o, &t, e) &&
+    bool ok = check_words(o, &to, e) && encode(ctx, o, &t, e) &&
               (ctx->dry_run || npy_write(to.dir, to.name, NPY_I32, 2, (int64_t[]){1, t.n}, t.ids,
                                          ctx->force, e)) &&
               print_facts(ctx, o, &t, e);

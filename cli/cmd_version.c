@@ -7,6 +7,7 @@
 #include "base/libraries.h"
 #include "base/version.h"
 #include "cli/command.h"
+#include "formats/normalize.h"
 
 #if defined(__clang__)
 static const char compiler[] = "clang " __clang_version__;
@@ -27,7 +28,8 @@ static const struct {
     const char *(*version)(char *buf);
 } libraries[] = {{"cJSON", cjson_library},   {"libzip", libzip_library},
                  {"OpenSSL", openssl_library}, {"PCRE2", pcre2_library},
-                 {"xxHash", xxhash_library},   {"zlib", zlib_library}};
+                 {"xxHash", xxhash_library},   {"zlib", zlib_library},
+                 {"utf8proc", utf8proc_library}};
 
 static const command_example examples[] = {
     {"For a bug report", "scruple version"},

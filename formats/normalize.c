@@ -46,6 +46,12 @@ static bool is_unnormalised(int32_t code)
     return low < unidata_n_unnormalised && (int64_t)unidata_unnormalised[low].first <= code;
 }
 
+const char *utf8proc_library(char *buf)
+{
+    (void)buf;
+    return utf8proc_version();
+}
+
 static int combining_class(int32_t code) { return utf8proc_get_property(code)->combining_class; }
 
 static bool decompose(struct work *w, const int32_t *code, uint64_t n, err *e)

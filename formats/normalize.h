@@ -13,4 +13,7 @@ typedef enum { NORMAL_NFC, NORMAL_NFD, NORMAL_NFKC, NORMAL_NFKD } normal_form;
 // Appends the normal form of text[0..len), which must be valid UTF-8. Linear in len.
 MUST_USE bool normalize_text(normal_form form, const char *text, size_t len, strbuf *out, err *e);
 
+// The version of the library behind it, as base/libraries.h does for base/'s.
+const char *utf8proc_library(char *buf);
+
 #endif

@@ -55,7 +55,8 @@ static bool cut_text(cutter *c, tokenizer *t, const char *text, size_t len, int6
 {
     int32_t *ids = NULL;
     int64_t n = 0;
-    bool ok = tokenizer_encode(t, text, len, &ids, &n, e) && cut(c, ids, n, document, e);
+    bool ok = tokenizer_encode(t, text, len, &ids, &n, e) || err_in(e, "'%s'", c->options->text);
+    ok = ok && cut(c, ids, n, document, e);
     free(ids);
     return ok;
 }

@@ -144,8 +144,13 @@ static void interval_json(const interval *i, const char *key, json_writer *w)
 {
     jw_object(w, key);
     jw_double(w, "mean", i->mean);
-    jw_double(w, "low", i->low);
-    jw_double(w, "high", i->high);
+    if (i->n_blocks > 1) {
+        jw_double(w, "low", i->low);
+        jw_double(w, "high", i->high);
+    } else { // one block tells nothing of its spread
+        jw_null(w, "low");
+        jw_null(w, "high");
+    }
     jw_int(w, "blocks", i->n_blocks);
     jw_object_end(w);
 }

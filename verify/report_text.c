@@ -152,6 +152,16 @@ static void weights(const report *r, table *t)
     worst_weights(r->parity, t);
 }
 
+static void spread(table *t, const interval *i, bool is_difference)
+{
+    if (i->n_blocks < 2)
+        cell(t, "one block, none");
+    else if (is_difference)
+        cellf(t, "%+.6f to %+.6f", i->low, i->high);
+    else
+        cellf(t, "%.6g to %.6g", i->low, i->high);
+}
+
 static void logits(const report *r, table *t)
 {
     static const int width[] = {22, 12, 26};
@@ -161,7 +171,7 @@ static void logits(const report *r, table *t)
     begin(t, 3, width, title);
     cell(t, "mean KLD, nats");
     cellf(t, "%.6g", l->kld.mean);
-    cellf(t, "%.6g to %.6g", l->kld.low, l->kld.high);
+    spread(t, &l->kld, false);
     cell(t, "median");
     cellf(t, "%.6g", l->kld_median);
     cell(t, "");
@@ -182,7 +192,7 @@ static void logits(const report *r, table *t)
     cell(t, "");
     cell(t, "difference");
     cellf(t, "%+.6f", l->nll_difference.mean);
-    cellf(t, "%+.6f to %+.6f", l->nll_difference.low, l->nll_difference.high);
+    spread(t, &l->nll_difference, true);
     strbuf_printf(t->out, "%s%lld tokens in %lld windows of %lld, intervals over %lld blocks\n",
                   t->markdown ? "\n" : "  ", (long long)l->n_tokens, (long long)l->n_windows,
                   (long long)l->window_tokens, (long long)l->kld.n_blocks);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/structure.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 // ---- config ----------------------------------------------------------------------------------
@@ -132,11 +133,40 @@ static bool copied(const model *ref, const model *cand, findings *f, err *e)
     return true;
 }
 
+// The digest of a folder's tokenizer.json; *there is false where it has none.
+static bool tokenizer_sum(const model *m, bool *there, sha256_digest *sum, err *e)
+{
+    char *path = path_join(checkpoint_dir(model_checkpoint(m)), "tokenizer.json", e);
+    bool ok = path != NULL;
+    *there = ok && path_exists(path);
+    if (*there)
+        ok = sha256_of_file(path, sum, e);
+    free(path);
+    return ok;
+}
+
+// Both sides are run on the reference's ids; a candidate that makes other ids of a text is told.
+static bool same_tokenizer(const model *ref, const model *cand, findings *f, err *e)
+{
+    bool a_there, b_there;
+    sha256_digest a, b;
+    if (!tokenizer_sum(ref, &a_there, &a, e) || !tokenizer_sum(cand, &b_there, &b, e))
+        return false;
+    if (!a_there)
+        return true;
+    if (!b_there)
+        return finding_add(f, e, FINDING_REMARK, "the candidate has no tokenizer.json, the "
+                           "reference has one");
+    return memcmp(a.b, b.b, sizeof a.b) == 0 ||
+           finding_add(f, e, FINDING_REMARK, "the candidate's tokenizer.json differs from the "
+                       "reference's");
+}
+
 bool structure_compare(const model *ref, const model *cand, findings *f, err *e)
 {
     return same_dimensions(ref, cand, e) &&
            same_switches(model_arch(ref), model_arch(cand), f, e) &&
            counterparts(ref, cand, "missing in the candidate", f, e) &&
            counterparts(cand, ref, "in the candidate, but not in the reference", f, e) &&
-           copied(ref, cand, f, e);
+           copied(ref, cand, f, e) && same_tokenizer(ref, cand, f, e);
 }

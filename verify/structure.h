@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Are reference and candidate two forms of one model? Dimensions, the switches that decide what the
-// forward pass computes, and a counterpart for every tensor. Reads headers only.
+// forward pass computes, a counterpart for every tensor, the same tokenizer. Reads no weights.
 #ifndef SCRUPLE_VERIFY_STRUCTURE_H
 #define SCRUPLE_VERIFY_STRUCTURE_H
 

@@ -68,7 +68,7 @@ static const kernels *used(void)
 #endif
 }
 
-static double fold(const double lanes[8])
+double reduce_fold(const double lanes[8])
 {
     double four[4], two[2];
     for (int j = 0; j < 4; j++)
@@ -82,14 +82,14 @@ double reduce_sum(const float *x, int64_t n)
 {
     double lanes[8] = {0};
     used()->add(lanes, x, n);
-    return fold(lanes);
+    return reduce_fold(lanes);
 }
 
 double reduce_sum_f64(const double *x, int64_t n)
 {
     double lanes[8] = {0};
     used()->add_f64(lanes, x, n);
-    return fold(lanes);
+    return reduce_fold(lanes);
 }
 
 double reduce_sum_squares(const float *x, int64_t n)
@@ -101,14 +101,14 @@ double reduce_dot(const float *x, const float *y, int64_t n)
 {
     double lanes[8] = {0};
     used()->add_dot(lanes, x, y, n);
-    return fold(lanes);
+    return reduce_fold(lanes);
 }
 
 double reduce_sum_squared_difference(const float *x, const float *y, int64_t n)
 {
     double lanes[8] = {0};
     used()->add_difference(lanes, x, y, n);
-    return fold(lanes);
+    return reduce_fold(lanes);
 }
 
 float reduce_max(const float *x, int64_t n)
@@ -152,7 +152,7 @@ static double sum_exp(double *e, const float *x, double max, int64_t n)
         num_exp_shifted(e, x + i, max, piece);
         used()->add_f64(lanes, e, piece);
     }
-    return fold(lanes);
+    return reduce_fold(lanes);
 }
 
 void reduce_softmax(float *x, int64_t n)

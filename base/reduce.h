@@ -6,6 +6,8 @@
 
 #include "base/base.h"
 
+// Eight lanes to their sum, for sums that others collect in lanes.
+double reduce_fold(const double lanes[8]);
 double reduce_sum(const float *x, int64_t n);
 double reduce_sum_f64(const double *x, int64_t n);
 double reduce_sum_squares(const float *x, int64_t n);

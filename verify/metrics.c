@@ -9,16 +9,6 @@
 
 enum { LANES = 8, PIECE = 2048 };
 
-static double fold(const double lanes[LANES])
-{
-    double four[4], two[2];
-    for (int j = 0; j < 4; j++)
-        four[j] = lanes[j] + lanes[j + 4];
-    for (int j = 0; j < 2; j++)
-        two[j] = four[j] + four[j + 2];
-    return two[0] + two[1];
-}
-
 // sum of e * (ref - cand) into lanes; i counts from a multiple of 8.
 static void add_products(double lanes[LANES], const double *e, const float *ref, const float *cand,
                          int64_t n)
@@ -52,9 +42,9 @@ logit_metrics metrics_of_logits(const float *ref, const float *cand, int64_t n)
         add_values(sums, e, piece);
         add_products(products, e, ref + i, cand + i, piece);
     }
-    double sum = fold(sums);
+    double sum = reduce_fold(sums);
     logit_metrics m = {.lse_ref = num_log(sum) + max, .lse_cand = reduce_log_sum_exp(cand, n)};
-    m.kld = fold(products) / sum - (m.lse_ref - m.lse_cand);
+    m.kld = reduce_fold(products) / sum - (m.lse_ref - m.lse_cand);
     // The true value is never negative; rounding of nearly equal rows may go below by some 1e-15.
     if (m.kld < 0)
         m.kld = 0;

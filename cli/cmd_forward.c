@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "cli/command.h"
+#include "cli/output_path.h"
 #include "verify/forward_file.h"
 
 typedef struct {
@@ -53,32 +54,19 @@ static bool read_tokens(npy *t, const char *path, err *e)
     return true;
 }
 
-// Where the file goes: its folder (to be freed) and its name in it.
-static bool check_output(const context *c, const forward_words *o, char **dir, const char **name,
-                         err *e)
+// Before any work: a file, outside the model, not the ids themselves, in a folder that is there.
+static bool check_output(const context *c, const forward_words *o, const output_path *to, err *e)
 {
-    *name = path_base(o->output);
-    *dir = NULL;
-    if (!**name || path_is_dir(o->output))
+    if (!*to->name || path_is_dir(o->output))
         return err_set(e, ERR_USAGE, "'%s' is a folder; -o names the file to write", o->output);
     if (path_is_within(o->output, o->model))
         return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
                        o->model);
-    if (path_is_within(o->output, o->tokens))
-        return err_set(e, ERR_USAGE, "the output '%s' is the input '%s'", o->output, o->tokens);
     if (!c->force && path_exists(o->output))
         return err_set(e, ERR_ENV, "'%s' exists already; --force replaces it", o->output);
-    size_t len = (size_t)(*name - o->output);
-    *dir = len ? strndup(o->output, len) : strdup(".");
-    if (!*dir)
-        return err_set(e, ERR_ENV, "no memory for the name of a folder");
-    if (!path_is_dir(*dir)) {
-        err_set(e, ERR_ENV, "there is no folder '%s' to write into", *dir);
-        free(*dir);
-        *dir = NULL;
-        return false;
-    }
-    return true;
+    if (!path_is_dir(to->dir))
+        return err_set(e, ERR_ENV, "there is no folder '%s' to write into", to->dir);
+    return output_path_is_not(to, o->tokens, e);
 }
 
 static void shape_text(const forward_member *m, char *buf, size_t size)
@@ -157,22 +145,24 @@ static bool run(const context *c, const void *options, err *e)
     checkpoint *source = NULL;
     model *m = NULL;
     npy tokens = {0};
-    char *dir = NULL;
-    const char *name = NULL;
-    bool ok = check_output(c, o, &dir, &name, e) && read_tokens(&tokens, o->tokens, e) &&
+    output_path to;
+    if (!output_path_split(&to, o->output, e))
+        return false;
+    bool ok = check_output(c, o, &to, e) && read_tokens(&tokens, o->tokens, e) &&
               checkpoint_open(&source, o->model, c->events, e) &&
               model_open(&m, source, c->events, e);
     if (ok) {
         forward_file f = {.m = m, .tokens = tokens.data, .n = tokens.shape[0],
                           .len = tokens.shape[1], .logits = !o->no_logits,
                           .activations = o->activations, .pool = c->pool, .memory = c->memory,
-                          .events = c->events, .dir = dir, .name = name, .replace = c->force};
+                          .events = c->events, .dir = to.dir, .name = to.name,
+                          .replace = c->force};
         ok = write_and_tell(c, &f, e);
     }
     model_close(m);
     checkpoint_close(source);
     npy_free(&tokens);
-    free(dir);
+    output_path_free(&to);
     return ok;
 }
 

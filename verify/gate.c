@@ -25,8 +25,6 @@ static const struct {
     [GATE_MIN_ROUTER_AGREEMENT_LARGE_MARGIN] = {"min_router_agreement_large_margin", 0, 1},
 };
 
-const char *gate_threshold_name(gate_threshold t) { return thresholds[t].name; }
-
 void gate_set(gate *g, gate_threshold t, double value)
 {
     g->has[t] = true;

@@ -44,7 +44,6 @@ void gate_free(gate *g);
 void gate_set(gate *g, gate_threshold t, double value);
 // ERR_USAGE for a threshold on what is not measured: a verdict must not pass over it in silence.
 MUST_USE bool gate_is_measured(const gate *g, bool weights, bool routers, bool logits, err *e);
-const char *gate_threshold_name(gate_threshold t); // "max_mean_kld"
 // Adds a finding for every threshold that is missed. Either part may be NULL: not measured.
 MUST_USE bool gate_judge(const gate *g, const parity *p, const logit_parity *l, findings *f,
                          err *e);

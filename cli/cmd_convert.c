@@ -64,8 +64,7 @@ static bool run(const context *c, const void *options, err *e)
     make_options m = {.command = "convert",
                       .input = o->model,
                       .output = o->output,
-                      .plan = PLAN_DEFAULTS,
-                      .encode = ENCODE_DEFAULTS};
+                      .plan = PLAN_DEFAULTS};
     if (!choose(o, &m, e))
         return false;
     json_writer w = {.out = &facts};

@@ -4,17 +4,17 @@
 
 #include "base/json.h"
 #include "cli/made.h"
+#include "cli/rules.h"
 #include "convert/calibrate.h"
+#include "convert/recipe_table.h"
 
 typedef struct {
-    const char *model, *output, *type, *fallback, *stats;
-    int scope, search, layout;
-    bool positive_scales;
+    const char *model, *output, *stats;
+    rules_options rules;
+    int layout;
     uint64_t page;
 } quantize_options;
 
-static const char *const scopes[] = {"experts", "all-linear", NULL};
-static const char *const searches[] = {"mse", "absmax", NULL};
 static const char *const layouts[] = {"experts", "plain", NULL};
 
 static const option table[] = {
@@ -23,22 +23,9 @@ static const option table[] = {
     {OPTION_TEXT(quantize_options, output), .name = "output", .letter = 'o', .value = "DIR",
      .required = true, .help = "folder to write",
      .alias = {"outfile", "out", "output-dir", "output-path"}},
-    {OPTION_TEXT(quantize_options, type), .name = "type", .value = "TYPE", .required = true,
-     .help = "int4-g32, int4-g64, int4-g128 (also W4A16), fp8-block, fp8-block-pow2, fp8-channel",
-     .alias = {"outtype", "scheme"}},
-    {OPTION_CHOICE(quantize_options, scope), .name = "scope", .value = "SCOPE",
-     .choices = scopes, .preset = "experts",
-     .help = "experts: the routed experts; all-linear: also attention, shared experts and dense "
-             "layers (never router, norms, embeddings, head)"},
+    RULES_ROWS(quantize_options),
     {OPTION_TEXT(quantize_options, stats), .name = "stats", .value = "FILE",
      .help = "statistics of scruple calibrate; weights the search", .alias = {"imatrix"}},
-    {OPTION_CHOICE(quantize_options, search), .name = "search", .value = "HOW",
-     .choices = searches, .preset = "mse",
-     .help = "how scales are found: least squared error, or the absolute maximum"},
-    {OPTION_FLAG(quantize_options, positive_scales), .name = "positive-scales",
-     .help = "int4: never a negative scale"},
-    {OPTION_TEXT(quantize_options, fallback), .name = "fallback", .value = "TYPE",
-     .help = "type for tensors whose columns the group does not divide (also bf16)"},
     {OPTION_CHOICE(quantize_options, layout), .name = "layout", .value = "LAYOUT",
      .choices = layouts, .preset = "experts",
      .help = "experts: an expert pack; plain: ordinary shards"},
@@ -51,11 +38,17 @@ static const command_example examples[] = {
      "scruple quantize nano -o nano-int4 --type int4-g32 --stats nano.stats"},
     {"FP8 in DeepSeek's own form, all linear layers",
      "scruple quantize V3-bf16 -o V3-fp8 --type fp8-block --scope all-linear"},
+    {"Experts as int4, the rest of the linear layers as FP8",
+     "scruple quantize V3 -o V3-mix --type int4-g32 --tensor-type attention=fp8-channel "
+     "--tensor-type shared=fp8-channel"},
 };
 
 static bool weigh(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has, err *e)
 {
     importance_source *source = ctx;
+    *has = false;
+    if (!codec_is_searched(t->codec))
+        return true; // importance decides none of its bytes
     source->model = m;
     if (!importance_of(source, t->role, t->layer, t->expert, t->source->in, to, has, e))
         return false;
@@ -66,15 +59,12 @@ static bool weigh(void *ctx, const model *m, const plan_tensor *t, float *to, bo
     return true;
 }
 
-static void describe(const quantize_options *o, const plan_options *p, json_writer *w)
+// Types are not among them: scruple-recipe.json says what each weight became.
+static void describe(const plan_options *p, json_writer *w)
 {
     jw_object(w, NULL);
-    jw_text(w, "type", p->codec->name);
-    jw_text(w, "scope", scopes[o->scope]);
-    jw_text(w, "search", searches[o->search]);
-    jw_bool(w, "positive_scales", o->positive_scales);
-    jw_text(w, "fallback", p->fallback ? p->fallback->name : NULL);
-    jw_text(w, "layout", layouts[o->layout]);
+    jw_text(w, "recipe", RECIPE_TABLE_NAME);
+    jw_text(w, "layout", layouts[p->layout == LAYOUT_EXPERTS ? 0 : 1]);
     if (p->layout == LAYOUT_EXPERTS)
         jw_int(w, "page", (int64_t)p->page);
     jw_object_end(w);
@@ -106,22 +96,6 @@ static bool describe_statistics(const stats_file *f, const sha256_digest *sha, s
     return strbuf_ok(out, e);
 }
 
-static bool choose(const quantize_options *o, make_options *m, err *e)
-{
-    if (!codec_from_user(o->type, &m->plan.codec, e) ||
-        (o->fallback && !codec_from_user(o->fallback, &m->plan.fallback, e)))
-        return false;
-    if (m->plan.codec->form == CODEC_FLOAT)
-        return err_set(e, ERR_USAGE, "--type %s is no quantized type; scruple convert --to bf16 "
-                       "writes plain values", m->plan.codec->name);
-    m->plan.scope = o->scope == 0 ? SCOPE_EXPERTS : SCOPE_ALL_LINEAR;
-    m->plan.layout = o->layout == 0 ? LAYOUT_EXPERTS : LAYOUT_PLAIN;
-    m->plan.page = o->page;
-    m->encode.search = o->search == 0 ? SEARCH_MSE : SEARCH_ABSMAX;
-    m->encode.positive_scales = o->positive_scales;
-    return true;
-}
-
 static bool run(const context *c, const void *options, err *e)
 {
     const quantize_options *o = options;
@@ -129,35 +103,38 @@ static bool run(const context *c, const void *options, err *e)
                       .input = o->model,
                       .output = o->output,
                       .plan = PLAN_DEFAULTS,
-                      .needs_model = true,
-                      .encode = ENCODE_DEFAULTS};
-    strbuf facts = {0}, recipe = {0}, statistics = {0};
+                      .needs_model = true};
+    strbuf facts = {0}, rest = {0}, statistics = {0};
     stats_file f = {0};
     sha256_digest sha;
     char hex[65];
     importance_source source = {.file = &f};
-    bool ok = choose(o, &m, e);
+    recipe rules = {0};
+    m.plan.layout = o->layout == 0 ? LAYOUT_EXPERTS : LAYOUT_PLAIN;
+    m.plan.page = o->page;
+    bool ok = rules_choose(&o->rules, &rules, &m.plan, e);
     if (ok) {
         json_writer jw = {.out = &facts};
-        describe(o, &m.plan, &jw);
-        strbuf_puts(&recipe, facts.text ? facts.text : "");
+        describe(&m.plan, &jw);
+        strbuf_puts(&rest, facts.text ? facts.text : "");
     }
     if (ok && o->stats) {
         ok = stats_file_read(&f, o->stats, &sha, e) &&
              describe_statistics(&f, &sha, &statistics, e);
         if (ok)
-            strbuf_printf(&recipe, " statistics %s", hex_of(sha.b, sizeof sha.b, hex));
+            strbuf_printf(&rest, " statistics %s", hex_of(sha.b, sizeof sha.b, hex));
         m.importance = weigh;
         m.ctx = &source;
         m.statistics = statistics.text;
     }
-    ok = ok && strbuf_ok(&facts, e) && strbuf_ok(&recipe, e);
+    ok = ok && strbuf_ok(&facts, e) && strbuf_ok(&rest, e);
     m.options_json = facts.text;
-    m.plan.recipe = recipe.text;
+    m.plan.recipe = rest.text;
     ok = ok && made_and_told(c, &m, e);
     stats_file_free(&f);
+    recipe_free(&rules);
     strbuf_free(&facts);
-    strbuf_free(&recipe);
+    strbuf_free(&rest);
     strbuf_free(&statistics);
     return ok;
 }
@@ -171,6 +148,11 @@ const command cmd_quantize = {
         "quantization_config that transformers, vLLM and others read. All other tensors\n"
         "are moved byte for byte. int4 scales may be negative, which lets both ends of\n"
         "the code range be used and costs readers nothing; --positive-scales forbids it.\n"
+        "\n"
+        "--type is for the weights of --scope. --tensor-type and --recipe give other types\n"
+        "to some of them or to weights outside of it; the first rule that fits a weight\n"
+        "decides, and scruple explain says which one that is. scruple-recipe.json in the\n"
+        "output says what each weight became and works as --recipe again.\n"
         "\n"
         "With --stats the squared error is weighted by the energy of the inputs, blended\n"
         "with the layer's where an expert saw few tokens.\n"

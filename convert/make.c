@@ -9,6 +9,7 @@
 #include "convert/config_edit.h"
 #include "convert/loaders.h"
 #include "convert/manifest.h"
+#include "convert/recipe_table.h"
 #include "formats/source_sums.h"
 
 typedef struct {
@@ -302,10 +303,19 @@ static bool stage_manifest(maker *m, err *e)
     return ok;
 }
 
+static bool stage_recipe(maker *m, err *e)
+{
+    strbuf text = {0};
+    bool ok = recipe_table(&m->plan, &text, e) &&
+              output_small(m->out, RECIPE_TABLE_NAME, text.text, text.len, e);
+    strbuf_free(&text);
+    return ok;
+}
+
 static bool finish(maker *m, err *e)
 {
     return sum_source(m, e) && companions_copy(&m->companions, m->source, m->out, e) &&
-           stage_manifest(m, e) &&
+           (!m->plan.options.rules || stage_recipe(m, e)) && stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&
            (m->plan.n_files < 2 || stage_shard_index(m, e)) &&
            (!m->config ||
@@ -319,7 +329,6 @@ static bool carry_out(maker *m, err *e)
     run_options with = {.pool = o->pool,
                         .memory = o->memory,
                         .events = o->events,
-                        .encode = o->encode,
                         .importance = o->importance,
                         .ctx = o->ctx,
                         .count_changes = o->count_changes || o->refuse_changes};

@@ -133,9 +133,7 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     part_pointers(c, row, at);
-    encode_options o = c->options->encode;
-    o.importance = c->importance;
-    o.row0 = row;
+    encode_options o = {c->t->search, c->t->positive_scales, c->importance, row};
     if (!c->t->codec->encode(c->t->codec, w->in, n, values, &o, at, e))
         return err_in(e, "%s (%s)", w->module,
                       role_where(c->t->role, c->t->layer, c->t->expert, where));

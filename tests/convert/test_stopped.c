@@ -36,7 +36,7 @@ static void open_parts(parts *k)
 {
     err e = ERR_INIT;
     bool complete;
-    *k = (parts){.with = {.memory = 1 << 30, .encode = ENCODE_DEFAULTS}};
+    *k = (parts){.with = {.memory = 1 << 30}};
     ASSERT_OK(checkpoint_open(&k->source, the.t.dir, NULL, &e), e);
     ASSERT_OK(model_open(&k->m, k->source, NULL, &e), e);
     ASSERT_OK(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), e);

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/decide.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// The patterns of all rules in a row. Whole names are looked up, the others are tried in order.
+typedef struct {
+    const recipe_rule *rule;
+    const selector *pattern;
+    int64_t rule_index;
+    bool seen;             // a weight that it reaches fits
+} entry;
+
+typedef struct {
+    const plan_options *options;
+    const checkpoint *source;
+    const model *model;
+    entry *entry;          // [n]
+    int64_t n;
+    int64_t *scan;         // [n_scan] entries that are no whole names
+    int64_t n_scan, n_unseen; // of the scanned ones that matter
+    strmap names;          // whole name -> entry
+    bool *decided;         // [rules] at least one weight
+} decider;
+
+static int64_t n_rules(const plan_options *o) { return o->rules ? o->rules->n : 0; }
+
+static bool index_rules(decider *d, err *e)
+{
+    uint64_t n = d->options->rules ? (uint64_t)d->options->rules->n_patterns : 0;
+    d->entry = mem_new(n, sizeof *d->entry, "rules", e);
+    d->scan = mem_new(n, sizeof *d->scan, "rules", e);
+    d->decided = mem_new((uint64_t)n_rules(d->options), sizeof *d->decided, "rules", e);
+    if (!d->entry || !d->scan || !d->decided)
+        return false;
+    for (int64_t r = 0; r < n_rules(d->options); r++) {
+        const recipe_rule *rule = &d->options->rules->rule[r];
+        for (int64_t p = 0; p < rule->n_patterns; p++) {
+            const selector *s = &rule->pattern[p];
+            d->entry[d->n] = (entry){rule, s, r, false};
+            if (s->name && !strmap_put(&d->names, s->name, strlen(s->name), d->n, NULL, e))
+                return false;
+            if (!s->name)
+                d->scan[d->n_scan++] = d->n;
+            d->n_unseen += !s->name && !rule->optional;
+            d->n++;
+        }
+    }
+    return true;
+}
+
+static void decider_free(decider *d)
+{
+    free(d->entry);
+    free(d->scan);
+    free(d->decided);
+    strmap_free(&d->names);
+}
+
+// ---- which rule ------------------------------------------------------------------------------
+
+static bool is_vector(const tensor_account *a) { return a->weight->part[0]->rank != 2; }
+
+// Whether a rule whose pattern fits means this tensor, see decide.h.
+static bool reaches(const entry *x, const tensor_account *a)
+{
+    if (!x->rule->codec)
+        return true;
+    if (!a->used || is_vector(a))
+        return x->pattern->aim == SELECTOR_EXACT;
+    return role_is_linear(a->role) || x->pattern->aim != SELECTOR_LOOSE;
+}
+
+static void take_name(decider *d, const char *name, int64_t *best)
+{
+    int64_t at = strmap_get(&d->names, name, strlen(name));
+    if (at < 0)
+        return;
+    d->entry[at].seen = true;
+    if (*best < 0 || at < *best)
+        *best = at;
+}
+
+// The first entry that decides; -1: none. Later ones are tried until each has fitted once, so that
+// those which never do can be named.
+static bool find_entry(decider *d, const tensor_account *a, const tensor *t, int64_t *best, err *e)
+{
+    selector_subject subject = selector_subject_of(a, t);
+    *best = -1;
+    if (d->names.n) {
+        take_name(d, subject.module, best);
+        take_name(d, subject.tensor, best);
+    }
+    for (int64_t i = 0; i < d->n_scan; i++) {
+        int64_t at = d->scan[i];
+        entry *x = &d->entry[at];
+        bool late = *best >= 0 && at > *best, yes;
+        if (late && d->n_unseen == 0)
+            break;
+        if ((late && x->seen) || !reaches(x, a))
+            continue;
+        if (!selector_matches(x->pattern, &subject, &yes, e))
+            return false;
+        if (!yes)
+            continue;
+        d->n_unseen -= !x->seen && !x->rule->optional;
+        x->seen = true;
+        if (!late)
+            *best = at;
+    }
+    return true;
+}
+
+// ---- which type ------------------------------------------------------------------------------
+
+static bool in_scope(const plan_options *o, const tensor_account *a)
+{
+    if (!a->used)
+        return false;
+    switch (o->scope) {
+    case SCOPE_NONE: return false;
+    case SCOPE_EXPERTS: return role_class_of(a->role) == CLASS_EXPERTS;
+    case SCOPE_ALL_LINEAR: return role_is_linear(a->role);
+    case SCOPE_MATRICES: return !is_vector(a);
+    }
+    return false;
+}
+
+// The codec asked for, or the fall-back where its group does not divide the columns.
+static const codec *dividing(const codec *c, const codec *fallback, const weight *w, bool by_rule,
+                             err *e)
+{
+    if (codec_divides(c, w->in))
+        return c;
+    if (fallback && codec_divides(fallback, w->in))
+        return fallback;
+    if (fallback)
+        err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
+                w->module, c->name, fallback->name, (long long)w->in);
+    else
+        err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
+                "--fallback TYPE%s names the type for such tensors", w->module, c->name,
+                (long long)c->group, (long long)w->in, by_rule ? " or a rule's 'fallback'" : "");
+    return NULL;
+}
+
+static void settle(decision *d, const weight *w, const codec *c, codec_search search, bool positive)
+{
+    bool searched = codec_is_searched(c) && c != w->codec;
+    d->codec = c != w->codec ? c : NULL;
+    d->search = searched ? search : SEARCH_MSE;
+    d->positive_scales = searched && positive;
+}
+
+static bool by_rule(const decider *d, const entry *x, const tensor_account *a, const tensor *t,
+                    decision *out, err *e)
+{
+    const plan_options *o = d->options;
+    const recipe_rule *r = x->rule;
+    char text[RECIPE_RULE_TEXT], s[STR_SHORT];
+    out->rule = x->rule_index;
+    d->decided[x->rule_index] = true;
+    if (!r->codec)
+        return true;
+    if (!a->used)
+        return err_set(e, ERR_INPUT, "%s: '%s' belongs to no role of the model ('%s'), it can only "
+                       "be kept", recipe_rule_text(r, text), str_short(t->name, s), a->rule);
+    if (is_vector(a))
+        return err_set(e, ERR_INPUT, "%s: '%s' is a vector, it can only be kept",
+                       recipe_rule_text(r, text), str_short(t->name, s));
+    const codec *c = dividing(r->codec, r->fallback ? r->fallback : o->fallback, a->weight, true,
+                              e);
+    if (!c)
+        return err_in(e, "%s", recipe_rule_text(r, text));
+    settle(out, a->weight, c, r->has_search ? r->search : o->search,
+           r->has_signs ? r->positive_scales : o->positive_scales);
+    return true;
+}
+
+static bool by_scope(const plan_options *o, const tensor_account *a, decision *out, err *e)
+{
+    if (!in_scope(o, a))
+        return true;
+    const codec *c = dividing(o->codec, o->fallback, a->weight, false, e);
+    if (!c)
+        return false;
+    out->rule = n_rules(o);
+    settle(out, a->weight, c, o->search, o->positive_scales);
+    return true;
+}
+
+static bool decide_one(decider *d, int64_t i, decision *out, err *e)
+{
+    const tensor_account *a = model_account(d->model, i);
+    const tensor *t = checkpoint_at(d->source, i);
+    int64_t at;
+    *out = (decision){.rule = -1};
+    if (!find_entry(d, a, t, &at, e))
+        return false;
+    return at >= 0 ? by_rule(d, &d->entry[at], a, t, out, e) : by_scope(d->options, a, out, e);
+}
+
+// ---- rules that decide nothing ---------------------------------------------------------------
+
+typedef struct {
+    int64_t reached, fitting; // tensors; fitting: also those that the pattern does not reach
+    const tensor *first;      // of the fitting ones
+    const tensor_account *account;
+    int64_t first_reached;    // index
+    const char *within;       // a name that holds the pattern's text
+} trace;
+
+static bool follow(const decider *d, const entry *x, trace *out, err *e)
+{
+    *out = (trace){0};
+    for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
+        const tensor_account *a = model_account(d->model, i);
+        const tensor *t = checkpoint_at(d->source, i);
+        selector_subject subject = selector_subject_of(a, t);
+        bool yes;
+        if (a->used && a->part != 0)
+            continue;
+        if (!selector_matches(x->pattern, &subject, &yes, e))
+            return false;
+        out->first = yes && !out->first ? t : out->first;
+        out->account = out->first == t ? a : out->account;
+        out->fitting += yes;
+        if (yes && reaches(x, a) && out->reached++ == 0)
+            out->first_reached = i;
+        if (!out->within && strstr(subject.module, x->pattern->text))
+            out->within = subject.module;
+    }
+    return true;
+}
+
+static bool refuse_unseen(const decider *d, const entry *x, err *e)
+{
+    char text[RECIPE_RULE_TEXT], s[STR_SHORT], p[STR_SHORT];
+    trace t;
+    if (!follow(d, x, &t, e))
+        return false;
+    const char *pattern = str_short(x->pattern->text, p);
+    if (!t.fitting && t.within)
+        err_set(e, ERR_INPUT, "'%s' is no whole name; it stands in '%s', which *%s* would match",
+                pattern, str_short(t.within, s), pattern);
+    else if (!t.fitting)
+        err_set(e, ERR_INPUT, "no tensor of this model fits '%s'", pattern);
+    else if (t.reached)
+        err_set(e, ERR_INPUT, "'%s' is named by an earlier rule already", pattern);
+    else
+        err_set(e, ERR_INPUT, "'%s' fits no linear weight; what it fits (%lld, the first is '%s') "
+                "has to be named by its role (%s) or its whole name", pattern,
+                (long long)t.fitting, str_short(t.first->name, s),
+                t.account->used ? role_name(t.account->role) : "it has none");
+    return err_in(e, "%s decides nothing", recipe_rule_text(x->rule, text));
+}
+
+static bool refuse_shadowed(const decider *d, const decision *list, const entry *x, err *e)
+{
+    char text[RECIPE_RULE_TEXT], other[RECIPE_RULE_TEXT], s[STR_SHORT];
+    trace t;
+    if (!follow(d, x, &t, e))
+        return false;
+    const tensor *first = checkpoint_at(d->source, t.first_reached);
+    const recipe_rule *by = &d->options->rules->rule[list[t.first_reached].rule];
+    return err_set(e, ERR_INPUT, "%s decides nothing: earlier rules have decided all that it fits, "
+                   "'%s' for one by %s", recipe_rule_text(x->rule, text),
+                   str_short(first->name, s), recipe_rule_text(by, other));
+}
+
+// Every pattern must fit something, every rule must decide something.
+static bool refuse_idle(const decider *d, const decision *list, err *e)
+{
+    for (int64_t i = 0; i < d->n; i++) {
+        const entry *x = &d->entry[i];
+        if (x->rule->optional)
+            continue;
+        if (!x->seen)
+            return refuse_unseen(d, x, e);
+        if (!d->decided[x->rule_index])
+            return refuse_shadowed(d, list, x, e);
+    }
+    return true;
+}
+
+bool decide(const plan_options *o, const checkpoint *c, const model *m, decision **out, err *e)
+{
+    decider d = {.options = o, .source = c, .model = m};
+    int64_t n = checkpoint_count(c);
+    *out = NULL;
+    decision *list = mem_new((uint64_t)n, sizeof *list, "decisions", e);
+    bool ok = list && index_rules(&d, e);
+    for (int64_t i = 0; ok && i < n; i++) {
+        const tensor_account *a = model_account(m, i);
+        if (!a->used || a->part == 0)
+            ok = decide_one(&d, i, &list[i], e);
+    }
+    for (int64_t i = 0; ok && i < n; i++) {
+        const tensor_account *a = model_account(m, i);
+        if (a->used && a->part != 0)
+            list[i] = list[checkpoint_index_of(c, a->weight->part[0]->name)];
+    }
+    ok = ok && refuse_idle(&d, list, e);
+    decider_free(&d);
+    if (ok)
+        *out = list;
+    else
+        free(list);
+    return ok;
+}

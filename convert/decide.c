@@ -87,6 +87,7 @@ static void take_name(decider *d, const char *name, int64_t *best)
 static bool find_entry(decider *d, const tensor_account *a, const tensor *t, int64_t *best, err *e)
 {
     selector_subject subject = selector_subject_of(a, t);
+    char text[RECIPE_RULE_TEXT];
     *best = -1;
     if (d->names.n) {
         take_name(d, subject.module, best);
@@ -101,7 +102,7 @@ static bool find_entry(decider *d, const tensor_account *a, const tensor *t, int
         if ((late && x->seen) || !reaches(x, a))
             continue;
         if (!selector_matches(x->pattern, &subject, &yes, e))
-            return false;
+            return err_in(e, "%s", recipe_rule_text(x->rule, text));
         if (!yes)
             continue;
         d->n_unseen -= !x->seen && !x->rule->optional;
@@ -204,32 +205,37 @@ static bool decide_one(decider *d, int64_t i, decision *out, err *e)
 // ---- rules that decide nothing ---------------------------------------------------------------
 
 typedef struct {
-    int64_t reached, fitting; // tensors; fitting: also those that the pattern does not reach
-    const tensor *first;      // of the fitting ones
-    const tensor_account *account;
-    int64_t first_reached;    // index
-    const char *within;       // a name that holds the pattern's text
+    int64_t fitting, matrices, reached; // tensors that fit; of these matrices; of these reached
+    int64_t first, first_matrix, first_reached; // their indices
+    const char *within;                 // a name that holds the pattern's text
 } trace;
+
+static void note(int64_t i, int64_t *n, int64_t *first)
+{
+    if ((*n)++ == 0)
+        *first = i;
+}
 
 static bool follow(const decider *d, const entry *x, trace *out, err *e)
 {
     *out = (trace){0};
     for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
         const tensor_account *a = model_account(d->model, i);
-        const tensor *t = checkpoint_at(d->source, i);
-        selector_subject subject = selector_subject_of(a, t);
+        selector_subject subject = selector_subject_of(a, checkpoint_at(d->source, i));
         bool yes;
         if (a->used && a->part != 0)
             continue;
         if (!selector_matches(x->pattern, &subject, &yes, e))
             return false;
-        out->first = yes && !out->first ? t : out->first;
-        out->account = out->first == t ? a : out->account;
-        out->fitting += yes;
-        if (yes && reaches(x, a) && out->reached++ == 0)
-            out->first_reached = i;
         if (!out->within && strstr(subject.module, x->pattern->text))
             out->within = subject.module;
+        if (!yes)
+            continue;
+        note(i, &out->fitting, &out->first);
+        if (a->used && !is_vector(a))
+            note(i, &out->matrices, &out->first_matrix);
+        if (reaches(x, a))
+            note(i, &out->reached, &out->first_reached);
     }
     return true;
 }
@@ -241,6 +247,7 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
     if (!follow(d, x, &t, e))
         return false;
     const char *pattern = str_short(x->pattern->text, p);
+    const char *first = checkpoint_at(d->source, t.matrices ? t.first_matrix : t.first)->name;
     if (!t.fitting && t.within)
         err_set(e, ERR_INPUT, "'%s' is no whole name; it stands in '%s', which *%s* would match",
                 pattern, str_short(t.within, s), pattern);
@@ -248,11 +255,15 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
         err_set(e, ERR_INPUT, "no tensor of this model fits '%s'", pattern);
     else if (t.reached)
         err_set(e, ERR_INPUT, "'%s' is named by an earlier rule already", pattern);
-    else
+    else if (t.matrices)
         err_set(e, ERR_INPUT, "'%s' fits no linear weight; what it fits (%lld, the first is '%s') "
-                "has to be named by its role (%s) or its whole name", pattern,
-                (long long)t.fitting, str_short(t.first->name, s),
-                t.account->used ? role_name(t.account->role) : "it has none");
+                "has to be named by its role, '%s', or its whole name", pattern,
+                (long long)t.matrices, str_short(first, s),
+                role_name(model_account(d->model, t.first_matrix)->role));
+    else
+        err_set(e, ERR_INPUT, "what '%s' fits can only be kept: vectors, and tensors without a "
+                "role (%lld, the first is '%s')", pattern, (long long)t.fitting,
+                str_short(first, s));
     return err_in(e, "%s decides nothing", recipe_rule_text(x->rule, text));
 }
 

@@ -49,10 +49,11 @@ static void add_template(strbuf *out, const char *name, int skip)
         if (number && skip-- <= 0) {
             strbuf_puts(out, "\\d+");
         } else {
-            for (size_t i = 0; i < n; i++) {
-                if (strchr("\\^$|?*+()[]{}", p[i]))
-                    strbuf_puts(out, "\\");
-                strbuf_add(out, p + i, 1);
+            for (size_t i = 0, plain; i < n; i += plain + 1) {
+                plain = strcspn(p + i, ".\\^$|?*+()[]{}");
+                strbuf_add(out, p + i, plain);
+                if (i + plain < n)
+                    strbuf_printf(out, "\\%c", p[i + plain]);
             }
         }
         p += n;

@@ -319,6 +319,9 @@ selector_subject selector_subject_of(const tensor_account *a, const tensor *t)
 {
     if (!a->used)
         return (selector_subject){t->name, t->name, false, ROLE_COUNT, -1, -1};
-    return (selector_subject){a->weight->module, a->weight->part[0]->name, true, a->role, a->layer,
-                              a->expert};
+    const char *module = a->weight->module, *name = a->weight->part[0]->name;
+    // A bias lies in a module that is called after its matrix.
+    if (!str_starts(name + strlen(module), ".weight"))
+        module = name;
+    return (selector_subject){module, name, true, a->role, a->layer, a->expert};
 }

@@ -36,7 +36,7 @@ typedef struct {
 
 // What a pattern is held against. A tensor without a role matches by names only.
 typedef struct {
-    const char *module, *tensor; // module path, name of its first stored tensor
+    const char *module, *tensor; // module path (biases: the name), name of its first stored tensor
     bool owned;
     role role;
     int64_t layer, expert;       // -1 where there is none

@@ -102,7 +102,8 @@ START_TEST(a_resumed_file_that_was_damaged_is_rejected)
             ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
             close_parts(&k);
             open_parts(&k);
-            folder_flip(the.out, folder_staged(the.out, second), places[i]); // between judging the folder and the proof
+            // Between judging the folder and the proof.
+            folder_flip(the.out, folder_staged(the.out, second), places[i]);
             ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
             ck_assert(k.r.resumed[1]);
             ASSERT_FAILS(run_prove(&k.p, &k.with, k.to, &k.r, &moved, &refused), ERR_ENV,

@@ -9,7 +9,6 @@
 #include "convert/config_edit.h"
 #include "convert/loaders.h"
 #include "convert/manifest.h"
-#include "formats/source_sums.h"
 
 typedef struct {
     const make_options *options;
@@ -29,7 +28,7 @@ typedef struct {
     output_file *file;         // [plan.n_files]
     output *out;
     run_result result;
-    sha256_digest *source_sha;
+    source_id *source_id;
 } maker;
 
 // ---- before the run --------------------------------------------------------------------------
@@ -165,11 +164,13 @@ static bool prepare(maker *m, err *e)
     return run_fits(&m->plan, pool_threads(o->pool), o->memory, &m->report->memory_needed, e);
 }
 
-static bool sum_source(maker *m, err *e)
+// By what the run has read, or (for a folder that is complete) by reading all of it.
+static bool identify_source(maker *m, const run_result *r, err *e)
 {
-    m->source_sha = mem_new((uint64_t)checkpoint_n_files(m->source), sizeof *m->source_sha,
-                            "digests", e);
-    return m->source_sha && source_sums(m->source, m->options->pool, m->source_sha, e);
+    m->source_id = mem_new((uint64_t)checkpoint_n_files(m->source), sizeof *m->source_id,
+                           "digests", e);
+    return m->source_id && (r ? run_source_ids(&m->plan, r, m->source_id, e)
+                              : source_ids(m->source, m->options->pool, m->source_id, e));
 }
 
 // The plan knows headers only: a complete folder must also have been made from the same bytes.
@@ -177,11 +178,11 @@ static bool complete_is_ours(maker *m, err *e)
 {
     manifest_facts facts;
     bool ours = false;
-    if (!sum_source(m, e) || !manifest_read(&facts, m->options->output, &ours, e))
+    if (!identify_source(m, NULL, e) || !manifest_read(&facts, m->options->output, &ours, e))
         return false;
     if (!ours)
         return err_set(e, ERR_ENV, "'%s' has just lost its scruple.json", m->options->output);
-    bool ok = manifest_same_source(&facts, m->options->output, m->source, m->source_sha, e);
+    bool ok = manifest_same_source(&facts, m->options->output, m->source, m->source_id, e);
     manifest_facts_free(&facts);
     return ok;
 }
@@ -292,7 +293,7 @@ static bool stage_manifest(maker *m, err *e)
     manifest with = {.command = m->options->command,
                      .options = m->options->options_json,
                      .plan = &m->plan,
-                     .source = m->source_sha,
+                     .source = m->source_id,
                      .config = m->config ? &m->config_sha : NULL,
                      .statistics = m->options->statistics,
                      .companions = &m->companions};
@@ -304,7 +305,7 @@ static bool stage_manifest(maker *m, err *e)
 
 static bool finish(maker *m, err *e)
 {
-    return sum_source(m, e) && companions_copy(&m->companions, m->source, m->out, e) &&
+    return identify_source(m, &m->result, e) && companions_copy(&m->companions, m->source, m->out, e) &&
            stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&
            (m->plan.n_files < 2 || stage_shard_index(m, e)) &&
@@ -322,11 +323,14 @@ static bool carry_out(maker *m, err *e)
                         .encode = o->encode,
                         .importance = o->importance,
                         .ctx = o->ctx,
-                        .count_changes = o->count_changes || o->refuse_changes};
+                        .count_changes = o->count_changes || o->refuse_changes,
+                        .scratch = o->output};
     if (!run_result_init(&m->result, &m->plan, e))
         return false;
+    for (int64_t i = 0; i < m->plan.n_tensors; i++)
+        m->report->n_moved += m->plan.tensor[i].from != NULL;
     return run_plan(&m->plan, &with, m->out, &m->result, e) && refuse_changes(m, e) &&
-           run_prove(&m->plan, &with, m->out, &m->result, &m->report->n_moved, e) &&
+           (!o->read_back || run_read_back(&m->plan, &with, m->out, &m->result, e)) &&
            finish(m, e);
 }
 
@@ -354,7 +358,7 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
     free(m.config);
     strbuf_free(&m.edited);
     strbuf_free(&m.recipe);
-    free(m.source_sha);
+    free(m.source_id);
     plan_free(&m.plan);
     model_close(m.model);
     checkpoint_close(m.source);

@@ -23,6 +23,7 @@ typedef struct {
     bool refuse_changes;        // a value that would change: ERR_NO with counts (convert)
     bool count_changes;
     bool force, dry_run;
+    bool read_back;             // finished files are read again from the medium and compared
     pool *pool;
     uint64_t memory;
     const events *events;

@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "convert/output.h"
 #include "convert/plan.h"
+#include "formats/source_sums.h"
 
 typedef struct {
     int64_t first, n;       // units
@@ -58,6 +59,9 @@ MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_res
 // tensors, counts of changes, out of the notes that other runs or parts left with their units.
 // ERR_ENV where a unit is not finished, or its note is none (the unit is then rejected).
 MUST_USE bool run_recall(const plan *p, output *out, run_result *r, err *e);
+// Identities of the source's files, [checkpoint_n_files], out of what was read. ERR_INTERNAL where a
+// tensor is not known: units are missing.
+MUST_USE bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e);
 // Reads every finished unit of the slice back from the medium, header and all, and compares it with
 // what was written (ERR_INTERNAL where a byte differs); a resumed one with the SHA-256 that it was
 // finished with (ERR_ENV, and it is rejected).

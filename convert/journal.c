@@ -141,7 +141,7 @@ static bool read_texts(const json *array, char ***list, uint64_t *n, uint64_t *c
 {
     for (const json *item = json_first(array); item; item = json_next(item)) {
         const char *text = json_as_text(item);
-        if (!text || (names && !note_is_plain(text)))
+        if (!text || (names && !file_note_is_plain(text)))
             return err_set(e, ERR_INPUT, "it lists what it cannot");
         if (!journal_list_add(list, n, cap, text, e))
             return false;
@@ -186,7 +186,7 @@ bool journal_read(journal *j, const char *dir, err *e)
 
 // ---- finished files --------------------------------------------------------------------------
 
-note *journal_find(const journal *j, const char *name)
+file_note *journal_find(const journal *j, const char *name)
 {
     for (uint64_t i = 0; i < j->n_files; i++)
         if (strcmp(j->file[i].name, name) == 0)
@@ -194,24 +194,24 @@ note *journal_find(const journal *j, const char *name)
     return NULL;
 }
 
-bool journal_put(journal *j, note *n, err *e)
+bool journal_put(journal *j, file_note *n, err *e)
 {
-    note *old = journal_find(j, n->name);
+    file_note *old = journal_find(j, n->name);
     if (old)
         journal_drop(j, old);
     if (!mem_grow((void **)&j->file, &j->files_cap, j->n_files + 1, sizeof *j->file, "the journal",
                   e)) {
-        note_free(n);
+        file_note_free(n);
         return false;
     }
     j->file[j->n_files++] = *n;
-    *n = (note){0};
+    *n = (file_note){0};
     return true;
 }
 
-void journal_drop(journal *j, note *f)
+void journal_drop(journal *j, file_note *f)
 {
-    note_free(f);
+    file_note_free(f);
     size_t at = (size_t)(f - j->file);
     memmove(f, f + 1, (j->n_files - at - 1) * sizeof *f);
     j->n_files--;

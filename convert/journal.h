@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a run leaves in its output folder for runs after it and beside it: a hidden header file that
 // says which plan it is, from which inputs and what it may replace, and a note for every file that
-// is finished (note.h). Both are published whole and never written again, so any number of
+// is finished (file_note.h). Both are published whole and never written again, so any number of
 // processes, on any hosts that share the folder, can add to it. It decides nothing; output.h does.
 //
 // Locks lie on the header file (fcntl, open file description): one that whoever is at work holds,
@@ -10,7 +10,7 @@
 #ifndef SCRUPLE_CONVERT_JOURNAL_H
 #define SCRUPLE_CONVERT_JOURNAL_H
 
-#include "convert/note.h"
+#include "convert/file_note.h"
 
 #define JOURNAL_NAME ".scruple-journal"
 
@@ -26,7 +26,7 @@ typedef struct {
     int64_t made_levels;  // folders that the run made, the output folder and its parents
     char **replaces;      // files of an older output that the run was allowed to replace
     uint64_t n_replaces, replaces_cap;
-    note *file;           // finished ones that count
+    file_note *file;           // finished ones that count
     uint64_t n_files, files_cap;
 } journal;
 
@@ -48,11 +48,11 @@ MUST_USE bool journal_read(journal *j, const char *dir, err *e);
 // True where no other process is at work; then nobody can open it either until it is closed.
 bool journal_seize(journal *j);
 
-note *journal_find(const journal *j, const char *name); // NULL
+file_note *journal_find(const journal *j, const char *name); // NULL
 // Takes over *n, in the place of the one that has its name.
-MUST_USE bool journal_put(journal *j, note *n, err *e);
+MUST_USE bool journal_put(journal *j, file_note *n, err *e);
 // Takes a file off the list; the files themselves stay.
-void journal_drop(journal *j, note *f);
+void journal_drop(journal *j, file_note *f);
 void journal_remove(journal *j); // deletes the header file
 void journal_close(journal *j);
 

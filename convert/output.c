@@ -92,7 +92,7 @@ static bool is_noted_file(const output *o, const char *file)
     err ignored = ERR_INIT;
     bool is = false;
     for (uint64_t i = 0; !is && i < o->journal.n_files; i++) {
-        char *own = note_file_name(o->journal.file[i].name, &ignored);
+        char *own = file_note_name(o->journal.file[i].name, &ignored);
         is = own && strcmp(own, file) == 0;
         free(own);
     }
@@ -111,7 +111,7 @@ static bool is_leftover(const output *o, const char *name)
         return o->journal.alone || pid <= 0 || pid == (long)getpid() ||
                (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
     return (output_is_staged(name) && !is_noted_data(o, name)) ||
-           (note_is_file_name(name) && !is_noted_file(o, name));
+           (file_note_is_name(name) && !is_noted_file(o, name));
 }
 
 // What killed processes left behind, and with `everything` also what is finished.
@@ -123,7 +123,7 @@ static bool remove_leftovers(const output *o, bool everything, err *e)
         return false;
     for (int64_t i = 0; i < n; i++)
         if (is_leftover(o, entry[i].name) ||
-            (everything && (output_is_staged(entry[i].name) || note_is_file_name(entry[i].name))))
+            (everything && (output_is_staged(entry[i].name) || file_note_is_name(entry[i].name))))
             remove_in(o->dir, entry[i].name);
     dir_list_free(entry, n);
     return true;
@@ -142,7 +142,7 @@ static bool sweep_notes(const output *o, err *e)
     for (int64_t i = 0; i < n; i++)
         begun = begun || strcmp(entry[i].name, JOURNAL_NAME) == 0;
     for (int64_t i = 0; !begun && i < n; i++)
-        if (note_is_file_name(entry[i].name))
+        if (file_note_is_name(entry[i].name))
             remove_in(o->dir, entry[i].name);
     dir_list_free(entry, n);
     return true;
@@ -240,6 +240,8 @@ static bool enter(output *o, const output_order *with, bool *complete, bool *aga
     if (with->mode == OUTPUT_MERGE && state == FOLDER_FRESH)
         return err_set(e, ERR_ENV, "there is nothing to merge in '%s': no part has been run",
                        with->dir);
+    if (with->mode == OUTPUT_LOOK)
+        return true;
     if (!can_be_made(o->dir, e) || !enough_space(with, &o->journal, e))
         return false;
     if (with->dry_run || state == FOLDER_RESUMED)
@@ -270,7 +272,8 @@ bool output_open(output **out, const output_order *with, bool *complete, err *e)
         ok = enter(o, with, complete, &again, e);
     if (ok && again)
         ok = err_set(e, ERR_ENV, "runs come and go in '%s'; start again", with->dir);
-    if (ok && !with->dry_run)
+    bool touch = !with->dry_run && with->mode != OUTPUT_LOOK;
+    if (ok && touch)
         ok = *complete ? sweep_notes(o, e) : remove_leftovers(o, false, e);
     if (!ok || *complete) {
         output_close(o);
@@ -278,7 +281,7 @@ bool output_open(output **out, const output_order *with, bool *complete, err *e)
     }
     journal_opened(&o->journal);
     o->publishing = has_published(o);
-    o->opened = !with->dry_run;
+    o->opened = touch;
     *out = o;
     return true;
 }
@@ -302,7 +305,7 @@ static bool has_notes(const output *o)
     if (!dir_list(o->dir, &entry, &n, &ignored))
         return true;
     for (int64_t i = 0; i < n; i++)
-        has = has || note_is_file_name(entry[i].name);
+        has = has || file_note_is_name(entry[i].name);
     dir_list_free(entry, n);
     return has;
 }
@@ -323,7 +326,7 @@ void output_close(output *o)
 
 bool output_has(const output *o, const char *name, sha256_digest *digest)
 {
-    const note *f = journal_find(&o->journal, name);
+    const file_note *f = journal_find(&o->journal, name);
     if (f && digest)
         *digest = f->sha;
     return f != NULL;
@@ -331,7 +334,7 @@ bool output_has(const output *o, const char *name, sha256_digest *digest)
 
 const char *output_note(const output *o, const char *name)
 {
-    const note *f = journal_find(&o->journal, name);
+    const file_note *f = journal_find(&o->journal, name);
     return f ? f->text : NULL;
 }
 
@@ -347,14 +350,14 @@ bool output_begin(output *o, out_file *f, const char *name, uint64_t size, const
 static void remove_note(const output *o, const char *name)
 {
     err ignored = ERR_INIT;
-    char *file = note_file_name(name, &ignored);
+    char *file = file_note_name(name, &ignored);
     if (file)
         remove_in(o->dir, file);
     free(file);
 }
 
 // Two results of one file: nobody may go on as if one of them were right.
-static bool keep_both(const output *o, const note *mine, const note *first, err *e)
+static bool keep_both(const output *o, const file_note *mine, const file_note *first, err *e)
 {
     char hex[2][65];
     strbuf other = {0};
@@ -376,47 +379,47 @@ static bool keep_both(const output *o, const note *mine, const note *first, err 
 
 // Another process has a note for the file already. The same bytes: one of them is enough; a note
 // that does not count, or whose data are no longer whole, makes way. *mine is then what holds.
-static bool settle(output *o, note *mine, err *e)
+static bool settle(output *o, file_note *mine, err *e)
 {
-    note first;
+    file_note first;
     bool counts, there;
-    char *file = note_file_name(mine->name, e);
-    bool ok = file && note_read(&first, o->dir, file, o->journal.plan, &counts, e);
+    char *file = file_note_name(mine->name, e);
+    bool ok = file && file_note_read(&first, o->dir, file, o->journal.plan, &counts, e);
     free(file);
     if (!ok)
         return false;
     if (counts && memcmp(first.sha.b, mine->sha.b, sizeof first.sha.b) != 0) {
         keep_both(o, mine, &first, e);
-        note_free(&first);
+        file_note_free(&first);
         return false;
     }
-    if (counts && output_folder_holds(o->dir, &first)) {
+    if (counts && output_folder_holds(o->dir, &first, true)) {
         remove_in(o->dir, mine->staged);
-        note_free(mine);
+        file_note_free(mine);
         *mine = first;
         return true;
     }
     if (counts) {
         remove_in(o->dir, first.staged);
-        note_free(&first);
+        file_note_free(&first);
     }
-    return note_write(mine, o->dir, o->journal.plan, true, &there, e);
+    return file_note_write(mine, o->dir, o->journal.plan, true, &there, e);
 }
 
 // Notes a file whose data stand under the staged name of this process.
-static bool note_finished(output *o, note *n, err *e)
+static bool note_finished(output *o, file_note *n, err *e)
 {
     bool there;
-    note *old = journal_find(&o->journal, n->name); // of this very run, which makes it anew
+    file_note *old = journal_find(&o->journal, n->name); // of this very run, which makes it anew
     if (old && strcmp(old->staged, n->staged) != 0)
         remove_in(o->dir, old->staged);
-    return note_write(n, o->dir, o->journal.plan, old != NULL, &there, e) &&
+    return file_note_write(n, o->dir, o->journal.plan, old != NULL, &there, e) &&
            (!there || settle(o, n, e));
 }
 
 bool output_end(output *o, out_file *f, const char *name, const char *text, err *e)
 {
-    note n = {.name = strdup(name),
+    file_note n = {.name = strdup(name),
               .staged = output_staged_name(name, o->token, e),
               .text = text ? strdup(text) : NULL,
               .bytes = f->at};
@@ -424,7 +427,7 @@ bool output_end(output *o, out_file *f, const char *name, const char *text, err 
                            err_set(e, ERR_ENV, "no memory for the note of '%s'", name));
     ok = ok && out_publish(f, true, &n.sha, e) && note_finished(o, &n, e) &&
          journal_put(&o->journal, &n, e);
-    note_free(&n);
+    file_note_free(&n);
     return ok;
 }
 
@@ -445,7 +448,7 @@ bool output_small(output *o, const char *name, const void *bytes, size_t n, err 
 
 char *output_path(const output *o, const char *name, err *e)
 {
-    const note *f = journal_find(&o->journal, name);
+    const file_note *f = journal_find(&o->journal, name);
     char *path = f ? path_join(o->dir, f->staged, e) : NULL;
     if (f && (!path || path_exists(path)))
         return path;
@@ -455,7 +458,7 @@ char *output_path(const output *o, const char *name, err *e)
 
 void output_reject(output *o, const char *name)
 {
-    note *f = journal_find(&o->journal, name);
+    file_note *f = journal_find(&o->journal, name);
     if (!f)
         return;
     remove_note(o, name);
@@ -478,14 +481,14 @@ static int rank_of(const char *name)
 
 static int by_rank(const void *x, const void *y)
 {
-    const note *a = x, *b = y;
+    const file_note *a = x, *b = y;
     int by = rank_of(a->name) - rank_of(b->name);
     return by != 0 ? by : strcmp(a->name, b->name);
 }
 
 static int by_file_name(const void *x, const void *y)
 {
-    return strcmp(((const note *)x)->name, ((const note *)y)->name);
+    return strcmp(((const file_note *)x)->name, ((const file_note *)y)->name);
 }
 
 static void sort_files(const output *o, int (*order)(const void *, const void *))
@@ -500,7 +503,7 @@ static bool stage_sums(output *o, err *e)
     char hex[65];
     sort_files(o, by_file_name);
     for (uint64_t i = 0; i < o->journal.n_files; i++) {
-        const note *f = &o->journal.file[i];
+        const file_note *f = &o->journal.file[i];
         if (strcmp(f->name, OUTPUT_SUMS) != 0)
             strbuf_printf(&text, "%s  %s\n", hex_of(f->sha.b, sizeof f->sha.b, hex), f->name);
     }
@@ -541,7 +544,7 @@ static bool way_is_free(output *o, err *e)
     return true;
 }
 
-static bool rename_one(output *o, const note *f, err *e)
+static bool rename_one(output *o, const file_note *f, err *e)
 {
     char *staged = path_join(o->dir, f->staged, e);
     bool ok = staged != NULL;

@@ -28,7 +28,8 @@ typedef struct {
 typedef enum {
     OUTPUT_WHOLE, // everything, by one process: excludes all others
     OUTPUT_PART,  // some files, beside other parts; never published
-    OUTPUT_MERGE  // the rest, once the parts are done: excludes all others
+    OUTPUT_MERGE, // the rest, once the parts are done: excludes all others
+    OUTPUT_LOOK   // nothing: how far it is. Touches and locks nothing, asks for no space
 } output_mode;
 
 typedef struct {

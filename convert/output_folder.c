@@ -13,7 +13,7 @@
 
 // Files up to this size are hashed again before a run that resumes relies on them; larger ones are
 // when their proof reads them.
-enum { SMALL_FILE = 64 << 20 };
+enum { SMALL_FILE = 16 << 20 };
 
 // ---- hidden names ----------------------------------------------------------------------------
 
@@ -49,7 +49,7 @@ bool output_is_temporary(const char *name, long *pid)
     bool is = dot && str_to_u64(dot + 1, INT32_MAX, &number);
     if (is) {
         *dot = 0;
-        is = output_is_staged(head) || note_is_file_name(head) || strcmp(head, JOURNAL_NAME) == 0;
+        is = output_is_staged(head) || file_note_is_name(head) || strcmp(head, JOURNAL_NAME) == 0;
         *pid = (long)number;
     }
     free(head);
@@ -89,7 +89,7 @@ static bool only_listed(const output_order *with, const manifest_facts *m, const
 {
     for (int64_t i = 0; i < n; i++) {
         long pid;
-        bool known = output_is_temporary(entry[i].name, &pid) || note_is_file_name(entry[i].name);
+        bool known = output_is_temporary(entry[i].name, &pid) || file_note_is_name(entry[i].name);
         for (uint64_t k = 0; !known && m && entry[i].is_file && k < m->n_files; k++)
             known = strcmp(m->file[k], entry[i].name) == 0;
         if (known)
@@ -182,7 +182,7 @@ static bool has_digest(const char *path, const sha256_digest *sha)
     return sha256_of_file(path, &found, &ignored) && memcmp(found.b, sha->b, sizeof found.b) == 0;
 }
 
-bool output_folder_holds(const char *dir, const note *n)
+bool output_folder_holds(const char *dir, const file_note *n, bool hash)
 {
     err ignored = ERR_INIT;
     char *staged = path_join(dir, n->staged, &ignored);
@@ -190,9 +190,10 @@ bool output_folder_holds(const char *dir, const note *n)
     in_file in = IN_FILE_CLOSED;
     bool there = false;
     if (staged && in_open(&in, staged, &ignored))
-        there = in.size == n->bytes && (n->bytes > SMALL_FILE || has_digest(staged, &n->sha));
+        there = in.size == n->bytes &&
+                (!hash || n->bytes > SMALL_FILE || has_digest(staged, &n->sha));
     else if (final && in_open(&in, final, &ignored))
-        there = in.size == n->bytes && has_digest(final, &n->sha);
+        there = in.size == n->bytes && (!hash || has_digest(final, &n->sha));
     in_close(&in);
     free(staged);
     free(final);
@@ -209,14 +210,14 @@ static bool in_replaces(const journal *j, const char *name)
 
 static bool take_note(const output_order *with, const char *file, journal *j, err *e)
 {
-    note n;
+    file_note n;
     bool counts;
-    if (!note_read(&n, with->dir, file, j->plan, &counts, e))
+    if (!file_note_read(&n, with->dir, file, j->plan, &counts, e))
         return false;
-    if (counts && output_folder_holds(with->dir, &n))
+    if (counts && output_folder_holds(with->dir, &n, with->mode != OUTPUT_LOOK))
         return journal_put(j, &n, e);
     if (counts)
-        note_free(&n);
+        file_note_free(&n);
     return true;
 }
 
@@ -229,7 +230,7 @@ static bool refuse_entry(const output_order *with, const char *name, const journ
                        "different bytes; either an input is not the same everywhere, or a promise "
                        "of scruple is broken; keep the folder for a report, or remove it to begin "
                        "anew", with->dir, name);
-    return strcmp(name, JOURNAL_NAME) == 0 || output_is_staged(name) || note_is_file_name(name) ||
+    return strcmp(name, JOURNAL_NAME) == 0 || output_is_staged(name) || file_note_is_name(name) ||
            output_is_temporary(name, &pid) || journal_find(j, name) || in_replaces(j, name) ||
            err_set(e, ERR_ENV, "'%s' holds an unfinished run of this plan and also '%s', which "
                    "that run did not make; remove it", with->dir, name);
@@ -244,7 +245,7 @@ static bool judge_unfinished(const output_order *with, journal *j, err *e)
         return false;
     bool ok = true;
     for (int64_t i = 0; ok && i < n; i++)
-        ok = !note_is_file_name(entry[i].name) || take_note(with, entry[i].name, j, e);
+        ok = !file_note_is_name(entry[i].name) || take_note(with, entry[i].name, j, e);
     for (int64_t i = 0; ok && i < n; i++)
         ok = refuse_entry(with, entry[i].name, j, e);
     dir_list_free(entry, n);
@@ -279,7 +280,8 @@ static bool judge_once(const output_order *with, folder_state *state, journal *j
     bool ok;
     if (find_entry(entry, n, JOURNAL_NAME)) {
         *state = FOLDER_RESUMED;
-        ok = (with->dry_run || journal_lock(j, with->dir, with->mode == OUTPUT_PART, again, e)) &&
+        ok = (with->dry_run || with->mode == OUTPUT_LOOK ||
+              journal_lock(j, with->dir, with->mode == OUTPUT_PART, again, e)) &&
              (*again || judge_unfinished(with, j, e));
     } else {
         ok = judge_finished(with, entry, n, state, j, e);

@@ -17,8 +17,9 @@ typedef enum { FOLDER_FRESH, FOLDER_RESUMED, FOLDER_COMPLETE } folder_state;
 MUST_USE bool output_folder_judge(const output_order *with, folder_state *state, journal *j,
                                   err *e);
 // Whether the data of a note are there still: staged in full length, or, after a crash in the midst
-// of publishing, under the final name with their digest. Small ones are hashed in both places.
-bool output_folder_holds(const char *dir, const note *n);
+// of publishing, under the final name. With `hash` small ones, and those under their final names,
+// also have to have their digest.
+bool output_folder_holds(const char *dir, const file_note *n, bool hash);
 
 // ".model.safetensors.<token>.staged"; every process has a token of its own. Free it.
 MUST_USE char *output_staged_name(const char *name, const char *token, err *e);

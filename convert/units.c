@@ -60,10 +60,10 @@ void units_share(const plan *p, int64_t parts, int64_t *part)
     for (int64_t f = 0; f < p->n_files; f++)
         total += unit_cost_of(p, f).weight >> shift;
     for (int64_t f = 0; f < p->n_files; f++) {
-        uint64_t weight = unit_cost_of(p, f).weight >> shift, middle = 2 * before + weight;
+        uint64_t own = unit_cost_of(p, f).weight >> shift, middle = 2 * before + own;
         int64_t k = total ? (int64_t)(middle * (uint64_t)parts / (2 * total)) : 0;
         part[f] = i64_min(k, parts - 1) + 1;
-        before += weight;
+        before += own;
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "convert/note.h"
+#include "convert/file_note.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 enum { LARGEST = 64 << 20, SUM_DIGITS = 32 };
 
-char *note_file_name(const char *name, err *e)
+char *file_note_name(const char *name, err *e)
 {
     strbuf s = {0};
     strbuf_printf(&s, ".%s" NOTE_END, name);
@@ -22,12 +22,12 @@ char *note_file_name(const char *name, err *e)
     return NULL;
 }
 
-bool note_is_file_name(const char *file)
+bool file_note_is_name(const char *file)
 {
     return file[0] == '.' && strlen(file) > strlen("." NOTE_END) && str_ends(file, NOTE_END);
 }
 
-bool note_is_plain(const char *name)
+bool file_note_is_plain(const char *name)
 {
     return name && *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
@@ -39,8 +39,8 @@ static const char *sum_of(const char *text, size_t n, char hex[SUM_DIGITS + 1])
     return hex_of(sum.b, sizeof sum.b, hex);
 }
 
-bool note_write(const note *n, const char *dir, const char *plan, bool replace, bool *there,
-                err *e)
+bool file_note_write(const file_note *n, const char *dir, const char *plan, bool replace,
+                     bool *there, err *e)
 {
     char hex[65];
     strbuf text = {0};
@@ -58,7 +58,7 @@ bool note_write(const note *n, const char *dir, const char *plan, bool replace, 
     bool ok = strbuf_ok(&text, e);
     if (ok)
         strbuf_printf(&text, "\n%s\n", sum_of(text.text, text.len, hex));
-    char *file = ok ? note_file_name(n->name, e) : NULL;
+    char *file = ok ? file_note_name(n->name, e) : NULL;
     char *path = file ? path_join(dir, file, e) : NULL;
     ok = path && strbuf_ok(&text, e);
     if (ok && !out_write_file(dir, file, text.text, text.len, replace, NULL, e)) {
@@ -82,7 +82,7 @@ static char *checked_line(char *text, size_t len, size_t *n)
     return memcmp(end + 1, sum_of(text, *n, hex), SUM_DIGITS) == 0 ? text : NULL;
 }
 
-static bool take(note *n, const json *root, const char *file, const char *plan, bool *counts,
+static bool take(file_note *n, const json *root, const char *file, const char *plan, bool *counts,
                  err *e)
 {
     int64_t bytes = 0;
@@ -91,9 +91,9 @@ static bool take(note *n, const json *root, const char *file, const char *plan, 
     const char *hex = json_as_text(json_get(root, "sha256"));
     const char *of = json_as_text(json_get(root, "plan"));
     const char *text = json_as_text(json_get(root, "note"));
-    char *own = note_is_plain(name) ? note_file_name(name, e) : NULL;
+    char *own = file_note_is_plain(name) ? file_note_name(name, e) : NULL;
     *counts = own && strcmp(own, file) == 0 && of && strcmp(of, plan) == 0 &&
-              note_is_plain(staged) && staged[0] == '.' && hex &&
+              file_note_is_plain(staged) && staged[0] == '.' && hex &&
               hex_to(hex, n->sha.b, sizeof n->sha.b) &&
               json_as_int(json_get(root, "bytes"), &bytes) && bytes >= 0;
     free(own);
@@ -107,13 +107,14 @@ static bool take(note *n, const json *root, const char *file, const char *plan, 
            err_set(e, ERR_ENV, "no memory for the note of '%s'", name);
 }
 
-bool note_read(note *n, const char *dir, const char *file, const char *plan, bool *counts, err *e)
+bool file_note_read(file_note *n, const char *dir, const char *file, const char *plan,
+                    bool *counts, err *e)
 {
     char *text = NULL;
     size_t len = 0, line = 0;
     json *root = NULL;
     err ignored = ERR_INIT;
-    *n = (note){0};
+    *n = (file_note){0};
     *counts = false;
     bool ok = true;
     if (file_read_beneath(dir, file, LARGEST, &text, &len, &ignored) &&
@@ -122,15 +123,15 @@ bool note_read(note *n, const char *dir, const char *file, const char *plan, boo
     json_free(root);
     free(text);
     if (!ok || !*counts)
-        note_free(n);
+        file_note_free(n);
     *counts = *counts && ok;
     return ok;
 }
 
-void note_free(note *n)
+void file_note_free(file_note *n)
 {
     free(n->name);
     free(n->staged);
     free(n->text);
-    *n = (note){0};
+    *n = (file_note){0};
 }

@@ -85,7 +85,7 @@ static const char *reason(const explanation *x, const line *l, char buf[RECIPE_R
     if (rule < 0)
         return "no rule";
     (void)snprintf(buf, RECIPE_RULE_TEXT, "--type %s --scope %s", o->codec->name,
-                   rules_scopes[o->scope == SCOPE_EXPERTS ? 0 : 1]);
+                   order_scopes[o->scope == SCOPE_EXPERTS ? 0 : 1]);
     return buf;
 }
 
@@ -282,6 +282,7 @@ static bool run(const context *ctx, const void *options, err *e)
     plan_options with = PLAN_DEFAULTS;
     recipe rules = {0};
     checkpoint *c = NULL;
+    with.rules = &rules;
     bool ok = rules_choose(&o->rules, &rules, &with, e) &&
               checkpoint_open(&c, o->model, ctx->events, e) && explain(ctx, o, &with, c, e);
     checkpoint_close(c);

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/rules.h"
 
-const char *const rules_scopes[] = {"experts", "all-linear", NULL};
-const char *const rules_searches[] = {"mse", "absmax", NULL};
-
 static bool choose_type(const rules_options *o, plan_options *out, err *e)
 {
     if (!o->type)
@@ -28,7 +25,6 @@ bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err 
     if ((o->recipe && !recipe_read(rules, o->recipe, e)) || !choose_type(o, out, e) ||
         (o->fallback && !codec_from_user(o->fallback, &out->fallback, e)))
         return false;
-    out->rules = rules;
     out->search = o->search == 0 ? SEARCH_MSE : SEARCH_ABSMAX;
     out->positive_scales = o->positive_scales;
     return true;

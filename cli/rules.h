@@ -4,7 +4,7 @@
 #define SCRUPLE_CLI_RULES_H
 
 #include "base/option.h"
-#include "convert/plan.h"
+#include "convert/order.h"
 
 typedef struct {
     const char *type, *fallback, *recipe;
@@ -13,8 +13,6 @@ typedef struct {
     bool positive_scales;
 } rules_options;
 
-extern const char *const rules_scopes[], *const rules_searches[];
-
 // Rows for a table whose struct T has a rules_options called `rules`.
 #define RULES_ROWS(T)                                                                         \
     {OPTION_TEXT(T, rules.type), .name = "type", .value = "TYPE",                             \
@@ -22,7 +20,7 @@ extern const char *const rules_scopes[], *const rules_searches[];
              "fp8-channel",                                                                   \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
-     .choices = rules_scopes, .preset = "experts",                                            \
+     .choices = order_scopes, .preset = "experts",                                            \
      .help = "what --type is for: experts: the routed experts; all-linear: also attention, "  \
              "shared experts and dense layers (never router, norms, embeddings, head)"},      \
     {OPTION_LIST(T, rules.tensor_type), .name = "tensor-type", .value = "PATTERN=TYPE",       \
@@ -31,7 +29,7 @@ extern const char *const rules_scopes[], *const rules_searches[];
     {OPTION_TEXT(T, rules.recipe), .name = "recipe", .value = "FILE",                         \
      .help = "ordered rules as JSON, before --type"},                                         \
     {OPTION_CHOICE(T, rules.search), .name = "search", .value = "HOW",                        \
-     .choices = rules_searches, .preset = "mse",                                              \
+     .choices = order_searches, .preset = "mse",                                              \
      .help = "how scales are found: least squared error, or the absolute maximum"},           \
     {OPTION_FLAG(T, rules.positive_scales), .name = "positive-scales",                        \
      .help = "int4: never a negative scale"},                                                 \
@@ -39,7 +37,8 @@ extern const char *const rules_scopes[], *const rules_searches[];
      .help = "type for tensors whose columns the group does not divide (also bf16)"}
 
 // Fills in what the options decide: scope, codec, fallback, search, signs, and the rules, which are
-// read into *rules (to be freed in any case). ERR_USAGE where nothing gives a type.
+// read into *rules (to be freed in any case); out->rules stays as it is. ERR_USAGE where nothing
+// gives a type.
 MUST_USE bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err *e);
 
 #endif

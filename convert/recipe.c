@@ -257,6 +257,12 @@ static bool read_root(recipe *r, const json *root, const char *file, err *e)
     return read_rules(r, rules, file, e);
 }
 
+bool recipe_read_rules(recipe *r, const json *list, const char *name, err *e)
+{
+    const char *file = arena_text(&r->texts, name, strlen(name), e);
+    return file && read_rules(r, list, file, e);
+}
+
 bool recipe_parse(recipe *r, const char *text, size_t len, const char *name, err *e)
 {
     json *root = NULL;
@@ -295,6 +301,33 @@ void recipe_free(recipe *r)
 }
 
 // ---- writing ---------------------------------------------------------------------------------
+
+static void write_whole_rule(const recipe_rule *r, json_writer *w)
+{
+    jw_object(w, NULL);
+    jw_array(w, "match");
+    for (int64_t i = 0; i < r->n_patterns; i++)
+        jw_text(w, NULL, r->pattern[i].text);
+    jw_array_end(w);
+    jw_text(w, "type", r->codec ? r->codec->name : keep);
+    if (r->has_search)
+        jw_text(w, "search", searches[r->search]);
+    if (r->has_signs)
+        jw_bool(w, "positive_scales", r->positive_scales);
+    if (r->fallback)
+        jw_text(w, "fallback", r->fallback->name);
+    if (r->optional)
+        jw_bool(w, "optional", true);
+    jw_object_end(w);
+}
+
+void recipe_write_rules(const recipe *r, json_writer *w, const char *key)
+{
+    jw_array(w, key);
+    for (int64_t i = 0; i < r->n; i++)
+        write_whole_rule(&r->rule[i], w);
+    jw_array_end(w);
+}
 
 void recipe_write_begin(json_writer *w, const char *comment)
 {

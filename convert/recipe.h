@@ -41,6 +41,9 @@ MUST_USE bool recipe_read(recipe *r, const char *path, err *e);
 // Appends the rule of --tensor-type PATTERN=TYPE; the last '=' parts them. ERR_USAGE.
 MUST_USE bool recipe_add_option(recipe *r, const char *text, err *e);
 void recipe_free(recipe *r);
+// The list of rules alone, as it stands in plan files: all that recipe_read_rules wants to have.
+void recipe_write_rules(const recipe *r, json_writer *w, const char *key);
+MUST_USE bool recipe_read_rules(recipe *r, const json *list, const char *name, err *e);
 
 // "rule 3 of 'mix.json' (experts.down & layer<3)" or "--tensor-type experts.down=int4-g32"; returns
 // buf.
@@ -48,7 +51,7 @@ enum { RECIPE_RULE_TEXT = 320 };
 const char *recipe_rule_text(const recipe_rule *r, char buf[RECIPE_RULE_TEXT]);
 const char *recipe_search_name(codec_search s); // "mse"
 
-// Writing: begin, one call a rule, end. Codec NULL is "keep"; search and signs are written where
+// Writing a file: begin, one call a rule, end. Codec NULL is "keep"; search and signs are written where
 // they decide anything.
 void recipe_write_begin(json_writer *w, const char *comment);
 void recipe_write_rule(json_writer *w, const char *pattern, const codec *c, codec_search search,

@@ -22,9 +22,26 @@ typedef struct {
     int64_t n_scan, n_unseen; // of the scanned ones that matter
     strmap names;          // whole name -> entry
     bool *decided;         // [rules] at least one weight
+    bool *overridden;      // [rules] of the file that lost a weight to --tensor-type
 } decider;
 
 static int64_t n_rules(const plan_options *o) { return o->rules ? o->rules->n : 0; }
+
+// Options are there to override what a file says.
+static bool overrides(const entry *by, const entry *x) { return !by->rule->file && x->rule->file; }
+
+static bool index_name(decider *d, int64_t at, err *e)
+{
+    entry *x = &d->entry[at];
+    const char *name = x->pattern->name;
+    bool fresh;
+    if (!strmap_put(&d->names, name, strlen(name), at, &fresh, e))
+        return false;
+    // A name that was there before fits nothing any more.
+    x->seen = !fresh && overrides(&d->entry[strmap_get(&d->names, name, strlen(name))], x);
+    d->overridden[x->rule_index] |= x->seen;
+    return true;
+}
 
 static bool index_rules(decider *d, err *e)
 {
@@ -32,14 +49,15 @@ static bool index_rules(decider *d, err *e)
     d->entry = mem_new(n, sizeof *d->entry, "rules", e);
     d->scan = mem_new(n, sizeof *d->scan, "rules", e);
     d->decided = mem_new((uint64_t)n_rules(d->options), sizeof *d->decided, "rules", e);
-    if (!d->entry || !d->scan || !d->decided)
+    d->overridden = mem_new((uint64_t)n_rules(d->options), sizeof *d->overridden, "rules", e);
+    if (!d->entry || !d->scan || !d->decided || !d->overridden)
         return false;
     for (int64_t r = 0; r < n_rules(d->options); r++) {
         const recipe_rule *rule = &d->options->rules->rule[r];
         for (int64_t p = 0; p < rule->n_patterns; p++) {
             const selector *s = &rule->pattern[p];
             d->entry[d->n] = (entry){rule, s, r, false};
-            if (s->name && !strmap_put(&d->names, s->name, strlen(s->name), d->n, NULL, e))
+            if (s->name && !index_name(d, d->n, e))
                 return false;
             if (!s->name)
                 d->scan[d->n_scan++] = d->n;
@@ -55,6 +73,7 @@ static void decider_free(decider *d)
     free(d->entry);
     free(d->scan);
     free(d->decided);
+    free(d->overridden);
     strmap_free(&d->names);
 }
 
@@ -72,14 +91,21 @@ static bool reaches(const entry *x, const tensor_account *a)
     return role_is_linear(a->role) || x->pattern->aim != SELECTOR_LOOSE;
 }
 
-static void take_name(decider *d, const char *name, int64_t *best)
+static int64_t take_name(decider *d, const char *name, int64_t *best)
 {
-    int64_t at = strmap_get(&d->names, name, strlen(name));
+    int64_t at = d->names.n ? strmap_get(&d->names, name, strlen(name)) : -1;
     if (at < 0)
-        return;
+        return -1;
     d->entry[at].seen = true;
     if (*best < 0 || at < *best)
         *best = at;
+    return at;
+}
+
+static void note_loss(decider *d, int64_t to, int64_t loser)
+{
+    if (loser >= 0 && overrides(&d->entry[to], &d->entry[loser]))
+        d->overridden[d->entry[loser].rule_index] = true;
 }
 
 // The first entry that decides; -1: none. Later ones are tried until each has fitted once, so that
@@ -89,10 +115,7 @@ static bool find_entry(decider *d, const tensor_account *a, const tensor *t, int
     selector_subject subject = selector_subject_of(a, t);
     char text[RECIPE_RULE_TEXT];
     *best = -1;
-    if (d->names.n) {
-        take_name(d, subject.module, best);
-        take_name(d, subject.tensor, best);
-    }
+    int64_t module = take_name(d, subject.module, best), name = take_name(d, subject.tensor, best);
     for (int64_t i = 0; i < d->n_scan; i++) {
         int64_t at = d->scan[i];
         entry *x = &d->entry[at];
@@ -107,8 +130,14 @@ static bool find_entry(decider *d, const tensor_account *a, const tensor *t, int
             continue;
         d->n_unseen -= !x->seen && !x->rule->optional;
         x->seen = true;
-        if (!late)
+        if (late)
+            note_loss(d, *best, at);
+        else
             *best = at;
+    }
+    if (*best >= 0) {
+        note_loss(d, *best, module);
+        note_loss(d, *best, name);
     }
     return true;
 }
@@ -206,7 +235,7 @@ static bool decide_one(decider *d, int64_t i, decision *out, err *e)
 
 typedef struct {
     int64_t fitting, matrices, reached; // tensors that fit; of these matrices; of these reached
-    int64_t first, first_matrix, first_reached; // their indices
+    int64_t first, first_matrix;        // their indices
     const char *within;                 // a name that holds the pattern's text
 } trace;
 
@@ -234,8 +263,7 @@ static bool follow(const decider *d, const entry *x, trace *out, err *e)
         note(i, &out->fitting, &out->first);
         if (a->used && !is_vector(a))
             note(i, &out->matrices, &out->first_matrix);
-        if (reaches(x, a))
-            note(i, &out->reached, &out->first_reached);
+        out->reached += reaches(x, a);
     }
     return true;
 }
@@ -267,17 +295,28 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
     return err_in(e, "%s decides nothing", recipe_rule_text(x->rule, text));
 }
 
+// A rule lost all that this pattern of it fits. To --tensor-type: that is what it is for.
 static bool refuse_shadowed(const decider *d, const decision *list, const entry *x, err *e)
 {
     char text[RECIPE_RULE_TEXT], other[RECIPE_RULE_TEXT], s[STR_SHORT];
-    trace t;
-    if (!follow(d, x, &t, e))
-        return false;
-    const tensor *first = checkpoint_at(d->source, t.first_reached);
-    const recipe_rule *by = &d->options->rules->rule[list[t.first_reached].rule];
+    const recipe_rule *rule = d->options->rules->rule;
+    int64_t first = -1;
+    for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
+        const tensor_account *a = model_account(d->model, i);
+        selector_subject subject = selector_subject_of(a, checkpoint_at(d->source, i));
+        bool yes;
+        if ((a->used && a->part != 0) || !reaches(x, a))
+            continue;
+        if (!selector_matches(x->pattern, &subject, &yes, e))
+            return false;
+        if (yes && x->rule->file && !rule[list[i].rule].file)
+            return true;
+        first = yes && first < 0 ? i : first;
+    }
     return err_set(e, ERR_INPUT, "%s decides nothing: earlier rules have decided all that it fits, "
                    "'%s' for one by %s", recipe_rule_text(x->rule, text),
-                   str_short(first->name, s), recipe_rule_text(by, other));
+                   str_short(checkpoint_at(d->source, first)->name, s),
+                   recipe_rule_text(&rule[list[first].rule], other));
 }
 
 // Every pattern must fit something, every rule must decide something.
@@ -289,8 +328,9 @@ static bool refuse_idle(const decider *d, const decision *list, err *e)
             continue;
         if (!x->seen)
             return refuse_unseen(d, x, e);
-        if (!d->decided[x->rule_index])
-            return refuse_shadowed(d, list, x, e);
+        if (!d->decided[x->rule_index] && !d->overridden[x->rule_index] &&
+            !refuse_shadowed(d, list, x, e))
+            return false;
     }
     return true;
 }

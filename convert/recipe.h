@@ -10,7 +10,7 @@
 #include "formats/selector.h"
 #include "quantize/codec.h"
 
-enum { RECIPE_MAX_BYTES = 16 << 20, RECIPE_MAX_PATTERNS = 100000, RECIPE_MAX_REGEXES = 1000 };
+enum { RECIPE_MAX_BYTES = 8 << 20, RECIPE_MAX_PATTERNS = 100000, RECIPE_MAX_REGEXES = 1000 };
 
 typedef struct {
     selector *pattern;        // a weight has to fit one of them

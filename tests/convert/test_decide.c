@@ -349,6 +349,26 @@ START_TEST(a_rule_behind_others_that_take_all_is_refused)
 }
 END_TEST
 
+START_TEST(options_may_take_all_that_a_rule_of_the_file_fits)
+{
+    use_qwen3();
+    rule("experts.up=fp8-channel");
+    rule("model.layers.0.mlp.experts.0.down_proj=keep");
+    rules_of("{\"match\": \"experts.up & layer=1\", \"type\": \"int4-g32\"}, "
+             "{\"match\": \"re:up_proj\", \"type\": \"int4-g32\"}, "
+             "{\"match\": \"model.layers.0.mlp.experts.0.down_proj\", \"type\": \"int4-g32\"}, "
+             "{\"match\": \"model.layers.1.mlp.experts.0.up_proj.weight\", \"type\": "
+             "\"int4-g32\"}, {\"match\": \"experts.down\", \"type\": \"int4-g32\"}");
+    run();
+    becomes(EXPERT(1, 0, up), "fp8-channel", 0);
+    becomes(EXPERT(0, 0, down), "moved", 1);
+    becomes(EXPERT(0, 1, down), "int4-g32", 6);
+    // Between rules of the file it stays an error, and so it does between options.
+    rules_of("{\"match\": \"experts.down & layer=2\", \"type\": \"keep\"}");
+    is_refused("rule 1 of 'r.json' (experts.down & layer=2) decides nothing");
+}
+END_TEST
+
 START_TEST(a_regular_expression_without_end_is_refused_with_its_rule)
 {
     use_qwen3();
@@ -502,6 +522,7 @@ Suite *suite_decide(void)
     tcase_add_test(c, a_rule_that_fits_nothing_is_refused_unless_it_is_optional);
     tcase_add_test(c, every_pattern_of_a_rule_must_fit_something);
     tcase_add_test(c, a_rule_behind_others_that_take_all_is_refused);
+    tcase_add_test(c, options_may_take_all_that_a_rule_of_the_file_fits);
     tcase_add_test(c, a_regular_expression_without_end_is_refused_with_its_rule);
     tcase_add_test(c, the_table_groups_layers_and_experts_that_agree);
     tcase_add_test(c, the_table_decides_the_same_again);

@@ -175,7 +175,7 @@ START_TEST(limits_hold_at_the_limit_and_not_above)
     ASSERT_REFUSED(recipe_parse(&r, s.text, s.len, "r", &refused), "more than 100000 patterns");
     recipe_free(&r);
     ASSERT_REFUSED(recipe_parse(&r, s.text, RECIPE_MAX_BYTES + 1, "r", &refused),
-                   "the limit is 16777216");
+                   "the limit is 8388608");
     strbuf_free(&s);
 }
 END_TEST

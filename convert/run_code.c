@@ -185,9 +185,8 @@ static bool open_coding(coding *c, err *e)
 static void end_sums(coding *c, xxh128_digest *sum)
 {
     const weight *w = c->t->source;
-    const tensor *first = checkpoint_at(c->r->plan->source, 0);
     for (int i = 0; i < w->codec->n_parts; i++) {
-        int64_t at = w->part[i] - first;
+        int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
         sha256_end(c->source[i], &c->r->result->source[at]);
         c->r->result->read[at] = true;
         c->source[i] = NULL;

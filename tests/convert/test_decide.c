@@ -97,6 +97,8 @@ static void run(void)
 
 static void is_refused(const char *words)
 {
+    free(list);
+    list = NULL;
     ASSERT_REFUSED(decide(&options, source, bound, &list, &refused), words);
     ck_assert_ptr_null(list);
 }
@@ -283,7 +285,8 @@ START_TEST(what_cannot_be_coded_is_refused_by_name)
     open_model(config);
     free(config);
     rule("norm.final=bf16");
-    is_refused("--tensor-type norm.final=bf16: 'model.norm.weight' is a vector, it can only be kept");
+    is_refused("--tensor-type norm.final=bf16: 'model.norm.weight' is a vector, it can only be "
+               "kept");
     recipe_free(&rules);
     rule("model.layers.3.eh_proj.weight=int4-g32");
     is_refused("belongs to no role of the model ('mtp-layer'), it can only be kept");
@@ -301,8 +304,8 @@ START_TEST(a_rule_that_fits_nothing_is_refused_unless_it_is_optional)
     static const struct {
         const char *text, *words;
     } cases[] = {
-        {"experts & layer>5=int4-g32", "--tensor-type experts & layer>5=int4-g32 decides nothing: no "
-                                       "tensor of this model fits 'experts & layer>5'"},
+        {"experts & layer>5=int4-g32", "--tensor-type experts & layer>5=int4-g32 decides nothing: "
+                                       "no tensor of this model fits 'experts & layer>5'"},
         {"shared=int4-g32", "no tensor of this model fits 'shared'"},
         {"q_proj=int4-g32", "'q_proj' is no whole name; it stands in "
                             "'model.layers.0.self_attn.q_proj', which *q_proj* would match"},
@@ -318,8 +321,6 @@ START_TEST(a_rule_that_fits_nothing_is_refused_unless_it_is_optional)
         is_refused(cases[i].words);
         rules.rule[0].optional = true;
         run();
-        free(list);
-        list = NULL;
     }
 }
 END_TEST
@@ -340,8 +341,8 @@ START_TEST(a_rule_behind_others_that_take_all_is_refused)
     rule("experts=fp8-channel");
     rule("experts.down & layer=1=keep");
     is_refused("--tensor-type experts.down & layer=1=keep decides nothing: earlier rules have "
-               "decided all that it fits, 'model.layers.1.mlp.experts.0.down_proj.weight' for one by "
-               "--tensor-type experts=fp8-channel");
+               "decided all that it fits, 'model.layers.1.mlp.experts.0.down_proj.weight' for one "
+               "by --tensor-type experts=fp8-channel");
     recipe_free(&rules);
     rule("model.layers.0.mlp.gate=keep");
     rule("name:model.layers.0.mlp.gate=f32");

@@ -162,6 +162,7 @@ void saved_plan_close(saved_plan *f)
     for (uint64_t i = 0; i < f->n_small; i++)
         free(f->small[i]);
     free(f->small);
+    order_free(&f->order);
     free(f->input);
     free(f->output);
     free(f->statistics);

@@ -36,7 +36,7 @@ static void open_parts(parts *k)
 {
     err e = ERR_INIT;
     bool complete;
-    *k = (parts){.with = {.memory = 1 << 30, .encode = ENCODE_DEFAULTS}};
+    *k = (parts){.with = {.memory = 1 << 30}};
     ASSERT_OK(checkpoint_open(&k->source, the.t.dir, NULL, &e), e);
     ASSERT_OK(model_open(&k->m, k->source, NULL, &e), e);
     ASSERT_OK(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), e);
@@ -73,7 +73,7 @@ START_TEST(a_byte_that_was_not_written_right_is_found)
         for (size_t i = 0; i < COUNT_OF(places); i++) {
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
             ASSERT_FAILS(run_read_back(&k.p, &k.with, k.to, &k.r, &refused), ERR_INTERNAL,
-                         "differs from");
+                         "read back differs from");
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
         }
         output_abandon(k.to);

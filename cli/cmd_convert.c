@@ -7,7 +7,8 @@
 typedef struct {
     const char *model, *output, *to;
     uint64_t page;
-    bool allow_lossy;
+    const char *expect;
+    bool allow_lossy, read_back;
 } convert_options;
 
 static const option table[] = {
@@ -24,6 +25,8 @@ static const option table[] = {
                           "2MiB"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
      .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
+    EXPECT_OPTION(convert_options, expect),
+    READ_BACK_OPTION(convert_options, read_back),
 };
 
 static const command_example examples[] = {
@@ -65,6 +68,8 @@ static bool run(const context *c, const void *options, err *e)
                       .input = o->model,
                       .output = o->output,
                       .plan = PLAN_DEFAULTS,
+                      .expect = o->expect,
+                      .read_back = o->read_back,
                       .encode = ENCODE_DEFAULTS};
     if (!choose(o, &m, e))
         return false;
@@ -88,8 +93,11 @@ const command cmd_convert = {
     .group = "make",
     .summary = "re-pack a checkpoint without loss, and prove it",
     .about =
-        "Writes the checkpoint in another layout. Tensors are moved byte for byte; each\n"
-        "is read back and compared with its source before the output gets its name.\n"
+        "Writes the checkpoint in another layout. Tensors are moved byte for byte: what\n"
+        "goes to each place of the output is hashed there and compared with the source\n"
+        "before the output gets its name; --read-back asks the disk as well. Input files\n"
+        "must have the SHA-256 that SHA256SUMS beside them, their blobs' names in a Hub\n"
+        "cache or --expect say, where one of them says something.\n"
         "Values are converted only by --to bf16, f16 and f32, which answer 1 and name the\n"
         "tensors where a value would change.\n"
         "\n"

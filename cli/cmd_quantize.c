@@ -11,6 +11,8 @@ typedef struct {
     int scope, search, layout;
     bool positive_scales;
     uint64_t page;
+    const char *expect;
+    bool read_back;
 } quantize_options;
 
 static const char *const scopes[] = {"experts", "all-linear", NULL};
@@ -44,6 +46,8 @@ static const option table[] = {
      .help = "experts: an expert pack; plain: ordinary shards"},
     {OPTION_BYTES(quantize_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
      .min = 4096, .help = "alignment of the first record, a power of two up to 2MiB"},
+    EXPECT_OPTION(quantize_options, expect),
+    READ_BACK_OPTION(quantize_options, read_back),
 };
 
 static const command_example examples[] = {
@@ -129,6 +133,8 @@ static bool run(const context *c, const void *options, err *e)
                       .input = o->model,
                       .output = o->output,
                       .plan = PLAN_DEFAULTS,
+                      .expect = o->expect,
+                      .read_back = o->read_back,
                       .needs_model = true,
                       .encode = ENCODE_DEFAULTS};
     strbuf facts = {0}, recipe = {0}, statistics = {0};

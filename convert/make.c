@@ -9,6 +9,7 @@
 #include "convert/config_edit.h"
 #include "convert/loaders.h"
 #include "convert/manifest.h"
+#include "formats/expected.h"
 
 typedef struct {
     const make_options *options;
@@ -28,6 +29,7 @@ typedef struct {
     output_file *file;         // [plan.n_files]
     output *out;
     run_result result;
+    expected expected;
     source_id *source_id;
 } maker;
 
@@ -145,7 +147,8 @@ static void fill_report(maker *m)
 static bool prepare(maker *m, err *e)
 {
     const make_options *o = m->options;
-    if (!checkpoint_open(&m->source, o->input, o->events, e))
+    if (!checkpoint_open(&m->source, o->input, o->events, e) ||
+        !expected_find(&m->expected, m->source, o->expect, o->events, e))
         return false;
     if (o->needs_model && !model_open(&m->model, m->source, o->events, e))
         return false;
@@ -173,6 +176,20 @@ static bool identify_source(maker *m, const run_result *r, err *e)
                               : source_ids(m->source, m->options->pool, m->source_id, e));
 }
 
+static run_options options_of(const maker *m)
+{
+    const make_options *o = m->options;
+    return (run_options){.pool = o->pool,
+                         .memory = o->memory,
+                         .events = o->events,
+                         .encode = o->encode,
+                         .importance = o->importance,
+                         .ctx = o->ctx,
+                         .count_changes = o->count_changes || o->refuse_changes,
+                         .expected = &m->expected,
+                         .scratch = o->output};
+}
+
 // The plan knows headers only: a complete folder must also have been made from the same bytes.
 static bool complete_is_ours(maker *m, err *e)
 {
@@ -182,7 +199,10 @@ static bool complete_is_ours(maker *m, err *e)
         return false;
     if (!ours)
         return err_set(e, ERR_ENV, "'%s' has just lost its scruple.json", m->options->output);
-    bool ok = manifest_same_source(&facts, m->options->output, m->source, m->source_id, e);
+    const run_options with = options_of(m);
+    bool ok = manifest_same_source(&facts, m->options->output, m->source, m->source_id, e) &&
+              run_result_init(&m->result, &m->plan, e) &&
+              run_expected(&m->plan, &with, &m->expected, &m->result, m->source_id, e);
     manifest_facts_free(&facts);
     return ok;
 }
@@ -305,7 +325,9 @@ static bool stage_manifest(maker *m, err *e)
 
 static bool finish(maker *m, err *e)
 {
-    return identify_source(m, &m->result, e) && companions_copy(&m->companions, m->source, m->out, e) &&
+    const run_options with = options_of(m);
+    return identify_source(m, &m->result, e) &&
+           run_expected(&m->plan, &with, &m->expected, &m->result, m->source_id, e) && companions_copy(&m->companions, m->source, m->out, e) &&
            stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&
            (m->plan.n_files < 2 || stage_shard_index(m, e)) &&
@@ -317,14 +339,7 @@ static bool finish(maker *m, err *e)
 static bool carry_out(maker *m, err *e)
 {
     const make_options *o = m->options;
-    run_options with = {.pool = o->pool,
-                        .memory = o->memory,
-                        .events = o->events,
-                        .encode = o->encode,
-                        .importance = o->importance,
-                        .ctx = o->ctx,
-                        .count_changes = o->count_changes || o->refuse_changes,
-                        .scratch = o->output};
+    const run_options with = options_of(m);
     if (!run_result_init(&m->result, &m->plan, e))
         return false;
     for (int64_t i = 0; i < m->plan.n_tensors; i++)
@@ -359,6 +374,7 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
     strbuf_free(&m.edited);
     strbuf_free(&m.recipe);
     free(m.source_id);
+    expected_free(&m.expected);
     plan_free(&m.plan);
     model_close(m.model);
     checkpoint_close(m.source);

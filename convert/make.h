@@ -23,6 +23,8 @@ typedef struct {
     bool refuse_changes;        // a value that would change: ERR_NO with counts (convert)
     bool count_changes;
     bool force, dry_run;
+    const char *expect;         // a list of SHA-256 that the input's files must have; NULL: what
+                                // stands beside them (expected.h)
     bool read_back;             // finished files are read again from the medium and compared
     pool *pool;
     uint64_t memory;

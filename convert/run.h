@@ -29,6 +29,8 @@ typedef struct {
                        err *e);
     void *ctx;
     bool count_changes;     // compare what was coded with what its bytes decode to
+    const struct expected *expected; // files that it knows are hashed as wholes where they are read in
+                                     // order; NULL: none. run_expected compares
     const run_slice *slice; // the units to make; NULL: all
     const char *scratch;    // a folder for what outgrows memory, usually the output's; NULL: the
                             // current one
@@ -43,6 +45,8 @@ typedef struct {
                             // starting part) that do not come back as they were
     sha256_digest *source;  // [checkpoint_count] of the bytes of each source tensor that was read
     bool *read;             // [checkpoint_count] whether it was
+    sha256_digest *file;    // [checkpoint_n_files] of each whole file of the source,
+    bool *whole;            //   where it is known
 } run_result;
 
 MUST_USE bool run_result_init(run_result *r, const plan *p, err *e);
@@ -61,6 +65,11 @@ MUST_USE bool run_recall(const plan *p, output *out, run_result *r, err *e);
 // Identities of the source's files, [checkpoint_n_files], out of what was read. ERR_INTERNAL where a
 // tensor is not known: units are missing.
 MUST_USE bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e);
+// Compares the source's files with what is expected of them (ERR_INPUT with the file, who says so,
+// what was found). Those that the run has not read from front to end are read once more. Fills in
+// what to[checkpoint_n_files] says of whole files.
+MUST_USE bool run_expected(const plan *p, const run_options *o, const struct expected *x,
+                           run_result *r, source_id *to, err *e);
 // Reads every finished unit of the slice back from the medium, header and all, and compares it with
 // what was written (ERR_INTERNAL where a byte differs); a resumed one with the SHA-256 that it was
 // finished with (ERR_ENV, and it is rejected).

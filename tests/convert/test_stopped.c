@@ -73,7 +73,7 @@ START_TEST(a_byte_that_was_not_written_right_is_found)
         for (size_t i = 0; i < COUNT_OF(places); i++) {
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
             ASSERT_FAILS(run_read_back(&k.p, &k.with, k.to, &k.r, &refused), ERR_INTERNAL,
-                         "read back differs from");
+                         "differs from");
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
         }
         output_abandon(k.to);

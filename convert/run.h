@@ -33,6 +33,8 @@ typedef struct {
     const struct expected *expected; // files that it knows are hashed as wholes where they are read in
                                      // order; NULL: none. run_expected compares
     const run_slice *slice; // the units to make; NULL: all
+    uint64_t batch, held;   // ceilings on what is read together and what waits in memory, below
+                            // what `memory` allows (tests); 0: none
     const char *scratch;    // a folder for what outgrows memory, usually the output's; NULL: the
                             // current one
 } run_options;

@@ -43,8 +43,9 @@ const command cmd_merge = {
         "Checks that every unit of the plan is there as its part noted it, writes the\n"
         "small files, the index, scruple.json, config.json and SHA256SUMS, and gives all\n"
         "files their names. Copies no tensor and reads none: it takes seconds, whatever\n"
-        "the model's size. (Where SHA256SUMS or a Hub cache say what SHA-256 the input's\n"
-        "files must have, those are read once.) The folder is then byte for byte what one run would have made.\n"
+        "the model's size; only where SHA256SUMS or a Hub cache say what SHA-256 the\n"
+        "input's files must have, those are read once. The folder is then byte for byte\n"
+        "what one run would have made.\n"
         "\n"
         "Answers 4 and names what is missing where a unit is not there. Repeated on a\n"
         "folder that is complete it says so and does nothing; interrupted, it goes on.",

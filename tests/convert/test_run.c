@@ -62,8 +62,9 @@ START_TEST(batches_and_scratch_do_not_change_a_byte)
     static const char fp8[] = "{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}";
     static const char int4[] =
         "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
-        "\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, "
-        "\"type\": \"int\", \"symmetric\": true, \"strategy\": \"group\", \"group_size\": 32}}}}";
+        "\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], "
+        "\"weights\": {\"num_bits\": 4, \"type\": \"int\", \"symmetric\": true, "
+        "\"strategy\": \"group\", \"group_size\": 32}}}}";
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         char first[65], now[65];
         make_parts k;

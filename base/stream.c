@@ -204,7 +204,8 @@ static bool is_cached(reader *r, const piece *p)
     struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } pages = {0};
     if (!r->cannot_tell && syscall(CACHESTAT, p->file->fd, &range, &pages, 0) != 0)
         r->cannot_tell = true;
-    uint64_t n = (p->offset + p->bytes + PAGE - 1) / PAGE - p->offset / PAGE;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t n = (p->offset + p->bytes + page - 1) / page - p->offset / page;
     return !r->cannot_tell && pages.cached >= n;
 }
 

@@ -254,15 +254,8 @@ bool weight_bind(weight *w, const checkpoint *c, const char *module, const char 
 
 // ---- rows ----
 
-typedef struct {
-    uint64_t at, bytes;    // in the scratch
-    uint64_t offset;       // in the tensor
-    uint64_t row_bytes;    // of one row of the part
-    int64_t first, block;  // first row of the part that is read; weight rows a row of it
-} part_range;
-
 // Where the rows [row, row + n) of the weight lie in part i.
-static void range_of(const weight *w, int i, int64_t row, int64_t n, part_range *r)
+static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part *r)
 {
     const codec_part *part = &w->codec->part[i];
     const tensor *t = w->part[i];
@@ -280,52 +273,74 @@ static void range_of(const weight *w, int i, int64_t row, int64_t n, part_range 
     r->bytes = (uint64_t)((row + n - 1) / r->block - r->first + 1) * r->row_bytes;
 }
 
-// Decodes rows that lie in one block of the codec, or begin at one.
-static bool decode_rows(const weight *w, const part_range *range, const unsigned char *stored,
-                        int64_t row, int64_t n, float *to, err *e)
+bool weight_lay_out(stored_rows *s, const weight *w, int64_t row, int64_t n, err *e)
 {
+    assert(row >= 0 && n > 0 && row <= w->out - n);
+    *s = (stored_rows){.w = w, .row = row, .n = n};
+    for (int i = 0; i < w->codec->n_parts; i++) {
+        range_of(w, i, row, n, &s->part[i]);
+        s->part[i].at = s->bytes;
+        if (!size_add(s->bytes, s->part[i].bytes, &s->bytes) ||
+            !size_round_up(s->bytes, 64, &s->bytes))
+            return err_set(e, ERR_ENV, "no memory for %lld rows of '%s'", (long long)n, w->module);
+    }
+    return true;
+}
+
+// weight_bind has checked what such a part holds.
+void weight_fill_fixed(const stored_rows *s, void *stored)
+{
+    const weight *w = s->w;
+    for (int i = 0; i < w->codec->n_parts; i++)
+        (void)codec_fixed_part(w->codec, i, w->out, w->in, (char *)stored + s->part[i].at);
+}
+
+// Decodes rows that lie in one block of the codec, or begin at one.
+static bool decode_rows(const stored_rows *s, const unsigned char *stored, int64_t row, int64_t n,
+                        float *to, err *e)
+{
+    const weight *w = s->w;
     part_view view[CODEC_MAX_PARTS];
     for (int i = 0; i < w->codec->n_parts; i++) {
-        const part_range *r = &range[i];
+        const stored_part *r = &s->part[i];
         uint64_t skip = r->block ? (uint64_t)(row / r->block - r->first) * r->row_bytes : 0;
         view[i] = (part_view){stored + r->at + skip, w->part[i]->type};
     }
-    return w->codec->decode(w->codec, w->in, n, view, to, e);
+    return w->codec->decode(w->codec, w->in, n, view, to, e) || err_in(e, "weight '%s'", w->module);
+}
+
+bool weight_decode(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
+                   err *e)
+{
+    assert(row >= s->row && n >= 0 && row + n <= s->row + s->n);
+    // Decoding does not know where in the weight its rows lie; a range that begins inside a block
+    // is decoded in two steps, so that each begins with its own scale row.
+    int64_t inside = row % s->w->codec->row_quantum;
+    int64_t head = inside ? i64_min(n, s->w->codec->row_quantum - inside) : n;
+    return decode_rows(s, stored, row, head, to, e) &&
+           (head == n ||
+            decode_rows(s, stored, row + head, n - head, to + head * s->w->in, e));
 }
 
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
 {
     assert(row >= 0 && n >= 0 && row <= w->out - n);
+    stored_rows rows;
     if (n == 0)
         return true;
-    part_range range[CODEC_MAX_PARTS];
-    uint64_t total = 0;
-    for (int i = 0; i < w->codec->n_parts; i++) {
-        range_of(w, i, row, n, &range[i]);
-        range[i].at = total;
-        if (!size_add(total, range[i].bytes, &total) || !size_round_up(total, 64, &total))
-            return err_set(e, ERR_ENV, "no memory for %lld rows of '%s'", (long long)n, w->module);
-    }
-    unsigned char *stored = scratch_need(s, total, 1, "the stored bytes of rows", e);
+    if (!weight_lay_out(&rows, w, row, n, e))
+        return false;
+    unsigned char *stored = scratch_need(s, rows.bytes, 1, "the stored bytes of rows", e);
     if (!stored)
         return false;
+    weight_fill_fixed(&rows, stored);
     for (int i = 0; i < w->codec->n_parts; i++) {
-        unsigned char *to_part = stored + range[i].at;
-        // weight_bind has checked what such a part holds.
-        bool known = codec_fixed_part(w->codec, i, w->out, w->in, to_part);
-        uint64_t bytes = range[i].block ? range[i].bytes : w->part[i]->bytes;
-        if (!known && !checkpoint_read(w->from, w->part[i], range[i].offset, to_part, bytes, e))
+        const stored_part *p = &rows.part[i];
+        if (p->block && !checkpoint_read(w->from, w->part[i], p->offset, stored + p->at, p->bytes,
+                                         e))
             return false;
     }
-    // Decoding does not know where in the weight its rows lie; a range that begins inside a block
-    // is decoded in two steps, so that each begins with its own scale row.
-    int64_t inside = row % w->codec->row_quantum;
-    int64_t head = inside ? i64_min(n, w->codec->row_quantum - inside) : n;
-    if (!decode_rows(w, range, stored, row, head, to, e))
-        return err_in(e, "weight '%s'", w->module);
-    if (head < n && !decode_rows(w, range, stored, row + head, n - head, to + head * w->in, e))
-        return err_in(e, "weight '%s'", w->module);
-    return true;
+    return weight_decode(&rows, stored, row, n, to, e);
 }
 
 uint64_t weight_stored_bytes(const weight *w)

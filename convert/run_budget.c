@@ -41,13 +41,12 @@ int64_t run_chunk_rows(const plan_tensor *t)
 
 uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
 {
-    uint64_t sum = 0;
-    for (int i = 0; i < t->source->codec->n_parts; i++) {
-        uint64_t offset, bytes;
-        weight_part_range(t->source, i, 0, i64_min(rows, t->source->out), &offset, &bytes);
-        sum += round_up_64(bytes);
-    }
-    return sum;
+    err ignored = ERR_INIT;
+    stored_rows layout;
+    rows = i64_min(rows, t->source->out);
+    if (rows == 0)
+        return 0;
+    return weight_lay_out(&layout, t->source, 0, rows, &ignored) ? layout.bytes : UINT64_MAX / 2;
 }
 
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)

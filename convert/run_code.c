@@ -12,7 +12,8 @@ typedef struct {
     const float *importance;
     int64_t row, rows, chunk;            // the batch; rows a task
     int64_t *changed;                    // [tasks]
-    const void *stored[CODEC_MAX_PARTS]; // of the batch
+    stored_rows layout;                  // of the batch's stored rows,
+    const unsigned char *stored;         // which lie here
     uint64_t stored_bytes[CODEC_MAX_PARTS];
     sha256 *source[CODEC_MAX_PARTS];     // of the stored parts
     uint8_t *encoded[CODEC_MAX_PARTS];
@@ -72,12 +73,12 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
     for (int64_t i = begin; i < end; i++) {
         if (i < w->codec->n_parts) {
-            sha256_add(c->source[i], c->stored[i], c->stored_bytes[i]);
+            sha256_add(c->source[i], c->stored + c->layout.part[i].at, c->stored_bytes[i]);
             continue;
         }
         int64_t k = i - w->codec->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
-        if (!weight_decode_rows(w, c->row, c->stored, row, n, values, e) ||
+        if (!weight_decode(&c->layout, c->stored, row, n, values, e) ||
             !encode_rows(c, row, n, values, &c->changed[k], e))
             return false;
     }
@@ -89,14 +90,18 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
 static bool read_batch(coding *c, unsigned char **room, err *e)
 {
     const weight *w = c->t->source;
+    unsigned char *stored = *room;
+    if (!weight_lay_out(&c->layout, w, c->row, c->rows, e))
+        return false;
+    weight_fill_fixed(&c->layout, stored);
     for (int i = 0; i < w->codec->n_parts; i++) {
         uint64_t offset;
         weight_part_range(w, i, c->row, c->rows, &offset, &c->stored_bytes[i]);
-        if (!stream_read(c->r->in, *room, c->stored_bytes[i], e))
+        if (!stream_read(c->r->in, stored + c->layout.part[i].at, c->stored_bytes[i], e))
             return false;
-        c->stored[i] = *room;
-        *room += (c->stored_bytes[i] + 63) / 64 * 64;
     }
+    c->stored = stored;
+    *room += c->layout.bytes;
     return true;
 }
 

@@ -87,8 +87,11 @@ static void as_json(const result *r, strbuf *out)
 
 static bool check(const context *ctx, result *r, err *e)
 {
-    for (int64_t i = 0; i < checkpoint_count(r->c); i++)
-        r->bytes += checkpoint_at(r->c, i)->bytes;
+    for (int64_t i = 0; i < checkpoint_count(r->c); i++) {
+        tensor t;
+        checkpoint_get(r->c, i, &t);
+        r->bytes += t.bytes;
+    }
     if (!content_companions(r->c, &r->findings, e) ||
         !content_pack(r->c, ctx->pool, ctx->events, r->full, &r->findings, &r->n_records, e))
         return false;
@@ -103,7 +106,7 @@ static bool run(const context *ctx, const void *options, err *e)
     const check_options *o = options;
     checkpoint *c;
     strbuf out = {0};
-    if (!checkpoint_open(&c, o->model, ctx->events, e))
+    if (!(o->full ? checkpoint_open : checkpoint_list)(&c, o->model, ctx->events, e))
         return false;
     result r = {.c = c, .full = o->full};
     bool ok = check(ctx, &r, e);

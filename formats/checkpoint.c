@@ -15,8 +15,8 @@ struct checkpoint {
     in_file *file;      // [n_files]
     st_header *header;  // [n_files]
     int64_t *first;     // [n_files + 1]: number of the file's first tensor
-    strmap by_name;
-    arena names;        // names, shapes and metadata of all headers
+    tensor *tensor;     // [count]; NULL where only listed
+    name_index names;   // of all files; empty where one file has its own
 };
 
 // ---- opening ---------------------------------------------------------------------------------
@@ -69,27 +69,16 @@ static bool reserve(checkpoint *c, int n, err *e)
 // Takes an open file over as the next one; `index` may be NULL.
 static bool add_file(checkpoint *c, in_file *f, shard_index *index, const events *v, err *e)
 {
-    char buf[STR_SHORT];
     int file = c->n_files++;
     st_header *h = &c->header[file];
     c->file[file] = *f;
     c->first[file + 1] = c->first[file];
-    if (!sniff(f, e) || !st_read_header(h, f, file, &c->names, e))
+    if (!sniff(f, e) || !st_list_header(h, f, file, e))
         return false;
     warn_of_holes(f, v);
-    for (int64_t i = 0; i < h->n_tensors; i++) {
-        const char *name = h->tensor[i].name;
-        bool fresh;
-        if (!strmap_put(&c->by_name, name, strlen(name), c->first[file] + i, &fresh, e))
-            return false;
-        if (!fresh)
-            return err_set(e, ERR_INPUT, "'%s': tensor '%s' is in two shards, '%s' and '%s'",
-                           c->dir, str_short(name, buf),
-                           checkpoint_file_name(c, checkpoint_find(c, name)->file),
-                           checkpoint_file_name(c, file));
-        if (index && !shard_index_meets(index, name, file, e))
+    for (int64_t i = 0; index && i < h->n_tensors; i++)
+        if (!shard_index_meets(index, tensor_list_name(&h->list, i), file, e))
             return err_in(e, "'%s'", c->dir);
-    }
     c->first[file + 1] += h->n_tensors;
     return true;
 }
@@ -202,8 +191,11 @@ static bool missing_shards(const shard_index *x, const listing *l, err *e)
 static void check_total(const checkpoint *c, const shard_index *x, const events *v)
 {
     uint64_t sum = 0;
-    for (int64_t i = 0; i < checkpoint_count(c); i++)
-        sum += checkpoint_at(c, i)->bytes;
+    for (int64_t i = 0; i < checkpoint_count(c); i++) {
+        tensor t;
+        checkpoint_get(c, i, &t);
+        sum += t.bytes;
+    }
     if (x->has_total && x->total_size != sum)
         event_warn(v, "'%s/%s' says total_size %llu, the tensors have %llu bytes", c->dir,
                    SHARD_INDEX_NAME, (unsigned long long)x->total_size, (unsigned long long)sum);
@@ -289,7 +281,46 @@ static bool open_folder(checkpoint *c, const events *v, err *e)
     return ok;
 }
 
-bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e)
+static int file_of(const checkpoint *c, int64_t i)
+{
+    assert(i >= 0 && i < checkpoint_count(c));
+    int low = 0, high = c->n_files; // first[low] <= i < first[high]
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (c->first[middle] <= i)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static const char *name_of(const void *ctx, int64_t i)
+{
+    const checkpoint *c = ctx;
+    int file = file_of(c, i);
+    return tensor_list_name(&c->header[file].list, i - c->first[file]);
+}
+
+// Names that are there twice were refused by the headers and the index.
+static bool index_names(checkpoint *c, err *e)
+{
+    int64_t twice, n = checkpoint_count(c);
+    if (n > CHECKPOINT_MAX_TENSORS)
+        return err_set(e, ERR_INPUT, "'%s' has %lld tensors: the limit is %d", c->path,
+                       (long long)n, CHECKPOINT_MAX_TENSORS);
+    return c->n_files == 1 || name_index_build(&c->names, c, n, name_of, &twice, e);
+}
+
+static bool read_tensors(checkpoint *c, err *e)
+{
+    c->tensor = mem_new((uint64_t)checkpoint_count(c), sizeof *c->tensor, "tensors", e);
+    for (int64_t i = 0; c->tensor && i < checkpoint_count(c); i++)
+        checkpoint_get(c, i, &c->tensor[i]);
+    return c->tensor != NULL;
+}
+
+bool checkpoint_list(checkpoint **out, const char *path, const events *v, err *e)
 {
     *out = NULL;
     checkpoint *c = mem_new(1, sizeof *c, "a checkpoint", e);
@@ -298,26 +329,39 @@ bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e
     c->path = strdup(path);
     bool ok = c->path ? (path_is_dir(path) ? open_folder(c, v, e) : open_path(c, v, e))
                       : err_set(e, ERR_ENV, "no memory for a path");
-    if (ok)
+    if (ok && index_names(c, e))
         *out = c;
     else
         checkpoint_close(c);
-    return ok;
+    return *out != NULL;
+}
+
+bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e)
+{
+    if (!checkpoint_list(out, path, v, e))
+        return false;
+    if (read_tensors(*out, e))
+        return true;
+    checkpoint_close(*out);
+    *out = NULL;
+    return false;
 }
 
 void checkpoint_close(checkpoint *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < c->n_files; i++)
+    for (int i = 0; i < c->n_files; i++) {
         in_close(&c->file[i]);
+        st_free_list(&c->header[i]);
+    }
     free(c->file);
     free(c->header);
+    free(c->tensor);
     free(c->first);
     free(c->path);
     free(c->dir);
-    strmap_free(&c->by_name);
-    arena_free(&c->names);
+    name_index_free(&c->names);
     free(c);
 }
 
@@ -331,21 +375,20 @@ int64_t checkpoint_count(const checkpoint *c) { return c->first[c->n_files]; }
 
 const tensor *checkpoint_at(const checkpoint *c, int64_t i)
 {
-    assert(i >= 0 && i < checkpoint_count(c));
-    int low = 0, high = c->n_files; // first[low] <= i < first[high]
-    while (high - low > 1) {
-        int middle = low + (high - low) / 2;
-        if (c->first[middle] <= i)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &c->header[low].tensor[i - c->first[low]];
+    assert(c->tensor && i >= 0 && i < checkpoint_count(c));
+    return &c->tensor[i];
+}
+
+void checkpoint_get(const checkpoint *c, int64_t i, tensor *out)
+{
+    int file = file_of(c, i);
+    tensor_list_get(&c->header[file].list, i - c->first[file], out);
 }
 
 int64_t checkpoint_index_of(const checkpoint *c, const char *name)
 {
-    return strmap_get(&c->by_name, name, strlen(name));
+    return c->n_files == 1 ? tensor_list_find(&c->header[0].list, name)
+                           : name_index_find(&c->names, c, name_of, name);
 }
 
 const tensor *checkpoint_find(const checkpoint *c, const char *name)

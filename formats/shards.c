@@ -195,6 +195,10 @@ bool shard_index_meets(shard_index *x, const char *name, int shard, err *e)
     if (i < 0)
         return err_set(e, ERR_INPUT, "tensor '%s' is in shard '%s', and the index does not name it",
                        str_short(name, buf), str_short(x->shard[shard], here));
+    if (x->entry[i].shard != shard && x->entry[i].seen)
+        return err_set(e, ERR_INPUT, "tensor '%s' is in two shards, '%s' and '%s'",
+                       str_short(name, buf), str_short(x->shard[x->entry[i].shard], there),
+                       str_short(x->shard[shard], here));
     if (x->entry[i].shard != shard)
         return err_set(e, ERR_INPUT, "tensor '%s' is in shard '%s', the index says '%s'",
                        str_short(name, buf), str_short(x->shard[shard], here),

@@ -10,6 +10,7 @@ typedef struct zip_in zip_in;
 // Refuses encrypted members, duplicate names, more than 65,535 members.
 MUST_USE bool zip_in_open(zip_in **out, const char *path, err *e);
 void zip_in_close(zip_in *z);
+const char *zip_in_path(const zip_in *z); // as given, borrowed
 int64_t zip_in_count(const zip_in *z);
 const char *zip_in_name(const zip_in *z, int64_t i); // borrowed
 int64_t zip_in_find(const zip_in *z, const char *name); // -1

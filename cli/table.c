@@ -8,15 +8,6 @@
 
 #include "base/utf8.h"
 
-static bool harmless(uint32_t c)
-{
-    bool control = c < 0x20 || (c >= 0x7f && c < 0xa0);
-    bool separator = c == 0x2028 || c == 0x2029;
-    bool direction = c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
-                     (c >= 0x2066 && c <= 0x2069);
-    return !control && !separator && !direction;
-}
-
 // How many bytes from the first on are printable ASCII.
 static size_t plain_bytes(const char *text)
 {
@@ -35,7 +26,7 @@ void print_safe(strbuf *out, const char *text)
     for (size_t len = at + strlen(text + at); at < len;) {
         uint32_t code;
         int n = utf8_decode(text + at, len - at, &code);
-        if (n > 0 && harmless(code))
+        if (n > 0 && utf8_is_harmless(code))
             strbuf_add(out, text + at, (size_t)n);
         else
             strbuf_puts(out, "?");

@@ -2,6 +2,7 @@
 #include "formats/checkpoint.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -49,13 +50,27 @@ static bool sniff(const in_file *f, err *e)
 }
 
 // A hole in front of the end is what an interrupted download or save leaves behind; the header
-// cannot tell, for writers put it in place first.
-static void warn_of_holes(const in_file *f, const events *v)
+// cannot tell, for writers put it in place first. One line, however many shards have one.
+static void warn_of_holes(const checkpoint *c, const events *v)
 {
-    off_t hole = lseek(f->fd, 0, SEEK_HOLE);
-    if (hole >= 0 && (uint64_t)hole < f->size)
-        event_warn(v, "'%s' has a hole at byte %lld of %llu: an interrupted download or save?",
-                   f->name, (long long)hole, (unsigned long long)f->size);
+    const in_file *first = NULL;
+    char others[64] = "";
+    long long at = 0;
+    int n = 0;
+    for (int i = 0; i < c->n_files; i++) {
+        off_t hole = lseek(c->file[i].fd, 0, SEEK_HOLE);
+        if (hole < 0 || (uint64_t)hole >= c->file[i].size)
+            continue;
+        if (n++ == 0) {
+            first = &c->file[i];
+            at = hole;
+        }
+    }
+    if (n > 1)
+        (void)snprintf(others, sizeof others, ", and %d other files have holes, too", n - 1);
+    if (n)
+        event_warn(v, "'%s' has a hole at byte %lld of %llu%s: an interrupted download or save?",
+                   first->name, at, (unsigned long long)first->size, others);
 }
 
 static bool reserve(checkpoint *c, int n, err *e)
@@ -67,7 +82,7 @@ static bool reserve(checkpoint *c, int n, err *e)
 }
 
 // Takes an open file over as the next one; `index` may be NULL.
-static bool add_file(checkpoint *c, in_file *f, shard_index *index, const events *v, err *e)
+static bool add_file(checkpoint *c, in_file *f, shard_index *index, err *e)
 {
     int file = c->n_files++;
     st_header *h = &c->header[file];
@@ -75,7 +90,6 @@ static bool add_file(checkpoint *c, in_file *f, shard_index *index, const events
     c->first[file + 1] = c->first[file];
     if (!sniff(f, e) || !st_list_header(h, f, file, e))
         return false;
-    warn_of_holes(f, v);
     for (int64_t i = 0; index && i < h->n_tensors; i++)
         if (!shard_index_meets(index, tensor_list_name(&h->list, i), file, e))
             return err_in(e, "'%s'", c->dir);
@@ -83,7 +97,7 @@ static bool add_file(checkpoint *c, in_file *f, shard_index *index, const events
     return true;
 }
 
-static bool open_path(checkpoint *c, const events *v, err *e)
+static bool open_path(checkpoint *c, err *e)
 {
     in_file f;
     const char *base = path_base(c->path);
@@ -92,7 +106,7 @@ static bool open_path(checkpoint *c, const events *v, err *e)
         return err_set(e, ERR_ENV, "no memory for a path");
     for (size_t n = strlen(c->dir); n > 1 && c->dir[n - 1] == '/'; n--)
         c->dir[n - 1] = 0;
-    return reserve(c, 1, e) && in_open(&f, c->path, e) && add_file(c, &f, NULL, v, e);
+    return reserve(c, 1, e) && in_open(&f, c->path, e) && add_file(c, &f, NULL, e);
 }
 
 // ---- folders ---------------------------------------------------------------------------------
@@ -149,11 +163,10 @@ static void warn_of_strangers(const checkpoint *c, const listing *l, const event
                    "beside them and are not read", c->dir, stranger, (long long)(n - 1));
 }
 
-static bool open_beneath(checkpoint *c, const char *name, shard_index *index, const events *v,
-                         err *e)
+static bool open_beneath(checkpoint *c, const char *name, shard_index *index, err *e)
 {
     in_file f;
-    return in_open_beneath(&f, c->dir, name, e) && add_file(c, &f, index, v, e);
+    return in_open_beneath(&f, c->dir, name, e) && add_file(c, &f, index, e);
 }
 
 // DeepSeek-V3 has 163 shards, others 1,433, and the usual soft limit is 1,024 descriptors.
@@ -173,8 +186,8 @@ static bool missing_shards(const shard_index *x, const listing *l, err *e)
     const char *first = NULL;
     int n = 0, number = 0;
     for (int i = 0; i < x->n_shards; i++) {
-        if (strchr(x->shard[i], '/') || has(l, x->shard[i]))
-            continue; // a name with a slash is refused as such when it is opened
+        if (has(l, x->shard[i]))
+            continue;
         if (n++ == 0) {
             first = x->shard[i];
             number = i;
@@ -217,7 +230,7 @@ static bool open_shards(checkpoint *c, const listing *l, const events *v, err *e
     if (!reserve(c, x.n_shards, e))
         goto out;
     for (int i = 0; i < x.n_shards; i++)
-        if (!event_go_on(v, e) || !open_beneath(c, x.shard[i], &x, v, e))
+        if (!event_go_on(v, e) || !open_beneath(c, x.shard[i], &x, e))
             goto out;
     if (!shard_index_all_met(&x, e)) {
         err_in(e, "'%s/%s'", c->dir, SHARD_INDEX_NAME);
@@ -263,7 +276,7 @@ static bool open_listed(checkpoint *c, const listing *l, const events *v, err *e
     else if (n > 1)
         return err_set(e, ERR_INPUT, "'%s' holds %lld safetensors files and no %s, which says "
                        "what belongs together", c->dir, (long long)n, SHARD_INDEX_NAME);
-    return reserve(c, 1, e) && open_beneath(c, only, NULL, v, e);
+    return reserve(c, 1, e) && open_beneath(c, only, NULL, e);
 }
 
 static bool open_folder(checkpoint *c, const events *v, err *e)
@@ -327,12 +340,14 @@ bool checkpoint_list(checkpoint **out, const char *path, const events *v, err *e
     if (!c)
         return false;
     c->path = strdup(path);
-    bool ok = c->path ? (path_is_dir(path) ? open_folder(c, v, e) : open_path(c, v, e))
+    bool ok = c->path ? (path_is_dir(path) ? open_folder(c, v, e) : open_path(c, e))
                       : err_set(e, ERR_ENV, "no memory for a path");
-    if (ok && index_names(c, e))
+    if (ok && index_names(c, e)) {
+        warn_of_holes(c, v);
         *out = c;
-    else
+    } else {
         checkpoint_close(c);
+    }
     return *out != NULL;
 }
 

@@ -67,6 +67,12 @@ static int shard_number(reader *r, err *e)
                 str_short(s->value, buf));
         return -1;
     }
+    if (name_refusal(s->value)) {
+        err_set(e, ERR_INPUT, "it is said to be in '%s', and that name is refused: %s, and only "
+                "plain names inside the folder are followed", str_short(s->value, buf),
+                name_refusal(s->value));
+        return -1;
+    }
     const char *name = arena_text(&x->a, s->value, s->value_len, e);
     if (!name || !strmap_put(&r->shards, s->value, s->value_len, x->n_shards, &fresh, e) ||
         !mem_grow((void **)&x->shard, &r->cap_shards, (uint64_t)x->n_shards + 1,

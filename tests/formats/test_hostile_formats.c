@@ -41,9 +41,18 @@ static bool read_index(const char *path, err *e)
     checkpoint *c;
     copy_as(DIR "index/a.safetensors", "a.safetensors");
     copy_as(DIR "index/b.safetensors", "b.safetensors");
+    copy_as(DIR "index/c.safetensors", "c.safetensors");
     copy_as(path, "model.safetensors.index.json");
     bool ok = checkpoint_open(&c, dir, NULL, e);
     ck_assert(ok == (c != NULL));
+    checkpoint_close(c);
+    return ok;
+}
+
+static bool read_model(const char *path, err *e)
+{
+    checkpoint *c;
+    bool ok = checkpoint_open(&c, path, NULL, e);
     checkpoint_close(c);
     return ok;
 }
@@ -133,9 +142,9 @@ static const struct {
     const char *folder;
     bool (*read)(const char *path, err *e);
 } formats[] = {
-    {"config/", read_config}, {"index/", read_index}, {"npy/", read_npy},
-    {"npz/", read_npz}, {"pack/", read_pack}, {"stats/", read_stats},
-    {"tokenizer/", read_tokenizer},
+    {"config/", read_config}, {"index/", read_index}, {"model/", read_model},
+    {"npy/", read_npy}, {"npz/", read_npz}, {"pack/", read_pack},
+    {"stats/", read_stats}, {"tokenizer/", read_tokenizer},
 };
 
 // One line: file, status, sentence. True where the verdict is the expected one; says so if not.

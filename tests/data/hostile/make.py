@@ -64,8 +64,17 @@ case("utf8-invalid", b'{"a\xff":' + F.encode() + b"}", D4)
 case("utf8-overlong", b'{"a\xc0\xaf":' + F.encode() + b"}", D4)
 case("utf8-surrogate", b'{"a\xed\xa0\x80":' + F.encode() + b"}", D4)
 case("lone-surrogate-escape", '{"a\\ud800":' + F + "}", D4)
+case("lone-low-surrogate-escape", '{"a\\udc00":' + F + "}", D4)
+case("surrogates-in-wrong-order", '{"a\\ud83d\\u0041":' + F + "}", D4)
+case("escape-unknown", '{"a\\x":' + F + "}", D4)
+case("escape-without-digits", '{"a\\u00g0":' + F + "}", D4)
+case("escape-at-the-end", '{"a\\')
 case("raw-control-byte", '{"a\x01":' + F + "}", D4)
 case("unquoted-key", "{a:" + F + "}", D4)
+case("number-minus-alone", *one(t(shape="[-]")))
+case("number-point-alone", *one(t(shape="[1.]")))
+case("number-exponent-alone", *one(t(shape="[1e]")))
+case("word-cut", *one(t(shape="[tru]")))
 case("number-1e400", *one(t(shape="[1e400]")))
 
 # names
@@ -178,6 +187,7 @@ case("accept-rank-8", *one(t(shape="[1,1,1,1,1,1,1,1]")), official=YES)
 case("accept-dim-at-limit", *one(t(shape=f"[{TOP},0]", offsets="[0,0]"), b""), official=YES)
 case("accept-2-60-bytes-times-zero", *one(t("U8", f"[{TOP},4096,0]", "[0,0]"), b""), official=YES)
 case("accept-two-in-order", '{"x":' + F + ',"y":' + t(offsets="[4,8]") + "}", D8, YES)
+case("accept-one-x", *one(F, name="x"), official=YES)
 case("accept-one-z", *one(F, name="z"), official=YES)
 at, fields, data = 0, [], b""
 for name, bits in [("BOOL", 8), ("F4", 4), ("F6_E2M3", 6), ("F6_E3M2", 6), ("U8", 8), ("I8", 8), ("F8_E5M2", 8),
@@ -203,6 +213,7 @@ EXPECTED = HERE / "expected.tsv"
 known = dict(line.split("\t3\t") for line in EXPECTED.read_text().splitlines() if "\t3\t" in line) if EXPECTED.exists() else {}
 others = make_json.cases + make_binary.cases
 beside = {"index/a.safetensors": cases["accept-two-in-order"][0], "index/b.safetensors": cases["accept-one-z"][0],
+          "index/c.safetensors": cases["accept-one-x"][0],
           "pack/layer.safetensors": make_binary.SHARD}
 for folder in {name.split("/")[0] for name, *_ in others}:
     shutil.rmtree(HERE / folder, ignore_errors=True)

@@ -11,6 +11,20 @@ def put(folder, suffix):
     return case
 
 
+# ---- files that are given instead of a safetensors file ---------------------------------------------------------------------
+model = put("model", "")
+model("gguf.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 0), REFUSED)
+model("pytorch.bin", b"PK\3\4" + b"\0" * 30, REFUSED)
+model("pickle.pt", b"\x80\2}q\0." + b"\0" * 30, REFUSED)
+model("lfs-pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 7\n", REFUSED)
+model("json.safetensors", b'{"metadata":{},"weight_map":{}}', REFUSED)
+model("html.safetensors", b"<!DOCTYPE html><html>rate limit</html>", REFUSED)
+model("zeros.safetensors", b"\0" * 64, REFUSED)
+model("zeros-short.safetensors", b"\0" * 8, REFUSED)
+model("one-byte.safetensors", b"{", REFUSED)
+model("two-headers.safetensors", (struct.pack("<Q", 2) + b"{}") * 2, REFUSED)
+model("accept-no-tensors.of-any-name", struct.pack("<Q", 2) + b"{}", None)
+
 # ---- npy: reading an array -------------------------------------------------------------------------------------------
 npy = put("npy", ".npy")
 
@@ -81,11 +95,11 @@ npy("data-long", shaped("(1,)"), REFUSED)
 npz = put("npz", ".npz")
 
 
-def member(name=b"a.npy", data=array(), method=0, flags=0, packed=None, crc=None, size=None, local_name=None, extra=b""):
+def member(name=b"a.npy", data=array(), method=0, flags=0, packed=None, crc=None, size=None, local_name=None, extra=b"", local_extra=b""):
     if packed is None:
         packed = data if method != 8 else zlib.compress(data, 9)[2:-4]
     return {"name": name, "local": name if local_name is None else local_name, "packed": packed, "method": method, "flags": flags,
-            "crc": zlib.crc32(data) if crc is None else crc, "size": len(data) if size is None else size, "extra": extra}
+            "crc": zlib.crc32(data) if crc is None else crc, "size": len(data) if size is None else size, "extra": extra, "local_extra": local_extra}
 
 
 def archive(*members, count=None, central_offset=None, comment=b"", front=b""):
@@ -95,7 +109,7 @@ def archive(*members, count=None, central_offset=None, comment=b"", front=b""):
         central += (b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHHHII", len(m["name"]), len(m["extra"]), 0, 0, 0, 0, m.get("at", len(out)))
                     + m["name"] + m["extra"])
         if "at" not in m:
-            out += b"PK\3\4" + fields + struct.pack("<HH", len(m["local"]), 0) + m["local"] + m["packed"]
+            out += b"PK\3\4" + fields + struct.pack("<HH", len(m["local"]), len(m["local_extra"])) + m["local"] + m["local_extra"] + m["packed"]
     n = len(members) if count is None else count
     at = len(out) if central_offset is None else central_offset
     return out + central + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, n, n, len(central), at, len(comment)) + comment
@@ -125,6 +139,8 @@ npz("deflate-size-lies-huge", archive(member(method=8, size=2**32 - 2)), REFUSED
 npz("deflate-garbage", archive(member(method=8, packed=b"\xff" * 40)), REFUSED)
 npz("deflate-cut", archive(member(method=8, packed=zlib.compress(array(), 9)[2:20])), REFUSED)
 npz("bomb", archive(member(data=b"\0" * 10**6, method=8)), REFUSED)
+zip64 = struct.pack("<HHQ", 1, 8, 5 << 30)
+npz("size-5-gib", archive(member(method=8, size=2**32 - 1, extra=zip64, local_extra=zip64)), REFUSED)
 npz("names-differ", archive(member(local_name=b"b.npy")), REFUSED)
 npz("overlapping", archive(good, {**member(b"b.npy"), "at": 0}), REFUSED)
 npz("central-offset-behind", archive(good, central_offset=2**31), REFUSED)
@@ -163,7 +179,7 @@ def text_row(strings, s):
     return struct.pack("<II", at, len(s))
 
 
-def idx(file={}, layer={}, part={}, tail={}, head={}, records=None, layers=1, strings_more=b"", name=b"layer.safetensors", suffix=b"weight", dtype=b"F32"):
+def idx(file={}, layer={}, part={}, tail={}, head={}, records=None, layers=1, record_digest=None, name=b"layer.safetensors", suffix=b"weight", dtype=b"F32"):
     strings = bytearray()
     f = {"bytes": len(SHARD), "start": PAGE, "digest": xxh128(SHARD[:PAGE]), **file}
     body = text_row(strings, name) + struct.pack("<QQ", f["bytes"], f["start"]) + f["digest"] + bytes(8)
@@ -178,8 +194,7 @@ def idx(file={}, layer={}, part={}, tail={}, head={}, records=None, layers=1, st
         body += struct.pack("<IIQQQQQ", c["rank"], 0, c["rows"], c["cols"], c["at"], c["stride"], c["bytes"])
     rows = [(PAGE + 12 * x, 12) for x in range(2)] if records is None else records
     for at, n in rows:
-        body += struct.pack("<QQ", at, n) + xxh128(SHARD[at:at + n] if at + n <= len(SHARD) else b"")
-    strings += strings_more
+        body += struct.pack("<QQ", at, n) + (record_digest or xxh128(SHARD[at:at + n]))
     body += strings
     h = {"magic": b"SCRUPLEX", "version": 1, "header": 96, "bytes": 96 + len(body), "page": PAGE, "files": 1, "layers": layers, "parts": 4,
          "records": len(rows), "strings": len(strings), "digest": xxh128(bytes(body)), "own": None, **head}
@@ -224,6 +239,7 @@ pack("layer-record-outside", idx(layer={"record": 1}), REFUSED)
 pack("layer-bytes-overflow", idx(layer={"bytes": 2**63}), REFUSED)
 pack("layer-off-data-start", idx(layer={"at": PAGE + 4}), REFUSED)
 pack("layers-not-ascending", idx(layers=2), REFUSED)
+pack("record-digest-wrong", idx(record_digest=b"x" * 16), REFUSED)
 pack("record-moved", idx(records=[(PAGE, 12), (PAGE + 13, 12)]), REFUSED)
 pack("record-short", idx(records=[(PAGE, 12), (PAGE + 12, 11)]), REFUSED)
 pack("record-one-too-many", idx(records=[(PAGE, 12), (PAGE + 12, 12), (PAGE + 24, 8)]), REFUSED)

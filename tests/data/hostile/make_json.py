@@ -62,10 +62,12 @@ for name, shard in [("parent", "../a.safetensors"), ("absolute", "/etc/passwd.sa
                     ("overlong", "n" * 244 + ".safetensors"), ("url", "https://example.org/a.safetensors"),
                     ("stream", "a.safetensors:$DATA.safetensors"), ("here", "./a.safetensors")]:
     index("shard-" + name, full({**MAP, "x": shard}), REFUSED)
-index("shard-missing", full({**MAP, "w": "c.safetensors"}), REFUSED)
+index("shard-missing", full({**MAP, "w": "d.safetensors"}), REFUSED)
 index("shard-with-direction-marks", full({**MAP, "w": "\u202etxt.safetensors"}), REFUSED)
 index("tensor-missing", full({**MAP, "w": "b.safetensors"}), REFUSED)
 index("tensor-elsewhere", full({**MAP, "z": "a.safetensors"}), REFUSED)
+index("tensor-in-two-shards", full({**MAP, "w": "c.safetensors"}), REFUSED)
+index("tensor-in-an-earlier-shard", full({**MAP, "x": "c.safetensors"}), REFUSED)
 index("tensor-unnamed", full({"x": "a.safetensors", "z": "b.safetensors"}), REFUSED)
 
 # ---- config.json ---------------------------------------------------------------------------------------------------

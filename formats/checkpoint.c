@@ -318,11 +318,9 @@ static const char *name_of(const void *ctx, int64_t i)
 // Names that are there twice were refused by the headers and the index.
 static bool index_names(checkpoint *c, err *e)
 {
-    int64_t twice, n = checkpoint_count(c);
-    if (n > CHECKPOINT_MAX_TENSORS)
-        return err_set(e, ERR_INPUT, "'%s' has %lld tensors: the limit is %d", c->path,
-                       (long long)n, CHECKPOINT_MAX_TENSORS);
-    return c->n_files == 1 || name_index_build(&c->names, c, n, name_of, &twice, e);
+    int64_t twice;
+    return c->n_files == 1 ||
+           name_index_build(&c->names, c, checkpoint_count(c), name_of, &twice, e);
 }
 
 static bool read_tensors(checkpoint *c, err *e)

@@ -14,8 +14,6 @@
 
 typedef struct checkpoint checkpoint;
 
-enum { CHECKPOINT_MAX_TENSORS = 16 << 20 };
-
 // Warns (events) about safetensors files beside that belong to nothing, an index with a wrong
 // total_size, files with holes. One descriptor a shard stays open; where the soft limit of the
 // process is too small for them it is raised.

@@ -34,7 +34,7 @@ const char *tensor_list_name(const tensor_list *l, int64_t i);
 // Orders by offset; where several begin at one place those without bytes come first, and otherwise
 // the text's order stays. At most 24 bytes a tensor while it works.
 MUST_USE bool tensor_list_sort(tensor_list *l, err *e);
-// Makes `names`; *twice as name_index_build's.
+// Makes `names` for the order that stands; *twice as name_index_build's.
 MUST_USE bool tensor_list_index(tensor_list *l, int64_t *twice, err *e);
 int64_t tensor_list_find(const tensor_list *l, const char *name); // -1
 

@@ -87,7 +87,7 @@ void __asan_on_error(void) { say_input(); }
 int main(int argc, char **argv)
 {
     bool ok = true, found = argc < 2;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     (void)sigaction(SIGABRT, &action, NULL);
     (void)sigaction(SIGSEGV, &action, NULL);
     (void)sigaction(SIGFPE, &action, NULL);

@@ -197,3 +197,80 @@ put("pack", "one-expert", pack(16384, [(1, 0, 1, small[:1] + tail[:1])], [("a", 
 put("pack", "nothing", pack(4096, [], []))
 put("pack", "page", pack(5000, [], []))
 put("pack", "digest", pack(4096, [], []) + b"\0")
+
+# a tokenizer, its config, a text
+def tokenizer(**more):
+    vocab = {t: i for i, t in enumerate(["\u0120", "a", "b", "c", "ab", "abc", "\u0120a", "1", "\u010a", "\u00c3", "\u00a9"])}
+    split = {"type": "Split", "pattern": {"Regex": r"\p{N}{1,3}| ?\p{L}+|\s+(?!\S)|\s+"}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {"version": "1.0", "added_tokens": [{"id": 20, "content": "<s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}],
+            "normalizer": None, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+            "model": {"type": "BPE", "vocab": vocab, "merges": ["a b", ["ab", "c"], "\u0120 a"]}, **more}
+bos = tight({"add_bos_token": True, "bos_token": {"content": "<s>"}})
+level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
+token = lambda i, text, **more: {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False, **more}
+for name, one, config, text in [
+    ("split", tokenizer(), bos, "abc a 123\n<s>\u00e9"), ("plain", tokenizer(pre_tokenizer=level), "", " a b  c\n\n"),
+    ("nfc", tokenizer(normalizer={"type": "NFC"}), tight({"add_bos_token": False}), "e\u0301"), ("sequence", tokenizer(normalizer={"type": "Sequence", "normalizers": [{"type": "NFKC"}]}), "{}", "\ufb01"),
+    ("string", tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"String": "a"}, "behavior": "MergedWithNext", "invert": True}, level]}), "", "banana"),
+    ("digits", tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]}), "", "a12b"),
+    ("added", tokenizer(added_tokens=[token(20, "<a>", lstrip=True, rstrip=True), token(21, "<aa", single_word=True), token(22, "\u00e9", normalized=True)]), bos, "x <a> <aa <aab\u00e9"),
+    ("ignore-merges", tokenizer(model={"type": "BPE", "ignore_merges": True, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": []}), "", "ab"),
+    ("no-merges", tokenizer(model={"vocab": {}, "merges": []}), "", ""), ("wordpiece", tokenizer(model={"type": "WordPiece"}), "", "a")]:
+    put("tokenizer", name, tight(one) + "\0" + config + "\0" + text)
+
+# Unicode
+for i, text in enumerate(["abc", "e\u0301\u0323", "\u1e69\u0323", "\uac01\u1100\u1161\u11a8", "\ufb01\u2460\u00bd", "\u0344\u0958\u2126", "\U0001d15e\U00011938", "\u0300\u0301", "a\u0315\u0300\u05ae\u0062", "\u1112\u1161", "\u0f71\u0f72\u0f74", "\ufdfa"]):
+    put("normalize", f"{i:02}", text)
+put("normalize", "no-utf8", b"a\xff\xc3")
+
+# statistics: header NUL data
+def statistics(sets, data=b"", **metadata):
+    header, at = {"__metadata__": {"format": "pt", "scruple.statistics": "1", "made_from": "[]", **metadata}}, 0
+    for name, (kind, shape) in sets.items():
+        n = 8
+        for d in shape:
+            n *= d
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + n]}
+        at += n
+    return tight(header).encode() + b"\0" + data
+def one_set(layer, role, experts, cols):
+    stem = f"layers.{layer}.{role}."
+    return {stem + "energy": ("F64", [experts, cols]), stem + "weight_sum": ("F64", [experts]), stem + "weight_sq_sum": ("F64", [experts]), stem + "count": ("I64", [experts])}
+values = struct.pack("<4d", 1.5, 0.25, 2, 1e300) + struct.pack("<2d", 1, 2) + struct.pack("<2d", 1, 4) + struct.pack("<2q", 3, 9)
+put("stats", "one", statistics(one_set(1, "experts.gate", 2, 2), values))
+put("stats", "two", statistics({**one_set(1, "experts.gate", 1, 1), **one_set(1, "experts.down", 1, 2)}, bytes(80), made_from='[{"version":"1"}]'))
+put("stats", "infinite", statistics(one_set(0, "attention.q", 1, 1), struct.pack("<d", float("inf"))))
+put("stats", "negative", statistics(one_set(0, "attention.q", 1, 1), struct.pack("<d", -1)))
+put("stats", "tiny", statistics(one_set(0, "attention.q", 1, 2), struct.pack("<5dq", 5e-324, 0, 1e-300, 1e-300, 1, 1)))
+put("stats", "missing", statistics({k: v for k, v in one_set(1, "experts.up", 1, 1).items() if "count" not in k}))
+put("stats", "no-energy", statistics({"layers.1.experts.up.count": ("I64", [1])}))
+put("stats", "version", statistics({}, **{"scruple.statistics": "2"}))
+put("stats", "nothing", statistics({}))
+put("stats", "name", statistics({"x": ("F64", [1])}))
+
+# a small model: config NUL header
+def checkpoint_of(tensors):
+    header, at, size = {}, 0, {"BF16": 2, "F32": 4, "F8_E4M3": 1, "I32": 4, "F16": 2, "I64": 8}
+    for name, (kind, shape) in tensors.items():
+        n = size[kind]
+        for d in shape:
+            n *= d
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + n]}
+        at += n
+    return tight(header)
+config = {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 4, "num_attention_heads": 1, "num_key_value_heads": 1,
+          "head_dim": 2, "intermediate_size": 4, "moe_intermediate_size": 32, "num_experts": 1, "num_experts_per_tok": 1, "norm_topk_prob": True, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+          "hidden_act": "silu", "decoder_sparse_step": 1, "mlp_only_layers": [], "attention_bias": False, "tie_word_embeddings": True}
+base = {"model.embed_tokens.weight": ("BF16", [4, 32]), "model.norm.weight": ("BF16", [32])}
+layer = {"model.layers.0." + k: v for k, v in {"input_layernorm.weight": ("BF16", [32]), "post_attention_layernorm.weight": ("BF16", [32]), "self_attn.q_proj.weight": ("BF16", [2, 32]),
+    "self_attn.k_proj.weight": ("BF16", [2, 32]), "self_attn.v_proj.weight": ("BF16", [2, 32]), "self_attn.o_proj.weight": ("BF16", [32, 2]), "self_attn.q_norm.weight": ("BF16", [2]),
+    "self_attn.k_norm.weight": ("BF16", [2]), "mlp.gate.weight": ("F32", [1, 32])}.items()}
+parts = {"bf16": {"weight": ("BF16", [32, 32])}, "int4": {"weight_packed": ("I32", [32, 4]), "weight_scale": ("BF16", [32, 1]), "weight_shape": ("I64", [2])},
+         "fp8": {"weight": ("F8_E4M3", [32, 32]), "weight_scale_inv": ("F32", [1, 1])}, "channel": {"weight": ("F8_E4M3", [32, 32]), "weight_scale": ("BF16", [32, 1])},
+         "zero-point": {"weight_packed": ("I32", [32, 4]), "weight_scale": ("BF16", [32, 1]), "weight_shape": ("I64", [2]), "weight_zero_point": ("I32", [4, 1])}}
+for name, part in parts.items():
+    experts = {f"model.layers.0.mlp.experts.0.{p}.{k}": v for p in ("gate_proj", "up_proj", "down_proj") for k, v in part.items()}
+    put("model", name, tight(config) + "\0" + checkpoint_of({**base, **layer, **experts}))
+put("model", "extra", tight(config) + "\0" + checkpoint_of({**base, **layer, "x": ("F32", [1])}))
+put("model", "nothing", tight(config) + "\0{}")

@@ -106,7 +106,8 @@ $(BUILD)/tests/fuzz/weak_%.o: $(BUILD)/base/%.o
 	@mkdir -p $(@D)
 	@objcopy --weaken $< $@
 
-$(FUZZ_LIB): $(filter-out $(BUILD)/base/file.o $(BUILD)/base/path.o,$(LIB_OBJ)) $(FUZZ_WEAK)
+$(FUZZ_LIB): $(filter-out $(BUILD)/base/file.o $(BUILD)/base/path.o,$(LIB_OBJ)) $(FUZZ_WEAK) \
+             $(BUILD)/tests/fuzz/small_plan.o
 	$(call say,AR)
 	$(Q)rm -f $@
 	$(Q)ar rcs $@ $^

@@ -274,3 +274,41 @@ for name, part in parts.items():
     put("model", name, tight(config) + "\0" + checkpoint_of({**base, **layer, **experts}))
 put("model", "extra", tight(config) + "\0" + checkpoint_of({**base, **layer, "x": ("F32", [1])}))
 put("model", "nothing", tight(config) + "\0{}")
+
+# lists of SHA-256
+sum_of = lambda c: c * 64
+put("expected", "good", f"{sum_of('0')}  a.safetensors\n{sum_of('a')} *b.safetensors\n{sum_of('1')}  config.json\n")
+put("expected", "twice", f"{sum_of('0')}  a.safetensors\n{sum_of('1')}  ./a.safetensors\n")
+put("expected", "same", f"{sum_of('0')}  x\r\n# words\n\n{sum_of('0')}  x\n")
+put("expected", "other", f"{sum_of('0')}  x\n{sum_of('1')}  x")
+put("expected", "folder", f"{sum_of('0')}  sub/x\n")
+put("expected", "short", f"{sum_of('0')[1:]}  x\n")
+put("expected", "no-hex", f"{sum_of('g')}  x\n")
+put("expected", "name-missing", f"{sum_of('0')}  \n")
+put("expected", "named", f"{sum_of('0')}  a.safetensors\n{sum_of('a')}  b.safetensors")
+
+# a saved plan: whole files, and changes to the target's own
+options = {"type": "int4-g32", "scope": "experts", "search": "mse", "positive_scales": False, "fallback": None, "layout": "experts", "page": 16384}
+head = {"format": "scruple-plan", "format_version": 1, "version": "0.3.0", "plan": "0" * 64, "command": "quantize", "options": options, "family": "qwen3_moe", "input": "/in", "output": "/out",
+        "small_files": [{"name": "config.json", "sha256": "1" * 64}], "units": 1, "tensors": 1, "bytes": 1}
+put("plan", "head", tight(head) + "\n")
+put("plan", "statistics", tight({**head, "options": {**options, "statistics": "2" * 64}, "statistics": "s"}) + "\n{}\n")
+put("plan", "convert", tight({**head, "command": "convert", "options": {"to": "bf16", "allow_lossy": False}, "family": None}) + "\n")
+put("plan", "experts", tight({**head, "command": "convert", "options": {"to": "experts", "page": 4096}}) + "\n")
+put("plan", "more", tight({**head, "x": 1}) + "\n")
+put("plan", "no-line", tight(head))
+for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), ("unit", 900, 1, "x"), ("cut", 1200, 255, ""), ("line", 1500, 0, "\n"), ("later", 3000, 3, "12"), ("far", 5000, 1, '"')]:
+    put("plan", "change-" + name, b"\1" + struct.pack("<HB", at, cut) + text.encode())
+
+# an output folder: header, a file's note, a unit's note
+journal = {"plan": "0" * 64, "inputs": ["model.safetensors 1 2"], "made_levels": 1, "replaces": ["old.safetensors"]}
+note = {"file": "model.safetensors", "data": ".model.safetensors.tmp", "bytes": 5, "sha256": "3" * 64, "plan": "0" * 64, "note": "{}"}
+# of tests/fuzz/small_plan.c's plan: the resident tensors, and one layer's two experts
+resident = {"note": 1, "records": "", "sources": "ef" * 32 * 11, "changed": []}
+unit = {"note": 1, "records": "ab" * 16 * 2, "sources": "cd" * 32 * 6, "changed": [[0, 1], [3, 2]]}
+put("journal", "resident", tight(journal) + "\0" + tight(note) + "\0" + tight(resident))
+put("journal", "all", tight(journal) + "\0" + tight(note) + "\0" + tight(unit))
+put("journal", "path", tight({**journal, "replaces": ["../x"]}) + "\0" + tight({**note, "data": "x/y"}) + "\0" + tight({**unit, "records": ""}))
+put("journal", "types", tight({**journal, "made_levels": -1}) + "\0" + tight({**note, "bytes": -1}) + "\0" + tight({**unit, "changed": [[3, 1], [0, 1]]}))
+put("journal", "empty", "\0\0")
+put("journal", "no-json", "x\0y\0z")

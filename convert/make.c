@@ -81,6 +81,7 @@ static bool carry_out(maker *m, err *e)
         ok = r->slice.n == 0 || run_units(m, &r->slice, e);
         break;
     case OUTPUT_MERGE:
+        r->slice = (run_slice){0, m->plan.n_files};
         ok = all_are_there(m, e) && run_recall(&m->plan, m->out, &m->result, e) &&
              maker_refuse_changes(m, e) && maker_finish(m, e);
         break;
@@ -128,8 +129,8 @@ static bool fill_state(maker *m, make_state *s, err *e)
     s->part = mem_new((uint64_t)p->n_files, sizeof *s->part, "the state", e);
     if (!s->done || !s->name || !s->part)
         return false;
-    if (m->options->parts)
-        units_share(p, m->options->parts, s->part);
+    if (m->options->parts && !units_share(p, m->options->parts, s->part, e))
+        return false;
     for (int64_t f = 0; f < p->n_files; f++) {
         s->name[f] = strdup(p->file[f].name);
         if (!s->name[f])

@@ -26,8 +26,8 @@ typedef struct {
     output_mode mode;
     int64_t part, parts;        // OUTPUT_PART: which of how many, from 1 on
     const saved_plan *from;      // checked against the plan; may be NULL
-    const char *save_plan;      // path of a plan file to be written (replaced with `force`), even by
-    const order *order;         // a dry run, and what it says; save_plan may be NULL
+    const char *save_plan;      // path of a plan file to write (replaced with `force`), even by a
+    const order *order;         // dry run, and what it says; save_plan may be NULL
     const char *statistics_path;
     bool read_back;             // finished files are read again from the medium and compared
     pool *pool;
@@ -46,8 +46,8 @@ typedef struct {
     uint64_t memory_needed;
     uint64_t role_bytes[CLASS_COUNT];             // of the output, by class of role
     sha256_digest plan;
-    run_slice slice;            // OUTPUT_PART: its units
-    int64_t n_resumed;          // units that were finished before
+    run_slice slice;            // the units that were to be made or merged
+    int64_t n_resumed;          // of them were finished before
 } make_report;
 
 MUST_USE bool make_checkpoint(const make_options *o, make_report *r, err *e);

@@ -112,7 +112,7 @@ static bool take_rest(saved_plan *f, const json *head, err *e)
 
 static bool take_head(saved_plan *f, const json *head, err *e)
 {
-    enum { MEMBERS = 13 };
+    enum { MEMBERS = 13 }; // without statistics
     const char *command = json_as_text(json_get(head, "command"));
     const json *options = json_get(head, "options");
     if (json_type(head) != JSON_OBJECT)
@@ -130,7 +130,7 @@ static bool take_head(saved_plan *f, const json *head, err *e)
         return bad(f, "its options and its paths do not agree on statistics", e);
     return (!has || take_path(f, head, "statistics", &f->statistics, e)) &&
            take_small(f, json_get(head, "small_files"), e) && take_rest(f, head, e) &&
-           (json_len(head) == MEMBERS - 1 + has ||
+           (json_len(head) == MEMBERS + has ||
             bad(f, "its first line has members that this version does not know", e));
 }
 

@@ -39,32 +39,46 @@ unit_cost unit_cost_of(const plan *p, int64_t unit)
     return c;
 }
 
-// Weights, halved until their sum times the number of parts fits 64 bits with room for doubling.
-static int scale_of(const plan *p)
+static uint64_t plus(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
+
+// Fills parts in order, none above `most` but by a single unit; true where `parts` are enough.
+static bool fill_parts(const plan *p, const uint64_t *weights, uint64_t most, int64_t parts,
+                       int64_t *part)
 {
-    enum { MOST = 40 };
-    int shift = 0;
-    for (;; shift++) {
-        uint64_t total = 0;
-        for (int64_t f = 0; f < p->n_files && total >> MOST == 0; f++)
-            total += unit_cost_of(p, f).weight >> shift;
-        if (total >> MOST == 0)
-            return shift;
+    uint64_t load = 0;
+    int64_t k = 1;
+    for (int64_t f = 0; f < p->n_files; f++) {
+        if (load && plus(load, weights[f]) > most) {
+            k++;
+            load = 0;
+        }
+        load = plus(load, weights[f]);
+        part[f] = k;
     }
+    return k <= parts;
 }
 
-void units_share(const plan *p, int64_t parts, int64_t *part)
+bool units_share(const plan *p, int64_t parts, int64_t *part, err *e)
 {
-    int shift = scale_of(p);
-    uint64_t total = 0, before = 0;
-    for (int64_t f = 0; f < p->n_files; f++)
-        total += unit_cost_of(p, f).weight >> shift;
+    uint64_t least = 0, most = 0;
+    uint64_t *weights = mem_new((uint64_t)p->n_files, sizeof *weights, "costs", e);
+    if (!weights)
+        return false;
     for (int64_t f = 0; f < p->n_files; f++) {
-        uint64_t own = unit_cost_of(p, f).weight >> shift, middle = 2 * before + own;
-        int64_t k = total ? (int64_t)(middle * (uint64_t)parts / (2 * total)) : 0;
-        part[f] = i64_min(k, parts - 1) + 1;
-        before += own;
+        weights[f] = unit_cost_of(p, f).weight;
+        least = weights[f] > least ? weights[f] : least;
+        most = plus(most, weights[f]);
     }
+    while (least < most) {
+        uint64_t middle = least + (most - least) / 2;
+        if (fill_parts(p, weights, middle, parts, part))
+            most = middle;
+        else
+            least = middle + 1;
+    }
+    (void)fill_parts(p, weights, most, parts, part);
+    free(weights);
+    return true;
 }
 
 bool units_slice(const plan *p, int64_t part, int64_t parts, run_slice *out, err *e)
@@ -73,10 +87,10 @@ bool units_slice(const plan *p, int64_t part, int64_t parts, run_slice *out, err
     int64_t *of = mem_new((uint64_t)p->n_files, sizeof *of, "parts", e);
     if (!of)
         return false;
-    units_share(p, parts, of);
-    for (int64_t f = 0; f < p->n_files; f++)
+    bool ok = units_share(p, parts, of, e);
+    for (int64_t f = 0; ok && f < p->n_files; f++)
         if (of[f] == part && out->n++ == 0)
             out->first = f;
     free(of);
-    return true;
+    return ok;
 }

@@ -21,9 +21,8 @@ unit_cost unit_cost_of(const plan *p, int64_t unit);
 enum { UNITS_MOST_PARTS = 1000000 };
 
 // part[n_files]: which of `parts` parts (from 1 on) each unit belongs to. Ascending, so that a part
-// is a contiguous slice, and as even by weight as whole units allow: a unit goes where its middle
-// falls. Parts may be empty.
-void units_share(const plan *p, int64_t parts, int64_t *part);
+// is a contiguous slice; the heaviest part is as light as whole units allow. Parts may be empty.
+MUST_USE bool units_share(const plan *p, int64_t parts, int64_t *part, err *e);
 // The units of one part.
 MUST_USE bool units_slice(const plan *p, int64_t part, int64_t parts, run_slice *out, err *e);
 

@@ -13,13 +13,14 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/out_ring.h"
 
 enum { BUFFER = 64 * 1024 }; // appends smaller than this are gathered
 
 static bool is_full(int number) { return number == ENOSPC || number == EDQUOT; }
 
 // With errno of the failed call.
-static bool cannot_write(const char *dir, const char *name, uint64_t needed, err *e)
+bool out_cannot_write(const char *dir, const char *name, uint64_t needed, err *e)
 {
     if (!is_full(errno))
         return err_sys(e, "cannot write '%s/%s'", dir, name);
@@ -122,7 +123,7 @@ bool out_open(out_file *o, const char *dir, const char *name, uint64_t size, con
     if (!o->sha || !out_has_space(dir, size, e) || !open_temp(o, e))
         goto failed;
     if (size && !out_preallocate(o->fd, size)) {
-        cannot_write(dir, name, size, e);
+        out_cannot_write(dir, name, size, e);
         goto failed;
     }
     if (header_bytes) {
@@ -138,29 +139,92 @@ failed:
     return false;
 }
 
-static bool write_at(const out_file *o, const void *bytes, uint64_t n, uint64_t offset, err *e)
+bool out_write_at(const out_target *to, const void *bytes, uint64_t n, uint64_t offset, err *e)
 {
     enum { MOST_AT_ONCE = 1 << 30 };
     const unsigned char *p = bytes;
     for (uint64_t put = 0; put < n;) {
         size_t want = n - put < MOST_AT_ONCE ? (size_t)(n - put) : MOST_AT_ONCE;
-        ssize_t r = pwrite(o->fd, p + put, want, (off_t)(offset + put));
+        ssize_t r = pwrite(to->fd, p + put, want, (off_t)(offset + put));
         if (r < 0 && errno == EINTR)
             continue;
         if (r <= 0) {
             errno = r == 0 ? ENOSPC : errno;
-            return cannot_write(o->dir, o->name, o->size ? o->size : offset + n, e);
+            return out_cannot_write(to->dir, to->name, to->size ? to->size : offset + n, e);
         }
         put += (uint64_t)r;
     }
     return true;
 }
 
+static out_target target_of(const out_file *o)
+{
+    return (out_target){o->fd, o->dir, o->name, o->size};
+}
+
+// Bytes behind the header on their way to the file.
+static bool put_at(const out_file *o, const void *bytes, uint64_t n, uint64_t offset, err *e)
+{
+    const out_target to = target_of(o);
+    if (o->watch && n)
+        o->watch(o->watch_ctx, offset, bytes, n);
+    return out_write_at(&to, bytes, n, offset, e);
+}
+
 static bool flush(out_file *o, err *e)
 {
     uint64_t n = o->buffered;
     o->buffered = 0;
-    return write_at(o, o->buffer, n, o->at - n, e);
+    return put_at(o, o->buffer, n, o->at - n, e);
+}
+
+static bool settle(out_file *o, err *e)
+{
+    if (!o->ring)
+        return flush(o, e);
+    if (!out_ring_finish(o->ring, e))
+        return false;
+    out_ring_close(o->ring);
+    o->ring = NULL;
+    return true;
+}
+
+bool out_settle(out_file *o, err *e)
+{
+    if (o->fd < 0)
+        return err_set(e, ERR_INTERNAL, "an output file is settled that is closed");
+    if (settle(o, e))
+        return true;
+    out_discard(o);
+    return false;
+}
+
+void out_watched(out_file *o, out_watch watch, void *ctx)
+{
+    o->watch = watch;
+    o->watch_ctx = ctx;
+}
+
+bool out_write_behind(out_file *o, uint64_t memory, bool buffered, err *e)
+{
+    uint64_t block = out_ring_block(memory);
+    if (o->fd < 0)
+        return err_set(e, ERR_INTERNAL, "an output file is written behind that is closed");
+    if (o->ring || o->at != o->header_bytes)
+        return err_set(e, ERR_INTERNAL, "'%s/%s' is written already", o->dir, o->name);
+    if (o->size && o->size - o->header_bytes <= block)
+        return true;
+    const out_ring_options with = {.to = target_of(o),
+                                   .begin = o->header_bytes,
+                                   .block = block,
+                                   .buffered = buffered,
+                                   .sha = o->sha,
+                                   .watch = &o->watch,
+                                   .watch_ctx = &o->watch_ctx};
+    if (out_ring_open(&o->ring, &with, e))
+        return true;
+    out_discard(o);
+    return false;
 }
 
 static bool append(out_file *o, const void *bytes, uint64_t n, err *e)
@@ -172,11 +236,17 @@ static bool append(out_file *o, const void *bytes, uint64_t n, err *e)
         return err_set(e, ERR_INTERNAL, "'%s/%s': %llu bytes at offset %llu, but the file has %llu",
                        o->dir, o->name, (unsigned long long)n, (unsigned long long)o->at,
                        (unsigned long long)o->size);
+    if (o->ring) {
+        if (!out_ring_append(o->ring, bytes, n, e))
+            return false;
+        o->at = end;
+        return true;
+    }
     sha256_add(o->sha, bytes, n);
     if (n > BUFFER - o->buffered && !flush(o, e))
         return false;
     if (n >= BUFFER) {
-        if (!write_at(o, bytes, n, o->at, e))
+        if (!put_at(o, bytes, n, o->at, e))
             return false;
     } else if (n) {
         memcpy(o->buffer + o->buffered, bytes, n);
@@ -243,13 +313,14 @@ static bool finish_data(out_file *o, err *e)
     if (o->size && o->at != o->size)
         return err_set(e, ERR_INTERNAL, "'%s/%s': %llu bytes written, %llu announced", o->dir,
                        o->name, (unsigned long long)o->at, (unsigned long long)o->size);
-    if (!flush(o, e) || !write_at(o, o->header, o->header_bytes, 0, e))
+    const out_target to = target_of(o);
+    if (!settle(o, e) || !out_write_at(&to, o->header, o->header_bytes, 0, e))
         return false;
     if (fsync(o->fd) != 0)
-        return cannot_write(o->dir, o->name, o->at, e);
+        return out_cannot_write(o->dir, o->name, o->at, e);
     int fd = o->fd;
     o->fd = -1;
-    return close(fd) == 0 || cannot_write(o->dir, o->name, o->at, e);
+    return close(fd) == 0 || out_cannot_write(o->dir, o->name, o->at, e);
 }
 
 bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e)
@@ -274,6 +345,7 @@ out:
 
 void out_discard(out_file *o)
 {
+    out_ring_close(o->ring); // before what its threads work on
     if (o->fd >= 0)
         (void)close(o->fd);
     if (o->temp)

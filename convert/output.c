@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -14,6 +16,8 @@
 struct output {
     char *dir;
     journal journal;
+    output_mode mode;
+    char token[9];   // of this process, in its staged names
     bool opened;     // the folder is this run's
     bool publishing; // something of this run has its final name
 };
@@ -53,10 +57,17 @@ static bool can_be_made(const char *dir, err *e)
 
 static bool enough_space(const output_order *with, const journal *j, err *e)
 {
-    uint64_t staged = 0;
+    uint64_t staged = 0, needed = with->bytes;
+    if (with->mode == OUTPUT_PART) {
+        needed = 0;
+        for (uint64_t i = with->own_first; i < with->own_first + with->n_own; i++)
+            if (!journal_find(j, with->file[i].name))
+                needed += with->file[i].bytes;
+        return out_has_space(with->dir, needed, e);
+    }
     for (uint64_t i = 0; i < j->n_files; i++)
         staged += j->file[i].bytes;
-    return staged >= with->bytes || out_has_space(with->dir, with->bytes - staged, e);
+    return staged >= needed || out_has_space(with->dir, needed - staged, e);
 }
 
 static void remove_in(const char *dir, const char *name)
@@ -68,24 +79,71 @@ static void remove_in(const char *dir, const char *name)
     free(path);
 }
 
-// Temporary files that a killed process left behind, and with staged_too finished ones. With the
-// lock no other process of this run lives; without, its number must not be in use.
-static bool remove_leftovers(const output *o, bool staged_too, err *e)
+static bool is_noted_data(const output *o, const char *staged)
+{
+    for (uint64_t i = 0; i < o->journal.n_files; i++)
+        if (strcmp(o->journal.file[i].staged, staged) == 0)
+            return true;
+    return false;
+}
+
+static bool is_noted_file(const output *o, const char *file)
+{
+    err ignored = ERR_INIT;
+    bool is = false;
+    for (uint64_t i = 0; !is && i < o->journal.n_files; i++) {
+        char *own = file_note_name(o->journal.file[i].name, &ignored);
+        is = own && strcmp(own, file) == 0;
+        free(own);
+    }
+    return is;
+}
+
+// Whether a file that no note counts on may go. A process that is alone knows that nobody uses it;
+// where there are no locks, a whole run takes it that nobody does but the owners of temporary files
+// that live, and a part leaves everything.
+static bool is_leftover(const output *o, const char *name)
+{
+    long pid;
+    if (!o->journal.alone && o->mode == OUTPUT_PART)
+        return false;
+    if (output_is_temporary(name, &pid))
+        return o->journal.alone || pid <= 0 || pid == (long)getpid() ||
+               (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
+    return (output_is_staged(name) && !is_noted_data(o, name)) ||
+           (file_note_is_name(name) && !is_noted_file(o, name));
+}
+
+// What killed processes left behind, and with `everything` also what is finished.
+static bool remove_leftovers(const output *o, bool everything, err *e)
 {
     dir_entry *entry;
     int64_t n;
     if (!dir_list(o->dir, &entry, &n, e))
         return false;
-    for (int64_t i = 0; i < n; i++) {
-        long pid;
-        if (staged_too && output_is_staged(entry[i].name))
+    for (int64_t i = 0; i < n; i++)
+        if (is_leftover(o, entry[i].name) ||
+            (everything && (output_is_staged(entry[i].name) || file_note_is_name(entry[i].name))))
             remove_in(o->dir, entry[i].name);
-        if (!output_is_temporary(entry[i].name, &pid))
-            continue;
-        bool dead = pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
-        if (o->journal.locked || dead || pid == (long)getpid())
+    dir_list_free(entry, n);
+    return true;
+}
+
+// Of a complete folder: notes that a kill at the very end of publishing left.
+static bool sweep_notes(const output *o, err *e)
+{
+    dir_entry *entry;
+    int64_t n;
+    bool begun = false; // a run that replaces the folder
+    if (o->mode == OUTPUT_PART)
+        return true;
+    if (!dir_list(o->dir, &entry, &n, e))
+        return false;
+    for (int64_t i = 0; i < n; i++)
+        begun = begun || strcmp(entry[i].name, JOURNAL_NAME) == 0;
+    for (int64_t i = 0; !begun && i < n; i++)
+        if (file_note_is_name(entry[i].name))
             remove_in(o->dir, entry[i].name);
-    }
     dir_list_free(entry, n);
     return true;
 }
@@ -99,9 +157,11 @@ static void remove_folders(const char *dir, int64_t levels)
     free(path);
 }
 
-static bool begin_journal(output *o, const output_order *with, err *e)
+// Makes the folder and its journal, and locks it. *lost: another run was faster, or has been here
+// and gone since the folder was judged.
+static bool begin_journal(output *o, const output_order *with, bool *lost, err *e)
 {
-    journal *j = &o->journal;
+    journal *j = &o->journal, locked = JOURNAL_CLOSED;
     char hex[65], *first = NULL;
     j->plan = strdup(hex_of(with->plan->b, sizeof with->plan->b, hex));
     bool ok = j->plan || err_set(e, ERR_ENV, "no memory for the journal");
@@ -111,10 +171,36 @@ static bool begin_journal(output *o, const output_order *with, err *e)
     free(first);
     if (!ok)
         return false;
-    if (out_make_dir(o->dir, e) && journal_create(j, o->dir, e))
-        return true;
-    remove_folders(o->dir, j->made_levels);
-    return false;
+    int64_t levels = j->made_levels;
+    ok = out_make_dir(o->dir, e) && journal_create(j, o->dir, lost, e) &&
+         (*lost || journal_lock(&locked, o->dir, o->mode == OUTPUT_PART, lost, e));
+    if (!ok)
+        remove_folders(o->dir, levels);
+    if (!ok || *lost)
+        return ok;
+    ok = journal_read(&locked, o->dir, e);
+    journal_close(j);
+    *j = locked;
+    return ok;
+}
+
+// Whether the folder that was found fresh still is, now that it is locked: another run may have
+// come, finished and gone in between.
+static bool still_fresh(const output *o, bool *fresh, err *e)
+{
+    dir_entry *entry;
+    int64_t n;
+    if (!dir_list(o->dir, &entry, &n, e))
+        return false;
+    *fresh = true;
+    for (int64_t i = 0; i < n; i++) {
+        bool known = entry[i].name[0] == '.';
+        for (uint64_t k = 0; !known && k < o->journal.n_replaces; k++)
+            known = strcmp(o->journal.replaces[k], entry[i].name) == 0;
+        *fresh = *fresh && known;
+    }
+    dir_list_free(entry, n);
+    return true;
 }
 
 // True where an earlier run was interrupted in the midst of publishing.
@@ -122,7 +208,7 @@ static bool has_published(const output *o)
 {
     for (uint64_t i = 0; i < o->journal.n_files; i++) {
         err ignored = ERR_INIT;
-        char *staged = output_staged_path(o->dir, o->journal.file[i].name, &ignored);
+        char *staged = path_join(o->dir, o->journal.file[i].staged, &ignored);
         bool there = staged && path_exists(staged);
         free(staged);
         if (!there)
@@ -131,30 +217,71 @@ static bool has_published(const output *o)
     return false;
 }
 
+static bool choose_token(output *o, err *e)
+{
+    uint32_t number;
+    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+        return err_sys(e, "cannot get a random number for a temporary name");
+    (void)hex_of(&number, sizeof number, o->token);
+    return true;
+}
+
+// Judges the folder and makes it this run's. *again: another run came in between.
+static bool enter(output *o, const output_order *with, bool *complete, bool *again, err *e)
+{
+    folder_state state;
+    *again = false;
+    journal_close(&o->journal);
+    if (!output_folder_judge(with, &state, &o->journal, e))
+        return false;
+    *complete = state == FOLDER_COMPLETE;
+    if (*complete)
+        return true;
+    if (with->mode == OUTPUT_MERGE && state == FOLDER_FRESH)
+        return err_set(e, ERR_ENV, "there is nothing to merge in '%s': no part has been run",
+                       with->dir);
+    if (with->mode == OUTPUT_LOOK)
+        return true;
+    if (!can_be_made(o->dir, e) || !enough_space(with, &o->journal, e))
+        return false;
+    if (with->dry_run || state == FOLDER_RESUMED)
+        return true;
+    bool fresh = true;
+    if (!begin_journal(o, with, again, e) || (!*again && !still_fresh(o, &fresh, e)))
+        return false;
+    if (!fresh)
+        journal_remove(&o->journal);
+    *again = *again || !fresh;
+    return true;
+}
+
 bool output_open(output **out, const output_order *with, bool *complete, err *e)
 {
-    folder_state state = FOLDER_FRESH;
+    enum { MOST_TRIES = 100 };
+    bool again = true;
     *out = NULL;
     *complete = false;
     output *o = mem_new(1, sizeof *o, "the output", e);
     if (!o)
         return false;
     o->journal = (journal)JOURNAL_CLOSED;
+    o->mode = with->mode;
     o->dir = strdup(with->dir);
-    bool ok = o->dir ? output_folder_judge(with, &state, &o->journal, e)
-                     : err_set(e, ERR_ENV, "no memory for a path");
-    *complete = ok && state == FOLDER_COMPLETE;
-    if (ok && !*complete)
-        ok = can_be_made(o->dir, e) && enough_space(with, &o->journal, e);
-    if (ok && !*complete && !with->dry_run)
-        ok = (state == FOLDER_RESUMED || begin_journal(o, with, e)) &&
-             remove_leftovers(o, false, e);
+    bool ok = o->dir ? choose_token(o, e) : err_set(e, ERR_ENV, "no memory for a path");
+    for (int tries = 0; ok && again && tries < MOST_TRIES; tries++)
+        ok = enter(o, with, complete, &again, e);
+    if (ok && again)
+        ok = err_set(e, ERR_ENV, "runs come and go in '%s'; start again", with->dir);
+    bool touch = !with->dry_run && with->mode != OUTPUT_LOOK;
+    if (ok && touch)
+        ok = *complete ? sweep_notes(o, e) : remove_leftovers(o, false, e);
     if (!ok || *complete) {
         output_close(o);
         return ok;
     }
+    journal_opened(&o->journal);
     o->publishing = has_published(o);
-    o->opened = !with->dry_run;
+    o->opened = touch;
     *out = o;
     return true;
 }
@@ -169,11 +296,26 @@ static void clear_folder(output *o)
     remove_folders(o->dir, levels);
 }
 
+static bool has_notes(const output *o)
+{
+    err ignored = ERR_INIT;
+    dir_entry *entry;
+    int64_t n;
+    bool has = false;
+    if (!dir_list(o->dir, &entry, &n, &ignored))
+        return true;
+    for (int64_t i = 0; i < n; i++)
+        has = has || file_note_is_name(entry[i].name);
+    dir_list_free(entry, n);
+    return has;
+}
+
 void output_close(output *o)
 {
     if (!o)
         return;
-    if (o->opened && o->journal.fd >= 0 && o->journal.n_files == 0 && !o->publishing)
+    if (o->opened && o->journal.fd >= 0 && o->journal.n_files == 0 && !o->publishing &&
+        journal_seize(&o->journal) && !has_notes(o))
         clear_folder(o);
     journal_close(&o->journal);
     free(o->dir);
@@ -184,7 +326,7 @@ void output_close(output *o)
 
 bool output_has(const output *o, const char *name, sha256_digest *digest)
 {
-    const journal_file *f = journal_find(&o->journal, name);
+    const file_note *f = journal_find(&o->journal, name);
     if (f && digest)
         *digest = f->sha;
     return f != NULL;
@@ -192,25 +334,101 @@ bool output_has(const output *o, const char *name, sha256_digest *digest)
 
 const char *output_note(const output *o, const char *name)
 {
-    const journal_file *f = journal_find(&o->journal, name);
-    return f ? f->note : NULL;
+    const file_note *f = journal_find(&o->journal, name);
+    return f ? f->text : NULL;
 }
 
 bool output_begin(output *o, out_file *f, const char *name, uint64_t size, const void *header,
                   uint64_t header_bytes, err *e)
 {
-    char *staged = output_staged_name(name, e);
+    char *staged = output_staged_name(name, o->token, e);
     bool ok = staged && out_open(f, o->dir, staged, size, header, header_bytes, e);
     free(staged);
     return ok;
 }
 
-bool output_end(output *o, out_file *f, const char *name, const char *note, err *e)
+static void remove_note(const output *o, const char *name)
 {
-    sha256_digest sha;
-    uint64_t bytes = f->at;
-    // A staged file of an earlier attempt that the journal does not know is replaced.
-    return out_publish(f, true, &sha, e) && journal_note(&o->journal, name, bytes, &sha, note, e);
+    err ignored = ERR_INIT;
+    char *file = file_note_name(name, &ignored);
+    if (file)
+        remove_in(o->dir, file);
+    free(file);
+}
+
+// Two results of one file: nobody may go on as if one of them were right.
+static bool keep_both(const output *o, const file_note *mine, const file_note *first, err *e)
+{
+    char hex[2][65];
+    strbuf other = {0};
+    strbuf_printf(&other, ".%s.%s" OUTPUT_DIFFERS_END, mine->name, o->token);
+    char *from = path_join(o->dir, mine->staged, e);
+    char *to = from && strbuf_ok(&other, e) ? path_join(o->dir, other.text, e) : NULL;
+    if (to && rename(from, to) != 0)
+        err_sys(e, "cannot rename '%s'", from);
+    else if (to)
+        err_set(e, ERR_INTERNAL, "'%s' was made twice with different bytes: SHA-256 %s in '%s/%s', "
+                "%s in '%s'; both are kept: either an input is not the same everywhere, or a "
+                "promise of scruple is broken", mine->name, hex_of(first->sha.b, 32, hex[0]),
+                o->dir, first->staged, hex_of(mine->sha.b, 32, hex[1]), other.text);
+    free(from);
+    free(to);
+    strbuf_free(&other);
+    return false;
+}
+
+// Another process has a note for the file already. The same bytes: one of them is enough; a note
+// that does not count, or whose data are no longer whole, makes way. *mine is then what holds.
+static bool settle(output *o, file_note *mine, err *e)
+{
+    file_note first;
+    bool counts, there;
+    char *file = file_note_name(mine->name, e);
+    bool ok = file && file_note_read(&first, o->dir, file, o->journal.plan, &counts, e);
+    free(file);
+    if (!ok)
+        return false;
+    if (counts && memcmp(first.sha.b, mine->sha.b, sizeof first.sha.b) != 0) {
+        keep_both(o, mine, &first, e);
+        file_note_free(&first);
+        return false;
+    }
+    if (counts && output_folder_holds(o->dir, &first, true)) {
+        remove_in(o->dir, mine->staged);
+        file_note_free(mine);
+        *mine = first;
+        return true;
+    }
+    if (counts) {
+        remove_in(o->dir, first.staged);
+        file_note_free(&first);
+    }
+    return file_note_write(mine, o->dir, o->journal.plan, true, &there, e);
+}
+
+// Notes a file whose data stand under the staged name of this process.
+static bool note_finished(output *o, file_note *n, err *e)
+{
+    bool there;
+    file_note *old = journal_find(&o->journal, n->name); // of this very run, which makes it anew
+    if (old && strcmp(old->staged, n->staged) != 0)
+        remove_in(o->dir, old->staged);
+    return file_note_write(n, o->dir, o->journal.plan, old != NULL, &there, e) &&
+           (!there || settle(o, n, e));
+}
+
+bool output_end(output *o, out_file *f, const char *name, const char *text, err *e)
+{
+    file_note n = {.name = strdup(name),
+              .staged = output_staged_name(name, o->token, e),
+              .text = text ? strdup(text) : NULL,
+              .bytes = f->at};
+    bool ok = n.staged && ((n.name && (!text || n.text)) ||
+                           err_set(e, ERR_ENV, "no memory for the note of '%s'", name));
+    ok = ok && out_publish(f, true, &n.sha, e) && note_finished(o, &n, e) &&
+         journal_put(&o->journal, &n, e);
+    file_note_free(&n);
+    return ok;
 }
 
 bool output_small(output *o, const char *name, const void *bytes, size_t n, err *e)
@@ -230,28 +448,21 @@ bool output_small(output *o, const char *name, const void *bytes, size_t n, err 
 
 char *output_path(const output *o, const char *name, err *e)
 {
-    char *path = output_staged_path(o->dir, name, e);
-    if (!path || path_exists(path))
+    const file_note *f = journal_find(&o->journal, name);
+    char *path = f ? path_join(o->dir, f->staged, e) : NULL;
+    if (f && (!path || path_exists(path)))
         return path;
     free(path);
     return path_join(o->dir, name, e);
 }
 
-static void remove_staged(const output *o, const char *name)
-{
-    err ignored = ERR_INIT;
-    char *staged = output_staged_name(name, &ignored);
-    if (staged)
-        remove_in(o->dir, staged);
-    free(staged);
-}
-
 void output_reject(output *o, const char *name)
 {
-    journal_file *f = journal_find(&o->journal, name);
+    file_note *f = journal_find(&o->journal, name);
     if (!f)
         return;
-    remove_staged(o, name);
+    remove_note(o, name);
+    remove_in(o->dir, f->staged);
     journal_drop(&o->journal, f);
 }
 
@@ -270,14 +481,14 @@ static int rank_of(const char *name)
 
 static int by_rank(const void *x, const void *y)
 {
-    const journal_file *a = x, *b = y;
+    const file_note *a = x, *b = y;
     int by = rank_of(a->name) - rank_of(b->name);
     return by != 0 ? by : strcmp(a->name, b->name);
 }
 
 static int by_file_name(const void *x, const void *y)
 {
-    return strcmp(((const journal_file *)x)->name, ((const journal_file *)y)->name);
+    return strcmp(((const file_note *)x)->name, ((const file_note *)y)->name);
 }
 
 static void sort_files(const output *o, int (*order)(const void *, const void *))
@@ -292,7 +503,7 @@ static bool stage_sums(output *o, err *e)
     char hex[65];
     sort_files(o, by_file_name);
     for (uint64_t i = 0; i < o->journal.n_files; i++) {
-        const journal_file *f = &o->journal.file[i];
+        const file_note *f = &o->journal.file[i];
         if (strcmp(f->name, OUTPUT_SUMS) != 0)
             strbuf_printf(&text, "%s  %s\n", hex_of(f->sha.b, sizeof f->sha.b, hex), f->name);
     }
@@ -314,7 +525,7 @@ static bool way_is_free(output *o, err *e)
 {
     for (uint64_t i = 0; i < o->journal.n_files; i++) {
         const char *name = o->journal.file[i].name;
-        char *staged = output_staged_path(o->dir, name, e);
+        char *staged = path_join(o->dir, o->journal.file[i].staged, e);
         char *final = staged ? path_join(o->dir, name, e) : NULL;
         bool ok = final != NULL;
         bool waits = ok && path_exists(staged), stands = ok && path_exists(final);
@@ -333,9 +544,9 @@ static bool way_is_free(output *o, err *e)
     return true;
 }
 
-static bool rename_one(output *o, const journal_file *f, err *e)
+static bool rename_one(output *o, const file_note *f, err *e)
 {
-    char *staged = output_staged_path(o->dir, f->name, e);
+    char *staged = path_join(o->dir, f->staged, e);
     bool ok = staged != NULL;
     if (ok && path_exists(staged)) {
         ok = out_publish_temp(staged, o->dir, f->name, may_replace(o, f->name), e);
@@ -359,7 +570,11 @@ bool output_publish(output *o, err *e)
     for (uint64_t i = 0; i < o->journal.n_replaces; i++)
         if (!journal_find(&o->journal, o->journal.replaces[i]))
             remove_in(o->dir, o->journal.replaces[i]);
+    // Without the journal the folder is complete; what a kill leaves of the notes is swept later.
     journal_remove(&o->journal);
+    for (uint64_t i = 0; i < o->journal.n_files; i++)
+        remove_note(o, o->journal.file[i].name);
+    journal_close(&o->journal);
     return true;
 }
 
@@ -367,7 +582,9 @@ void output_abandon(output *o)
 {
     if (!o)
         return;
-    if (o->opened && o->journal.fd >= 0 && !o->publishing)
+    if (o->opened && o->journal.fd >= 0 && !o->publishing && o->mode != OUTPUT_PART) {
         clear_folder(o);
+        journal_close(&o->journal);
+    }
     output_close(o);
 }

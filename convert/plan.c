@@ -300,11 +300,12 @@ uint64_t plan_held_bytes(const plan *p)
         const plan_tensor *t = &p->tensor[i];
         if (!t->source)
             continue;
+        // The part that comes first goes out as it is made.
         if (t->starts)
             held += codec_bytes(t->codec, t->source->out, t->source->in);
+        held -= t->to.bytes;
         if (held > most)
             most = held;
-        held -= t->to.bytes;
     }
     return most;
 }

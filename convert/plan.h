@@ -71,7 +71,7 @@ typedef struct {
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);
-// Bytes of the largest set of encoded parts that a run over all files holds at one time.
+// Bytes of the largest set of encoded parts that wait for their place at one time.
 uint64_t plan_held_bytes(const plan *p);
 
 #endif

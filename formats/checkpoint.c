@@ -404,6 +404,11 @@ int64_t checkpoint_index_of(const checkpoint *c, const char *name)
                            : name_index_find(&c->names, c, name_of, name);
 }
 
+int64_t checkpoint_index(const checkpoint *c, const tensor *t)
+{
+    return c->first[t->file] + (t - c->header[t->file].tensor);
+}
+
 const tensor *checkpoint_find(const checkpoint *c, const char *name)
 {
     int64_t i = checkpoint_index_of(c, name);

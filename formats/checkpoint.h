@@ -29,6 +29,7 @@ int64_t checkpoint_count(const checkpoint *c);
 const tensor *checkpoint_at(const checkpoint *c, int64_t i);      // by file, then by offset
 void checkpoint_get(const checkpoint *c, int64_t i, tensor *out); // the same, borrowing the name
 int64_t checkpoint_index_of(const checkpoint *c, const char *name); // -1
+int64_t checkpoint_index(const checkpoint *c, const tensor *t); // of one of its own tensors
 const tensor *checkpoint_find(const checkpoint *c, const char *name); // NULL
 
 int checkpoint_n_files(const checkpoint *c);

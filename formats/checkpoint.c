@@ -406,7 +406,8 @@ int64_t checkpoint_index_of(const checkpoint *c, const char *name)
 
 int64_t checkpoint_index(const checkpoint *c, const tensor *t)
 {
-    return c->first[t->file] + (t - c->header[t->file].tensor);
+    assert(c->tensor && t >= c->tensor && t < c->tensor + checkpoint_count(c));
+    return t - c->tensor;
 }
 
 const tensor *checkpoint_find(const checkpoint *c, const char *name)

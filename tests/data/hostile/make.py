@@ -11,7 +11,7 @@ all others are refused; the sentences are in tests/formats/test_hostile.c.
 """
 import json, pathlib, shutil, struct
 
-import make_binary, make_json
+import make_binary, make_json, make_runs
 
 HERE = pathlib.Path(__file__).parent
 YES, NO = "accepts", "refuses"
@@ -207,11 +207,11 @@ for name, (content, official) in sorted(cases.items()):
     rows.append(f"{name}\t{YES if name.startswith('accept-') else NO}\t{official}")
 (HERE / "cases.tsv").write_text("\n".join(rows) + "\n")
 
-# A file of another format is read by the function that reads it (tests/formats/test_hostile_formats.c); status 0, or 3 and a sentence
-# that holds the third column.
+# A file of another format is read by the function that reads it (tests/convert/test_hostile_formats.c); status 0, or another and a
+# sentence that holds the third column.
 EXPECTED = HERE / "expected.tsv"
-known = dict(line.split("\t3\t") for line in EXPECTED.read_text().splitlines() if "\t3\t" in line) if EXPECTED.exists() else {}
-others = make_json.cases + make_binary.cases
+known = {name: sentence for name, _, sentence in (line.split("\t") for line in EXPECTED.read_text().splitlines())}
+others = [(*c[:2], 3 if c[2] else None) for c in make_json.cases + make_binary.cases] + make_runs.cases
 beside = {"index/a.safetensors": cases["accept-two-in-order"][0], "index/b.safetensors": cases["accept-one-z"][0],
           "index/c.safetensors": cases["accept-one-x"][0],
           "pack/layer.safetensors": make_binary.SHARD}
@@ -223,7 +223,7 @@ for name, content, refused in sorted(others):
     assert not (HERE / name).exists(), name
     assert name.split("/")[1].startswith("accept-") == (refused is None), name
     (HERE / name).write_bytes(content)
-    rows.append(f"{name}\t3\t{known.get(name, '(no sentence yet)')}" if refused else f"{name}\t0\t")
+    rows.append(f"{name}\t{refused}\t{known.get(name, '(no sentence yet)')}" if refused else f"{name}\t0\t")
 EXPECTED.write_text("\n".join(rows) + "\n")
 for name, content in beside.items():
     (HERE / name).write_bytes(content)

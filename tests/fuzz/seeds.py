@@ -297,7 +297,7 @@ put("plan", "convert", tight({**head, "command": "convert", "options": {"to": "b
 put("plan", "experts", tight({**head, "command": "convert", "options": {"to": "experts", "page": 4096}}) + "\n")
 put("plan", "more", tight({**head, "x": 1}) + "\n")
 put("plan", "no-line", tight(head))
-for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), ("unit", 900, 1, "x"), ("cut", 1200, 255, ""), ("line", 1500, 0, "\n"), ("later", 3000, 3, "12"), ("far", 5000, 1, '"')]:
+for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), ("unit", 600, 1, "x"), ("cut", 700, 255, ""), ("line", 650, 0, "\n"), ("later", 800, 3, "12"), ("far", 950, 1, '"')]:
     put("plan", "change-" + name, b"\1" + struct.pack("<HB", at, cut) + text.encode())
 
 # an output folder: header, a file's note, a unit's note

@@ -26,8 +26,7 @@ static const option options_table[] = {
 };
 
 static const command_example examples[] = {
-    {"Submit again what is missing",
-     "sbatch --array=$(scruple status v3.plan --parts 64 --json | jq -r .missing_parts) job.sh"},
+    {"Which of 64 parts to submit again", "scruple status v3.plan --parts 64 --json"},
 };
 
 // Parts with a unit that is missing: "3,7-9". Units' parts ascend.

@@ -40,7 +40,6 @@ static bool run_units(maker *m, const run_slice *slice, err *e)
     run_options with = {.pool = o->pool,
                         .memory = o->memory,
                         .events = o->events,
-                        .encode = o->encode,
                         .importance = o->importance,
                         .ctx = o->ctx,
                         .count_changes = o->count_changes || o->refuse_changes,

@@ -116,7 +116,7 @@ static bool move_tensor(runner *r, const plan_tensor *t, xxh128_digest *sum, err
     xxh128 *x = source ? xxh128_new(e) : NULL;
     bool ok = x && move_bytes(r, t, source, x, e);
     if (ok) {
-        int64_t at = t->from - checkpoint_at(r->plan->source, 0);
+        int64_t at = checkpoint_index(r->plan->source, t->from);
         sha256_end(source, &r->result->source[at]);
         r->result->read[at] = true;
         xxh128_end(x, sum);
@@ -188,7 +188,7 @@ static bool make_unit(runner *r, int64_t index, output *out, err *e)
     r->file = &file;
     bool ok = held_open(&r->held, p, f, r->sizes.held, r->options->scratch, e) &&
               proof_open(&proven, f, e) && write_tensors(r, index, out, proven, e) &&
-              proof_end(proven, p->tensor + f->first, r->result->tensor + f->first,
+              proof_end(proven, "as written", p->tensor + f->first, r->result->tensor + f->first,
                         r->result->record[index], e) &&
               checkpoint_unchanged(p->source, e) && note_write(p, index, r->result, &note, e) &&
               output_end(out, &file, f->name, note.text, e);

@@ -14,7 +14,7 @@ enum {
                           // ceiling named does not change from run to run
     SLACK = 6 * MIB,      // threads, blocks of the allocator, notes
     A_TENSOR = 320,       // digests of the run, the header of the proof
-    BATCH_MOST = 48 * MIB,
+    BATCH_MOST = 24 * MIB, // a second's work of one thread at most
     HELD_LEAST = MIB
 };
 

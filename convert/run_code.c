@@ -49,9 +49,7 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
-    encode_options o = c->r->options->encode;
-    o.importance = c->importance;
-    o.row0 = row;
+    encode_options o = {c->t->search, c->t->positive_scales, c->importance, row};
     if (!k->encode(k, w->in, n, values, &o, at, e))
         return err_in(e, "%s (%s)", w->module,
                       role_where(c->t->role, c->t->layer, c->t->expert, where));
@@ -187,9 +185,8 @@ static bool open_coding(coding *c, err *e)
 static void end_sums(coding *c, xxh128_digest *sum)
 {
     const weight *w = c->t->source;
-    const tensor *first = checkpoint_at(c->r->plan->source, 0);
     for (int i = 0; i < w->codec->n_parts; i++) {
-        int64_t at = w->part[i] - first;
+        int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
         sha256_end(c->source[i], &c->r->result->source[at]);
         c->r->result->read[at] = true;
         c->source[i] = NULL;

@@ -13,7 +13,7 @@ enum { NOTE_VERSION = 1 };
 // ---- writing ---------------------------------------------------------------------------------
 
 typedef struct {
-    const tensor *first;     // of the source
+    const checkpoint *source;
     const run_result *from;
     strbuf *hex;
     run_result *to;          // reading: out of bytes, `at` counts
@@ -25,7 +25,7 @@ static bool write_source(void *ctx, const tensor *t)
 {
     const source_list *l = ctx;
     char hex[65];
-    strbuf_puts(l->hex, hex_of(l->from->source[t - l->first].b, 32, hex));
+    strbuf_puts(l->hex, hex_of(l->from->source[checkpoint_index(l->source, t)].b, 32, hex));
     return true;
 }
 
@@ -34,7 +34,7 @@ bool note_write(const plan *p, int64_t file, const run_result *r, strbuf *out, e
     const plan_file *f = &p->file[file];
     char hex[33];
     strbuf text = {0};
-    source_list list = {.first = checkpoint_at(p->source, 0), .from = r, .hex = &text};
+    source_list list = {.source = p->source, .from = r, .hex = &text};
     json_writer w = {.out = out};
     jw_object(&w, NULL);
     jw_int(&w, "note", NOTE_VERSION);
@@ -72,8 +72,9 @@ static bool count_source(void *ctx, const tensor *t)
 static bool take_source(void *ctx, const tensor *t)
 {
     source_list *l = ctx;
-    l->to->source[t - l->first] = l->bytes[l->at++];
-    l->to->read[t - l->first] = true;
+    int64_t i = checkpoint_index(l->source, t);
+    l->to->source[i] = l->bytes[l->at++];
+    l->to->read[i] = true;
     return true;
 }
 
@@ -127,7 +128,7 @@ static bool read_members(const plan *p, int64_t file, const json *root, run_resu
              json_as_int(json_get(root, "note"), &version) && version == NOTE_VERSION &&
              read_changed(json_get(root, "changed"), f, NULL);
     if (*known) {
-        source_list list = {.first = checkpoint_at(p->source, 0), .to = r, .bytes = source};
+        source_list list = {.source = p->source, .to = r, .bytes = source};
         if (records)
             memcpy(r->record[file], record, records * sizeof(xxh128_digest));
         (void)unit_sources(p, file, take_source, &list);

@@ -89,9 +89,10 @@ typedef struct proof proof;
 MUST_USE bool proof_open(proof **out, const plan_file *f, err *e);
 void proof_bytes(void *proof_, uint64_t offset, const void *bytes, uint64_t n); // an out_watch
 // After all bytes: ERR_INTERNAL where a tensor at its address is not the one whose digest is
-// given ([f->n], in the order of the plan's tensors). Record digests go to record[n_experts].
-MUST_USE bool proof_end(proof *p, const plan_tensor *tensors, const xxh128_digest *expected,
-                        xxh128_digest *record, err *e);
+// given ([f->n], in the order of the plan's tensors). Record digests go to record[n_experts]. `how`
+// the bytes came, for the sentence: "as written", "read back".
+MUST_USE bool proof_end(proof *p, const char *how, const plan_tensor *tensors,
+                        const xxh128_digest *expected, xxh128_digest *record, err *e);
 void proof_close(proof *p);
 
 // ---- notes -----------------------------------------------------------------------------------

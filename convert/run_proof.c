@@ -107,8 +107,8 @@ static bool all_passed(proof *p)
            (!p->file->holds_experts || p->n_records == p->file->records.n_experts);
 }
 
-bool proof_end(proof *p, const plan_tensor *tensors, const xxh128_digest *expected,
-               xxh128_digest *record, err *e)
+bool proof_end(proof *p, const char *how, const plan_tensor *tensors,
+               const xxh128_digest *expected, xxh128_digest *record, err *e)
 {
     const plan_file *f = p->file;
     if (p->failure.kind != ERR_NONE) {
@@ -116,15 +116,13 @@ bool proof_end(proof *p, const plan_tensor *tensors, const xxh128_digest *expect
         return false;
     }
     if (!all_passed(p) || p->header.n_tensors != f->n)
-        return err_set(e, ERR_INTERNAL, "'%s': what was written is not what its header says",
-                       f->name);
+        return err_set(e, ERR_INTERNAL, "'%s' %s is not what its header says", f->name, how);
     for (int64_t i = 0; i < f->n; i++) {
         const tensor *to = &tensors[i].to;
         int64_t at = strmap_get(&p->place, to->name, strlen(to->name));
         if (at < 0 || memcmp(&p->digest[at], &expected[i], sizeof *expected) != 0)
-            return err_set(e, ERR_INTERNAL, "'%s': what was written of tensor '%s' differs from "
-                           "%s", f->name, to->name,
-                           tensors[i].from ? "its source" : "what was encoded");
+            return err_set(e, ERR_INTERNAL, "'%s': tensor '%s' %s differs from %s", f->name,
+                           to->name, how, tensors[i].from ? "its source" : "what was encoded");
     }
     if (f->holds_experts)
         memcpy(record, p->records, (size_t)f->records.n_experts * sizeof *record);

@@ -75,9 +75,8 @@ static bool compare(const plan *p, int64_t index, back *b, output *out, run_resu
     bool ok = read_file(b, f, e);
     if (r->resumed[index]) // whose digests of tensors are not known
         return (ok || e->kind == ERR_INTERNAL) && as_finished(b, f, out, e) && ok;
-    return ok && (proof_end(b->proof, p->tensor + f->first, r->tensor + f->first,
-                            r->record[index], e) ||
-                  err_in(e, "reading back"));
+    return ok && proof_end(b->proof, "read back", p->tensor + f->first, r->tensor + f->first,
+                           r->record[index], e);
 }
 
 static bool read_back(const plan *p, int64_t index, back b, uint64_t memory, output *out,

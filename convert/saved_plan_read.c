@@ -139,14 +139,17 @@ bool saved_plan_open(saved_plan *f, const char *path, err *e)
     char *line = NULL;
     size_t len = 0;
     json *head = NULL;
+    err why = ERR_INIT;
     *f = (saved_plan){.in = IN_FILE_CLOSED};
     f->path = strdup(path);
     bool ok = f->path ? in_open(&f->in, path, e) : err_set(e, ERR_ENV, "no memory for a path");
     if (ok && f->in.size > SAVED_PLAN_LARGEST)
         ok = err_set(e, ERR_INPUT, "'%s' has %llu bytes; a plan has at most %d", path,
                      (unsigned long long)f->in.size, SAVED_PLAN_LARGEST);
-    ok = ok && read_head(f, &line, &len, e) && json_parse(&head, line, len, path, e) &&
-         take_head(f, head, e);
+    ok = ok && read_head(f, &line, &len, e);
+    if (ok && !json_parse(&head, line, len, "its first line", &why))
+        ok = err_set(e, why.kind, "'%s' is no plan: %s", path, why.text);
+    ok = ok && take_head(f, head, e);
     json_free(head);
     free(line);
     if (!ok)
@@ -159,6 +162,7 @@ void saved_plan_close(saved_plan *f)
     for (uint64_t i = 0; i < f->n_small; i++)
         free(f->small[i]);
     free(f->small);
+    order_free(&f->order);
     free(f->input);
     free(f->output);
     free(f->statistics);
@@ -202,30 +206,46 @@ static void name_tensor(const char *line, size_t at, strbuf *how)
     }
 }
 
-static const char *excerpt(const char *text, size_t len, char buf[STR_SHORT])
+// One member, or the beginning of a long one.
+static const char *excerpt(const char *text, char buf[STR_SHORT])
 {
     enum { MOST = 60 };
+    size_t len = strcspn(text, ",}\n");
     return str_short_n(text, len < MOST ? len : MOST, buf);
 }
 
-// Says where the line of a unit and what the file has in its place part ways.
+// The tensors of a unit's line; the bytes that name them can stand nowhere else in it.
+static const char *tensors_of(const char *line)
+{
+    const char *at = strstr(line, "\"tensors\":[");
+    return at ? at : line + strlen(line);
+}
+
+// Says where the line of a unit and what the file has in its place part ways: at a tensor if one
+// differs, since other numbers follow from the tensors.
 static bool line_differs(const saved_plan *f, const saved_plan_facts *now, int64_t unit,
-                         const strbuf *line, const char *was, size_t n, err *e)
+                         const char *line, const char *was, err *e)
 {
     char old[STR_SHORT], new[STR_SHORT];
     strbuf how = {0};
+    const char *is = tensors_of(line), *then = tensors_of(was);
     size_t at = 0;
-    while (at < n && was[at] == line->text[at])
+    while (is[at] && is[at] == then[at])
         at++;
+    if (!is[at] || !then[at]) {
+        is = line;
+        then = was;
+        for (at = 0; is[at] && is[at] == then[at];)
+            at++;
+    }
     strbuf_printf(&how, "unit '%s'", now->plan->file[unit].name);
-    if (at == n) {
-        strbuf_puts(&how, n ? " is cut off in the file" : " is not in the file");
+    if (!then[at]) {
+        strbuf_puts(&how, at ? " is cut off in the file" : " is not in the file");
     } else {
-        size_t begin = member_at(line->text, at);
-        name_tensor(line->text, at, &how);
-        strbuf_printf(&how, ": the file says %s, now it is %s",
-                      excerpt(was + begin, n - begin, old),
-                      excerpt(line->text + begin, line->len - begin, new));
+        size_t begin = member_at(is, at);
+        name_tensor(is, at, &how);
+        strbuf_printf(&how, ": the file says %s, now it is %s", excerpt(then + begin, old),
+                      excerpt(is + begin, new));
     }
     if (strbuf_ok(&how, e))
         (void)differs(f, how.text, e);
@@ -245,9 +265,12 @@ static bool same_units(const saved_plan *f, const saved_plan_facts *now, err *e)
         strbuf_puts(&line, "\n");
         uint64_t left = f->in.size - at, n = left < line.len ? left : line.len;
         char *was = scratch_need(&block, n + 1, 1, "a line", e);
-        ok = strbuf_ok(&line, e) && was && in_read(&f->in, at, was, n, e) &&
-             ((n == line.len && memcmp(was, line.text, n) == 0) ||
-              line_differs(f, now, i, &line, was, (size_t)n, e));
+        ok = strbuf_ok(&line, e) && was && in_read(&f->in, at, was, n, e);
+        if (ok) {
+            was[n] = 0;
+            ok = (n == line.len && memcmp(was, line.text, n) == 0) ||
+                 line_differs(f, now, i, line.text, was, e);
+        }
         at += n;
     }
     if (ok && at != f->in.size)

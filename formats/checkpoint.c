@@ -348,6 +348,11 @@ int64_t checkpoint_index_of(const checkpoint *c, const char *name)
     return strmap_get(&c->by_name, name, strlen(name));
 }
 
+int64_t checkpoint_index(const checkpoint *c, const tensor *t)
+{
+    return c->first[t->file] + (t - c->header[t->file].tensor);
+}
+
 const tensor *checkpoint_find(const checkpoint *c, const char *name)
 {
     int64_t i = checkpoint_index_of(c, name);

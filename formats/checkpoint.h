@@ -25,6 +25,7 @@ const char *checkpoint_dir(const checkpoint *c);  // the folder with config.json
 int64_t checkpoint_count(const checkpoint *c);
 const tensor *checkpoint_at(const checkpoint *c, int64_t i);      // by file, then by offset
 int64_t checkpoint_index_of(const checkpoint *c, const char *name); // -1
+int64_t checkpoint_index(const checkpoint *c, const tensor *t); // of one of its own tensors
 const tensor *checkpoint_find(const checkpoint *c, const char *name); // NULL
 
 int checkpoint_n_files(const checkpoint *c);

@@ -65,7 +65,7 @@ void make_set_up(void)
     memset(&heard, 0, sizeof heard);
     the.order = (make_options){.command = "quantize", .input = the.t.dir, .output = the.out,
                                .plan = PLAN_DEFAULTS, .needs_model = true,
-                               .encode = ENCODE_DEFAULTS, .options_json = "{\"test\": 1}",
+                               .options_json = "{\"test\": 1}",
                                .memory = 1 << 30, .events = &all_ears};
 }
 

@@ -30,7 +30,7 @@ static const option options_table[] = {
 static const command_example examples[] = {
     {"What a recipe would do", "scruple explain V3 --recipe mix.json --summary"},
     {"What becomes of attention",
-     "scruple explain V3 --type int4-g32 --tensor-type attention=fp8-channel | grep self_attn"},
+     "scruple explain V3 --tensor-type attention=fp8-channel | grep self_attn"},
 };
 
 // A weight, or a tensor without a role. Companions (scales ...) count to their weight.
@@ -294,10 +294,11 @@ const command cmd_explain = {
     .name = "explain",
     .group = "look",
     .summary = "which rule decides what becomes of each tensor",
-    .about = "Applies --tensor-type, --recipe and --type as scruple quantize would, reads headers\n"
-             "only and writes nothing: for each tensor its stored type, the type it would get,\n"
-             "the bytes of that and the rule that decides. Scales and other companions count to\n"
-             "their tensor. What quantize would refuse is refused here too, with the same words.",
+    .about = "Applies --tensor-type, --recipe and --type as scruple quantize would, reads\n"
+             "headers only and writes nothing: for each tensor its stored type, the type it\n"
+             "would get, the bytes of that and the rule that decides. Scales and other\n"
+             "companions count to their tensor. What quantize would refuse is refused here\n"
+             "too, with the same words. Patterns and recipes: docs/recipes.md",
     .example = examples,
     .n_examples = COUNT_OF(examples),
     .table = options_table,

@@ -36,9 +36,8 @@ static const command_example examples[] = {
      "scruple quantize nano -o nano-int4 --type int4-g32 --stats nano.stats"},
     {"FP8 in DeepSeek's own form, all linear layers",
      "scruple quantize V3-bf16 -o V3-fp8 --type fp8-block --scope all-linear"},
-    {"Experts as int4, attention and shared experts as FP8",
-     "scruple quantize V3 -o V3-mix --type int4-g32 --tensor-type attention=fp8-channel "
-     "--tensor-type shared=fp8-channel"},
+    {"Experts as int4, attention as FP8",
+     "scruple quantize V3 -o V3-mix --type int4-g32 --tensor-type attention=fp8-channel"},
 };
 
 static bool quantize(const context *c, const quantize_options *o, order *what, err *e)
@@ -75,10 +74,10 @@ const command cmd_quantize = {
         "are moved byte for byte. int4 scales may be negative, which lets both ends of\n"
         "the code range be used and costs readers nothing; --positive-scales forbids it.\n"
         "\n"
-        "--type is for the weights of --scope. --tensor-type and --recipe give other types\n"
-        "to some of them or to weights outside of it; the first rule that fits a weight\n"
-        "decides, and scruple explain says which one that is. scruple-recipe.json in the\n"
-        "output says what each weight became and works as --recipe again.\n"
+        "--type is for the weights of --scope. --tensor-type and --recipe give other\n"
+        "types to some of them or to weights outside of it; the first rule that fits a\n"
+        "weight decides, and scruple explain says which one that is. The output's\n"
+        "scruple-recipe.json says what each weight became and works as --recipe again.\n"
         "\n"
         "With --stats the squared error is weighted by the energy of the inputs, blended\n"
         "with the layer's where an expert saw few tokens.\n"

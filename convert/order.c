@@ -59,7 +59,8 @@ static void write_types(const order *o, json_writer *w)
     jw_text(w, "search", order_searches[p->search == SEARCH_ABSMAX]);
     jw_bool(w, "positive_scales", p->positive_scales);
     jw_text(w, "fallback", p->fallback ? p->fallback->name : NULL);
-    recipe_write_rules(&o->rules, w, "rules");
+    if (o->rules.n)
+        recipe_write_rules(&o->rules, w, "rules");
 }
 
 static void write_layout(const order *o, json_writer *w)
@@ -177,7 +178,7 @@ static bool parse_convert(reader *r, order *o)
 static bool take_rules(reader *r, order *o)
 {
     const json *found = take(r, "rules");
-    return found ? recipe_read_rules(&o->rules, found, "the plan", r->e) : bad(r, "rules");
+    return !found || recipe_read_rules(&o->rules, found, "the plan", r->e);
 }
 
 static bool parse_quantize(reader *r, order *o)

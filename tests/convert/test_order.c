@@ -32,6 +32,7 @@ static void comes_back(const char *command, const char *text)
     ck_assert_str_eq(order_command(&o), command);
     order_free(&o);
     strbuf_free(&out);
+    order_free(&o);
 }
 
 #define HEX "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
@@ -48,6 +49,11 @@ START_TEST(orders_come_back_as_they_were_written)
     comes_back("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":\"absmax\","
                "\"positive_scales\":true,\"fallback\":\"bf16\",\"rules\":[],\"layout\":\"plain\","
                "\"statistics\":\"" HEX "\"}");
+    comes_back("quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+               "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":[\"experts.up & "
+               "layer<3\",\"*.gate_proj\"],\"type\":\"int4-g64\",\"search\":\"absmax\","
+               "\"positive_scales\":true,\"fallback\":\"int4-g32\",\"optional\":true},{\"match\":["
+               "\"router\"],\"type\":\"keep\"}],\"layout\":\"plain\"}");
 }
 END_TEST
 
@@ -101,6 +107,11 @@ START_TEST(orders_that_are_none_are_refused)
         {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
          "\"positive_scales\":false," REST ",\"more\":1}",
          "does not know"},
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":\"layer<\",\"type\":"
+         "\"keep\"}],\"layout\":\"plain\"}", "rule 1: pattern 'layer<'"},
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         order o;

@@ -9,9 +9,9 @@
 static void check_pattern(const selector *s)
 {
     static const char module[] = "model.layers.3.mlp.experts.5.down_proj";
-    static const char tensor[] = "model.layers.3.mlp.experts.5.down_proj.weight";
+    static const char stored[] = "model.layers.3.mlp.experts.5.down_proj.weight";
     static const selector_subject subjects[] = {
-        {module, tensor, true, ROLE_EXPERT_DOWN, 3, 5},
+        {module, stored, true, ROLE_EXPERT_DOWN, 3, 5},
         {"lm_head.weight", "lm_head.weight", false, ROLE_COUNT, -1, -1},
     };
     err e = ERR_INIT;

@@ -160,6 +160,8 @@ void zip_in_close(zip_in *z)
     free(z);
 }
 
+const char *zip_in_path(const zip_in *z) { return z->name; }
+
 int64_t zip_in_count(const zip_in *z) { return z->n; }
 
 const char *zip_in_name(const zip_in *z, int64_t i)

@@ -13,6 +13,7 @@ MUST_USE bool zip_in_open(zip_in **out, const char *path, err *e);
 MUST_USE bool zip_in_open_bytes(zip_in **out, const void *bytes, uint64_t n, const char *name,
                                 err *e);
 void zip_in_close(zip_in *z);
+const char *zip_in_path(const zip_in *z); // as given, borrowed
 int64_t zip_in_count(const zip_in *z);
 const char *zip_in_name(const zip_in *z, int64_t i); // borrowed
 int64_t zip_in_find(const zip_in *z, const char *name); // -1

@@ -95,8 +95,11 @@ static bool check(const context *ctx, const check_options *o, result *r, err *e)
     const content_options full = {.pool = ctx->pool, .memory = ctx->memory / 2,
                                   .events = ctx->events, .sha256 = r->sha256,
                                   .expect = o->expect};
-    for (int64_t i = 0; i < checkpoint_count(r->c); i++)
-        r->bytes += checkpoint_at(r->c, i)->bytes;
+    for (int64_t i = 0; i < checkpoint_count(r->c); i++) {
+        tensor t;
+        checkpoint_get(r->c, i, &t);
+        r->bytes += t.bytes;
+    }
     return content_companions(r->c, &r->findings, e) &&
            (r->full ? content_full(r->c, &full, &r->findings, &r->extent, e)
                     : content_pack(r->c, &r->findings, &r->extent.n_records, e));
@@ -107,10 +110,11 @@ static bool run(const context *ctx, const void *options, err *e)
     const check_options *o = options;
     checkpoint *c;
     strbuf out = {0};
-    if (!checkpoint_open(&c, o->model, ctx->events, e))
-        return false;
-    result r = {.c = c, .sha256 = o->sha256 || o->expect};
+    result r = {.sha256 = o->sha256 || o->expect};
     r.full = o->full || r.sha256;
+    if (!(r.full ? checkpoint_open : checkpoint_list)(&c, o->model, ctx->events, e))
+        return false;
+    r.c = c;
     bool ok = check(ctx, o, &r, e);
     if (ok) {
         (ctx->json ? as_json : as_text)(&r, &out);

@@ -42,7 +42,7 @@ static bool has_beside(const checkpoint *c, const tensor *t, const char *last, s
     if (dot)
         strbuf_add(name, t->name, (size_t)(dot + 1 - t->name));
     strbuf_puts(name, last);
-    return !name->failed && checkpoint_find(c, name->text) != NULL;
+    return !name->failed && checkpoint_index_of(c, name->text) >= 0;
 }
 
 static bool has_one_of(const checkpoint *c, const tensor *t, const char *const *last,
@@ -67,17 +67,18 @@ bool content_companions(const checkpoint *c, content_findings *f, err *e)
     strbuf name = {0};
     bool ok = true;
     for (int64_t i = 0; ok && i < checkpoint_count(c); i++) {
-        const tensor *t = checkpoint_at(c, i);
-        const char *last = content_last(t->name);
+        tensor t;
+        checkpoint_get(c, i, &t);
+        const char *last = content_last(t.name);
         bool packed = strcmp(last, "weight_packed") == 0;
-        bool fp8 = strcmp(last, "weight") == 0 && t->type == DT_F8_E4M3;
+        bool fp8 = strcmp(last, "weight") == 0 && t.type == DT_F8_E4M3;
         bool scale = strcmp(last, "weight_scale_inv") == 0 || strcmp(last, "weight_scale") == 0;
-        if ((packed || fp8) && !has_one_of(c, t, scales, &name))
-            ok = content_add(f, t->name, e, "is stored as %s and has no weight_scale%s beside it",
+        if ((packed || fp8) && !has_one_of(c, &t, scales, &name))
+            ok = content_add(f, t.name, e, "is stored as %s and has no weight_scale%s beside it",
                              packed ? "packed codes" : "F8_E4M3",
                              packed ? "" : "_inv or weight_scale");
-        else if (scale && !has_one_of(c, t, weights, &name))
-            ok = content_add(f, t->name, e, "is a scale without a weight beside it");
+        else if (scale && !has_one_of(c, &t, weights, &name))
+            ok = content_add(f, t.name, e, "is a scale without a weight beside it");
     }
     ok = ok && strbuf_ok(&name, e);
     strbuf_free(&name);

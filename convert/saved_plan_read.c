@@ -25,9 +25,9 @@ static bool read_head(saved_plan *f, char **line, size_t *len, err *e)
 {
     enum { BLOCK = 64 << 10 };
     strbuf text = {0};
-    char *block = mem_new(BLOCK, 1, "a block", e);
-    bool ok = block != NULL, found = false;
     uint64_t most = f->in.size < SAVED_PLAN_LARGEST_HEAD ? f->in.size : SAVED_PLAN_LARGEST_HEAD;
+    char *block = mem_new(most < BLOCK ? most : BLOCK, 1, "a block", e);
+    bool ok = block != NULL, found = false;
     while (ok && !found && text.len < most) {
         size_t n = most - text.len < BLOCK ? (size_t)(most - text.len) : BLOCK;
         ok = in_read(&f->in, text.len, block, n, e);

@@ -28,7 +28,7 @@ static void read_header(fuzz_text t)
 static void read_file_note(fuzz_text t, bool mend)
 {
     static const char name[] = ".model.safetensors.note";
-    static const char plan[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    static const char id[] = "0000000000000000000000000000000000000000000000000000000000000000";
     err e = ERR_INIT;
     file_note note;
     bool counts;
@@ -42,7 +42,7 @@ static void read_file_note(fuzz_text t, bool mend)
     }
     FUZZ_OK(strbuf_ok(&text, &e), &e);
     fuzz_file("out/.model.safetensors.note", text.text ? text.text : "", text.len, text.len);
-    FUZZ_OK(file_note_read(&note, "out", name, plan, &counts, &e), &e);
+    FUZZ_OK(file_note_read(&note, "out", name, id, &counts, &e), &e);
     if (counts) {
         FUZZ_CHECK(strcmp(note.name, "model.safetensors") == 0 && note.staged[0] == '.');
         FUZZ_CHECK(file_note_is_plain(note.staged) && note.bytes <= INT64_MAX);

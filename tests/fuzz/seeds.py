@@ -297,7 +297,7 @@ put("plan", "convert", tight({**head, "command": "convert", "options": {"to": "b
 put("plan", "experts", tight({**head, "command": "convert", "options": {"to": "experts", "page": 4096}}) + "\n")
 put("plan", "more", tight({**head, "x": 1}) + "\n")
 put("plan", "no-line", tight(head))
-for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), ("unit", 900, 1, "x"), ("cut", 1200, 255, ""), ("line", 1500, 0, "\n"), ("later", 3000, 3, "12"), ("far", 5000, 1, '"')]:
+for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), ("unit", 600, 1, "x"), ("cut", 700, 255, ""), ("line", 650, 0, "\n"), ("later", 800, 3, "12"), ("far", 950, 1, '"')]:
     put("plan", "change-" + name, b"\1" + struct.pack("<HB", at, cut) + text.encode())
 
 # an output folder: header, a file's note, a unit's note
@@ -312,3 +312,12 @@ put("journal", "path", tight({**journal, "replaces": ["../x"]}) + "\0" + tight({
 put("journal", "types", tight({**journal, "made_levels": -1}) + "\0" + tight({**note, "bytes": -1}) + "\0" + tight({**unit, "changed": [[3, 1], [0, 1]]}))
 put("journal", "empty", "\0\0")
 put("journal", "no-json", "x\0y\0z")
+
+# recipes, and texts of --tensor-type
+rule = {"match": "experts.down & layer<3", "type": "int4-g32", "search": "mse", "positive_scales": True, "fallback": "bf16", "optional": True, "comment": "x"}
+put("recipe", "all", tight({"schema_version": 1, "comment": "c", "rules": [rule]}))
+put("recipe", "list", tight({"schema_version": 1, "rules": [{"match": ["attention", "layer=3..5", "*.q_proj", "re:layers\\.[0-3]\\.", "name:a & b"], "type": "fp8-block"}, {"match": "linear", "type": "keep"}]}))
+for i, text in enumerate(["[]", "{}", '{"schema_version":2,"rules":[]}', '{"schema_version":1,"rules":[{"type":"bf16"}]}', '{"schema_version":1,"rules":[{"match":"expert","type":"bf16"}]}',
+    '{"schema_version":1,"rules":[{"match":"re:(","type":"bf16"}]}', '{"schema_version":1,"rules":[{"match":"x","typ":"bf16"}]}', '{"schema_version":1,"rules":[{"match":[],"type":"W4A16"}]}',
+    "experts.down=int4-g32", "layer>=58 & expert<8=fp8-channel", "re:a+b$=keep", "experts.down=", "=bf16", "layer<0=bf16", "a&&b=bf16", "name:=bf16", "a,b=bf16", "shared=Q4_K"]):
+    put("recipe", f"{i:02}", text)

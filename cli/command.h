@@ -59,6 +59,7 @@ typedef struct {
     X(convert)      \
     X(calibrate)    \
     X(quantize)     \
+    X(synth)        \
     X(forward)      \
     X(verify)       \
     X(version)      \

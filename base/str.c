@@ -11,18 +11,21 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 
-static bool strbuf_room(strbuf *s, size_t more)
+static bool strbuf_grow(strbuf *s, size_t more)
 {
     err ignored = ERR_INIT;
     uint64_t need;
-    if (s->failed)
-        return false;
-    if (s->cap > s->len && s->cap - s->len > more) // nearly always
-        return true;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;
     return !s->failed;
+}
+
+static bool strbuf_room(strbuf *s, size_t more)
+{
+    if (s->failed)
+        return false;
+    return (s->cap > s->len && s->cap - s->len > more) || strbuf_grow(s, more); // nearly never
 }
 
 void strbuf_add(strbuf *s, const void *bytes, size_t len)

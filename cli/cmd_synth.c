@@ -104,7 +104,7 @@ static bool run(const context *ctx, const void *options, err *e)
     with.sparse = o->sparse;
     bool ok = synth_plan(&s, &with, e) &&
               (ctx->dry_run ||
-               synth_write(s, o->output, ctx->force, ctx->pool, ctx->events, e)) &&
+               synth_write(s, o->output, ctx->force, ctx->pool, ctx->memory, ctx->events, e)) &&
               print_facts(ctx, o, s, e);
     synth_free(s);
     return ok;

@@ -42,8 +42,9 @@ synth_facts synth_tell(const synth *s);
 
 // Writes it into `dir`, which is absent or empty, or, with `replace`, holds nothing but an earlier
 // synthetic checkpoint (else ERR_ENV). Shards, index, config.json, in this order. A run that fails
-// or is stopped removes what it wrote.
-MUST_USE bool synth_write(const synth *s, const char *dir, bool replace, pool *p, const events *v,
-                          err *e);
+// or is stopped removes what it wrote. Buffers take `memory` at most, and SYNTH_LEAST at least.
+enum { SYNTH_LEAST = 8 << 20 };
+MUST_USE bool synth_write(const synth *s, const char *dir, bool replace, pool *p, uint64_t memory,
+                          const events *v, err *e);
 
 #endif

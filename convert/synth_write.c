@@ -13,7 +13,8 @@
 
 enum {
     PIECE = 1 << 20,        // elements that a worker makes at a time
-    STAGE_BYTES = 32 << 20  // of one tensor, made by all workers, then written
+    STAGE_BYTES = 32 << 20, // at most of one tensor, made by all workers, then written
+    TABLES = 1 << 20        // more than the tables of numbers take
 };
 
 typedef struct {
@@ -23,6 +24,7 @@ typedef struct {
     const char *dir;
     synth_tables *tables;
     unsigned char *stage;
+    uint64_t stage_bytes; // a multiple of 8
     uint64_t done;       // tensor bytes
     int64_t published;   // files
 } writer;
@@ -53,7 +55,7 @@ static bool fill_piece(void *ctx, int64_t begin, int64_t end, int worker, err *e
 static bool write_tensor(writer *w, out_file *file, const synth_tensor *t, err *e)
 {
     uint64_t width = (uint64_t)dtype_bits(t->t.type) / 8;
-    int64_t most = (int64_t)(STAGE_BYTES / width);
+    int64_t most = (int64_t)(w->stage_bytes / width);
     stage_job job = {.w = w, .t = t, .key = synth_key(w->s->seed, t->t.name)};
     for (; job.first < t->t.n_elements; job.first += job.n) {
         job.n = i64_min(most, t->t.n_elements - job.first);
@@ -202,15 +204,22 @@ static bool clear_folder(const char *dir, bool replace, err *e)
     return ok;
 }
 
-bool synth_write(const synth *s, const char *dir, bool replace, pool *p, const events *v, err *e)
+bool synth_write(const synth *s, const char *dir, bool replace, pool *p, uint64_t memory,
+                 const events *v, err *e)
 {
     writer w = {.s = s, .pool = p, .events = v, .dir = dir};
     bool there = path_exists(dir);
+    if (memory < SYNTH_LEAST)
+        return err_set(e, ERR_ENV, "this needs %d MiB, --memory allows %llu; --memory %dMiB would "
+                       "do", SYNTH_LEAST >> 20, (unsigned long long)(memory >> 20),
+                       SYNTH_LEAST >> 20);
+    memory = (memory - TABLES) / 2 & ~(uint64_t)7; // the other half for the output file's own
+    w.stage_bytes = memory < STAGE_BYTES ? memory : STAGE_BYTES;
     if (!out_make_dir(dir, e) || !clear_folder(dir, replace, e) ||
         (!s->sparse && !out_has_space(dir, s->file_bytes, e)))
         goto failed;
     w.tables = mem_new(1, sizeof *w.tables, "tables of numbers", e);
-    w.stage = w.tables ? mem_new_aligned(STAGE_BYTES, 1, "a stage", e) : NULL;
+    w.stage = w.tables ? mem_new_aligned(w.stage_bytes, 1, "a stage", e) : NULL;
     if (w.tables)
         synth_tables_fill(w.tables);
     bool ok = w.stage && write_all(&w, e);

@@ -15,6 +15,7 @@ struct checkpoint {
     in_file *file;      // [n_files]
     st_header *header;  // [n_files]
     int64_t *first;     // [n_files + 1]: number of the file's first tensor
+    int n_holes;        // files that have any
     strmap by_name;
     arena names;        // names, shapes and metadata of all headers
 };
@@ -49,11 +50,13 @@ static bool sniff(const in_file *f, err *e)
 }
 
 // A hole in front of the end is what an interrupted download or save leaves behind; the header
-// cannot tell, for writers put it in place first.
-static void warn_of_holes(const in_file *f, const events *v)
+// cannot tell, for writers put it in place first. The first file is named, the others counted.
+static void warn_of_holes(checkpoint *c, const in_file *f, const events *v)
 {
     off_t hole = lseek(f->fd, 0, SEEK_HOLE);
-    if (hole >= 0 && (uint64_t)hole < f->size)
+    if (hole < 0 || (uint64_t)hole >= f->size)
+        return;
+    if (c->n_holes++ == 0)
         event_warn(v, "'%s' has a hole at byte %lld of %llu: an interrupted download or save?",
                    f->name, (long long)hole, (unsigned long long)f->size);
 }
@@ -76,7 +79,7 @@ static bool add_file(checkpoint *c, in_file *f, shard_index *index, const events
     c->first[file + 1] = c->first[file];
     if (!sniff(f, e) || !st_read_header(h, f, file, &c->names, e))
         return false;
-    warn_of_holes(f, v);
+    warn_of_holes(c, f, v);
     for (int64_t i = 0; i < h->n_tensors; i++) {
         const char *name = h->tensor[i].name;
         bool fresh;
@@ -231,6 +234,8 @@ static bool open_shards(checkpoint *c, const listing *l, const events *v, err *e
         err_in(e, "'%s/%s'", c->dir, SHARD_INDEX_NAME);
         goto out;
     }
+    if (c->n_holes > 1)
+        event_warn(v, "'%s': %d of %d files have holes", c->dir, c->n_holes, c->n_files);
     check_total(c, &x, v);
     ok = true;
 out:

@@ -131,6 +131,16 @@ ORACLE_MODELS = tests/data/nano $(wildcard $(SCRUPLE_SHARED)/models/mini)
 test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
 	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
 
+# Needs 20 GB in BENCH_DIR and a quiet machine; about a quarter of an hour. BENCH_OPTIONS="--only p".
+BENCH_DIR ?= build/bench
+bench: all $(BUILD)/tests/bench_copy ## speed and memory against what the machine can do at all
+	scripts/bench $(BUILD)/scruple $(BUILD)/tests/bench_copy --dir $(BENCH_DIR) $(BENCH_OPTIONS)
+
+$(BUILD)/tests/bench_copy: tests/bench/copy.c
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+
 test-determinism: all ## one digest over threads and CPU levels
 	scripts/test-determinism $(BUILD)/scruple
 
@@ -147,4 +157,4 @@ clean: ## remove build output
 	rm -rf build scruple
 
 .PHONY: all docs help unit test pack-reader check-pack-reader check-layers check-style check-headers demo \
-        test-oracle test-determinism aarch64 install clean
+        test-oracle test-determinism bench aarch64 install clean

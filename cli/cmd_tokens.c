@@ -106,10 +106,7 @@ static bool check_words(const tokens_options *o, const output_path *to, err *e)
     if (str_ends(o->text, ".jsonl") || str_ends(o->text, ".jsonl.gz"))
         return err_set(e, ERR_USAGE, "'%s' holds documents, not one text; calibrate and verify "
                        "--text read such files", o->text);
-    if (path_is_within(o->output, o->model))
-        return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
-                       o->model);
-    return output_path_is_not(to, o->text, e);
+    return output_path_outside(o->output, o->model, e) && output_path_is_not(to, o->text, e);
 }
 
 static bool run(const context *ctx, const void *options, err *e)

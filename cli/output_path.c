@@ -39,6 +39,12 @@ bool output_path_open(output_path *p, const char *path, bool force, err *e)
     return ok;
 }
 
+bool output_path_outside(const char *path, const char *model, err *e)
+{
+    return !path_is_within(path, model) ||
+           err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", path, model);
+}
+
 bool output_path_is_not(const output_path *p, const char *input, err *e)
 {
     char *path = path_join(p->dir, p->name, e);

@@ -133,10 +133,11 @@ test-oracle: all ## against transformers, compressed-tensors, safetensors, token
 
 # Needs 20 GB in BENCH_DIR and a quiet machine; about a quarter of an hour. BENCH_OPTIONS="--only p".
 BENCH_DIR ?= build/bench
-bench: all $(BUILD)/tests/bench_copy ## speed and memory against what the machine can do at all
-	scripts/bench $(BUILD)/scruple $(BUILD)/tests/bench_copy --dir $(BENCH_DIR) $(BENCH_OPTIONS)
+BENCH_TOOLS = $(BUILD)/tests/bench/copy $(BUILD)/tests/bench/run
+bench: all $(BENCH_TOOLS) ## speed and memory against what the machine can do at all
+	scripts/bench $(BUILD)/scruple $(BUILD)/tests/bench --dir $(BENCH_DIR) $(BENCH_OPTIONS)
 
-$(BUILD)/tests/bench_copy: tests/bench/copy.c
+$(BENCH_TOOLS): $(BUILD)/tests/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<

@@ -10,8 +10,8 @@
 
 typedef enum {
     SYNTH_NORMAL, // BF16 or F32: mean + deviation x normal
-    SYNTH_CODES,  // F8_E4M3 [out][in]: in every block of 128 x 128 the largest magnitude is 448, and
-                  // a standard deviation is 112, as where amax is about 4 deviations. No NaN.
+    SYNTH_CODES,  // F8_E4M3 [out][in]: in every block of 128 x 128 the largest magnitude is 448,
+                  // and the deviation is 112, as where amax is about 4 deviations. No NaN.
     SYNTH_SCALES  // F32: deviation / 112, times a factor from [0.75, 1.25) that differs by block
 } synth_kind;
 

@@ -80,7 +80,7 @@ static void open_item(item *x, const char *path, const char *dir)
 int main(int argc, char **argv)
 {
     int copying = argc > 1 && strcmp(argv[1], "copy") == 0, first = copying ? 4 : 3;
-    int threads = argc > first ? atoi(argv[2]) : 0;
+    long threads = argc > first ? strtol(argv[2], NULL, 10) : 0;
     pthread_t id[MOST_THREADS];
     if (threads < 1 || threads > MOST_THREADS || (!copying && strcmp(argv[1], "read") != 0)) {
         fprintf(stderr, "usage: copy read THREADS FILE... | copy copy THREADS DIR FILE...\n");
@@ -92,10 +92,10 @@ int main(int argc, char **argv)
         die("memory");
     for (int i = 0; i < n_items; i++)
         open_item(&items[i], argv[first + i], copying ? argv[3] : NULL);
-    for (int i = 0; i < threads; i++)
+    for (long i = 0; i < threads; i++)
         if (pthread_create(&id[i], NULL, work, NULL) != 0)
             die("thread");
-    for (int i = 0; i < threads; i++)
+    for (long i = 0; i < threads; i++)
         pthread_join(id[i], NULL);
     for (int i = 0; i < n_items && copying; i++)
         if (ftruncate(items[i].to, items[i].size) != 0 || fsync(items[i].to) != 0)

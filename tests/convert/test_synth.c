@@ -217,7 +217,7 @@ END_TEST
 // Golden: a change of one bit on any machine, compiler or version changes it.
 START_TEST(bytes_depend_on_the_options_alone)
 {
-    static const char golden[] = 
+    static const char golden[] =
         "7fe57ccdcd997e2817d39066c6b56b7bddc197d9aacefb483e05463085f247ae";
     err e = ERR_INIT;
     pool *p;

@@ -43,18 +43,23 @@ void strbuf_puts(strbuf *s, const char *text) { strbuf_add(s, text, strlen(text)
 void strbuf_printf(strbuf *s, const char *format, ...)
 {
     va_list args;
+    size_t room = s->failed ? 0 : (size_t)s->cap - s->len;
     va_start(args, format);
-    int n = vsnprintf(NULL, 0, format, args);
+    int n = vsnprintf(room ? s->text + s->len : NULL, room, format, args); // mostly enough
     va_end(args);
     if (n < 0) {
         s->failed = true;
         return;
     }
-    if (!strbuf_room(s, (size_t)n))
-        return;
-    va_start(args, format);
-    (void)vsnprintf(s->text + s->len, (size_t)n + 1, format, args);
-    va_end(args);
+    if ((size_t)n >= room) {
+        if (room)
+            s->text[s->len] = 0;
+        if (!strbuf_room(s, (size_t)n))
+            return;
+        va_start(args, format);
+        (void)vsnprintf(s->text + s->len, (size_t)n + 1, format, args);
+        va_end(args);
+    }
     s->len += (size_t)n;
 }
 

@@ -185,6 +185,17 @@ ORACLE_MODELS = tests/data/nano $(wildcard $(SCRUPLE_SHARED)/models/mini)
 test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
 	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
 
+# Needs 20 GB in BENCH_DIR and a quiet machine; about a quarter of an hour. BENCH_OPTIONS="--only p".
+BENCH_DIR ?= build/bench
+BENCH_TOOLS = $(BUILD)/tests/bench/copy $(BUILD)/tests/bench/run
+bench: all $(BENCH_TOOLS) ## speed and memory against what the machine can do at all
+	scripts/bench $(BUILD)/scruple $(BUILD)/tests/bench --dir $(BENCH_DIR) $(BENCH_OPTIONS)
+
+$(BENCH_TOOLS): $(BUILD)/tests/bench/%: tests/bench/%.c
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+
 test-determinism: all ## one digest over threads and CPU levels
 	scripts/test-determinism $(BUILD)/scruple
 
@@ -201,4 +212,4 @@ clean: ## remove build output
 	rm -rf build scruple
 
 .PHONY: all docs help unit test fuzz fuzz-replay fuzz-run fuzz-programs pack-reader check-pack-reader check-layers check-style check-headers demo \
-        test-oracle test-determinism aarch64 install clean
+        test-oracle test-determinism bench aarch64 install clean

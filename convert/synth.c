@@ -51,7 +51,7 @@ static bool describe_row(const synth *s, const role_row *r, int64_t layer, int64
     bool is_role = r->role != ROLE_COUNT;
     int64_t rows = config_dim(&s->config, r->out), in = config_dim(&s->config, r->in) * in_times;
     const codec *c = is_role && r->rank == 2 && role_is_linear(r->role) ? s->type : NULL;
-    synth_recipe recipe = recipe_of(r, in);
+    synth_recipe making = recipe_of(r, in);
     *out = (row_tensors){.row = r, .layer = layer, .copies = 1};
     if (is_role && role_is_expert(r->role))
         out->copies = s->config.arch.n_experts;
@@ -59,7 +59,7 @@ static bool describe_row(const synth *s, const role_row *r, int64_t layer, int64
         dtype plain = is_role && r->role == ROLE_ROUTER_SELECT_BIAS ? DT_F32 : DT_BF16;
         out->n_parts = 1;
         out->suffix[0] = r->suffix;
-        out->part[0].recipe = recipe;
+        out->part[0].recipe = making;
         return set_shape(&out->part[0], plain, r->rank,
                          r->rank == 2 ? (int64_t[2]){rows, in} : (int64_t[2]){in, 0}, e);
     }
@@ -69,8 +69,8 @@ static bool describe_row(const synth *s, const role_row *r, int64_t layer, int64
         int64_t shape[2];
         int rank = codec_part_shape(c, i, rows, in, shape);
         out->suffix[i] = c->part[i].suffix;
-        recipe.kind = i == 0 ? SYNTH_CODES : SYNTH_SCALES;
-        out->part[i].recipe = recipe;
+        making.kind = i == 0 ? SYNTH_CODES : SYNTH_SCALES;
+        out->part[i].recipe = making;
         if (!set_shape(&out->part[i], c->part[i].type, rank, shape, e))
             return false;
     }

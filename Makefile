@@ -92,7 +92,7 @@ test: all unit ## unit tests and command-line tests
 
 # What an engine takes away: the pack reader and the part of base/ it stands on.
 PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
-           base/path.c base/hash.c
+           base/path.c base/hash.c base/sys.c
 pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
 $(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
 	$(call say,AR)

@@ -11,6 +11,7 @@
 #include "base/libraries.h"
 #include "base/mem.h"
 #include "base/out.h"
+#include "base/sys.h"
 
 enum { MOST_MEMBERS = 65535 };
 
@@ -310,10 +311,10 @@ static bool fill(const char *temp, feed *feeds, int64_t n, err *e)
 
 static bool sync_file(const char *path, err *e)
 {
-    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = sys_open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0)
         return err_sys(e, "cannot open '%s'", path);
-    bool ok = fsync(fd) == 0 || err_sys(e, "cannot make '%s' durable", path);
+    bool ok = sys_fsync(fd) == 0 || err_sys(e, "cannot make '%s' durable", path);
     (void)close(fd);
     return ok;
 }

@@ -57,14 +57,20 @@ static bool read_tokens(npy *t, const char *path, err *e)
 // Before any work: a file, outside the model, not the ids themselves, in a folder that is there.
 static bool check_output(const context *c, const forward_words *o, const output_path *to, err *e)
 {
-    if (!*to->name || path_is_dir(o->output))
+    path_kind kind, above;
+    bool within;
+    if (!path_find(o->output, &kind, e))
+        return false;
+    if (!*to->name || kind == PATH_FOLDER)
         return err_set(e, ERR_USAGE, "'%s' is a folder; -o names the file to write", o->output);
-    if (path_is_within(o->output, o->model))
+    if (!path_is_within(o->output, o->model, &within, e) || !path_find(to->dir, &above, e))
+        return false;
+    if (within)
         return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
                        o->model);
-    if (!c->force && path_exists(o->output))
+    if (!c->force && kind != PATH_NOTHING)
         return err_set(e, ERR_ENV, "'%s' exists already; --force replaces it", o->output);
-    if (!path_is_dir(to->dir))
+    if (above != PATH_FOLDER)
         return err_set(e, ERR_ENV, "there is no folder '%s' to write into", to->dir);
     return output_path_is_not(to, o->tokens, e);
 }

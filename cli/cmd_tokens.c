@@ -57,11 +57,13 @@ static bool read_text(const context *ctx, const char *path, char **text, size_t 
 static bool encode(const context *ctx, const tokens_options *o, tokens *t, err *e)
 {
     output_path folder;
+    path_kind kind;
     tokenizer *k = NULL;
     char *text = NULL;
     if (!output_path_split(&folder, o->model, e))
         return false;
-    bool ok = tokenizer_open(&k, path_is_dir(o->model) ? o->model : folder.dir, e) &&
+    bool ok = path_find(o->model, &kind, e) &&
+              tokenizer_open(&k, kind == PATH_FOLDER ? o->model : folder.dir, e) &&
               read_text(ctx, o->text, &text, &t->text_bytes, e);
     if (ok && !tokenizer_encode(k, text, t->text_bytes, &t->ids, &t->n, e))
         ok = err_in(e, "'%s'", o->text);
@@ -103,10 +105,13 @@ static bool print_facts(const context *ctx, const tokens_options *o, const token
 // JSON: documents are cut apart by calibrate and verify, which read them themselves.
 static bool check_words(const tokens_options *o, const output_path *to, err *e)
 {
+    bool within;
     if (str_ends(o->text, ".jsonl") || str_ends(o->text, ".jsonl.gz"))
         return err_set(e, ERR_USAGE, "'%s' holds documents, not one text; calibrate and verify "
                        "--text read such files", o->text);
-    if (path_is_within(o->output, o->model))
+    if (!path_is_within(o->output, o->model, &within, e))
+        return false;
+    if (within)
         return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
                        o->model);
     return output_path_is_not(to, o->text, e);

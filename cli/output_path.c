@@ -25,14 +25,17 @@ bool output_path_open(output_path *p, const char *path, bool force, err *e)
 {
     if (!output_path_split(p, path, e))
         return false;
-    bool ok = true;
-    if (!*p->name)
+    path_kind kind, above;
+    bool ok = path_find(path, &kind, e) && path_find(p->dir, &above, e);
+    if (!ok)
+        ; // the sentence is there
+    else if (!*p->name)
         ok = err_set(e, ERR_USAGE, "'%s' names a folder; a file is to be written", path);
-    else if (path_is_dir(path))
+    else if (kind == PATH_FOLDER)
         ok = err_set(e, ERR_ENV, "'%s' is a folder; a file is to be written", path);
-    else if (!path_is_dir(p->dir))
+    else if (above != PATH_FOLDER)
         ok = err_set(e, ERR_ENV, "cannot write '%s': there is no folder '%s'", path, p->dir);
-    else if (!force && path_exists(path))
+    else if (!force && kind != PATH_NOTHING)
         ok = err_set(e, ERR_ENV, "'%s' is there already; --force replaces it", path);
     if (!ok)
         output_path_free(p);

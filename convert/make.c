@@ -39,8 +39,9 @@ static bool read_config(maker *m, err *e)
     enum { LARGEST_CONFIG = 64 << 20 };
     const char *dir = checkpoint_dir(m->source);
     char *path = path_join(dir, "config.json", e);
-    bool ok = path != NULL;
-    if (ok && path_exists(path))
+    path_kind kind = PATH_NOTHING;
+    bool ok = path && path_find(path, &kind, e);
+    if (kind != PATH_NOTHING)
         ok = file_read_beneath(dir, "config.json", LARGEST_CONFIG, &m->config, &m->config_len,
                                e) &&
              sha256_of(m->config, m->config_len, &m->config_sha, e);

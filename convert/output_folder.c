@@ -240,12 +240,16 @@ bool output_folder_judge(const output_order *with, folder_state *state, journal 
     int64_t n = 0;
     *state = FOLDER_FRESH;
     *j = (journal)JOURNAL_CLOSED;
-    if (path_is_within(with->dir, with->input))
+    bool within;
+    path_kind kind;
+    if (!path_is_within(with->dir, with->input, &within, e) || !path_find(with->dir, &kind, e))
+        return false;
+    if (within)
         return err_set(e, ERR_USAGE, "the output '%s' is the input '%s' or lies inside it",
                        with->dir, with->input);
-    if (!path_exists(with->dir))
+    if (kind == PATH_NOTHING)
         return true;
-    if (!path_is_dir(with->dir))
+    if (kind != PATH_FOLDER)
         return err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
     if (!dir_list(with->dir, &entry, &n, e))
         return false;

@@ -11,6 +11,7 @@
 
 struct checkpoint {
     char *path, *dir;
+    bool is_folder;
     int n_files;
     in_file *file;      // [n_files]
     st_header *header;  // [n_files]
@@ -295,10 +296,11 @@ bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e
     checkpoint *c = mem_new(1, sizeof *c, "a checkpoint", e);
     if (!c)
         return false;
+    path_kind kind = PATH_NOTHING;
     c->path = strdup(path);
-    bool ok = c->path ? (path_is_dir(path) ? open_folder(c, v, e) : open_path(c, v, e))
-                      : err_set(e, ERR_ENV, "no memory for a path");
-    if (ok)
+    bool ok = c->path ? path_find(path, &kind, e) : err_set(e, ERR_ENV, "no memory for a path");
+    c->is_folder = kind == PATH_FOLDER;
+    if (ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, v, e)))
         *out = c;
     else
         checkpoint_close(c);
@@ -324,6 +326,8 @@ void checkpoint_close(checkpoint *c)
 // ---- looking ---------------------------------------------------------------------------------
 
 const char *checkpoint_path(const checkpoint *c) { return c->path; }
+
+bool checkpoint_is_folder(const checkpoint *c) { return c->is_folder; }
 
 const char *checkpoint_dir(const checkpoint *c) { return c->dir; }
 

@@ -83,7 +83,7 @@ static void meet_files(sums *s)
     for (int i = 0; i < checkpoint_n_files(s->c); i++)
         if (!line_of(s, checkpoint_file_name(s->c, i)))
             event_warn(s->v, "'%s' is not listed in " SUMS_NAME, checkpoint_file_name(s->c, i));
-    if (path_is_dir(checkpoint_path(s->c)))
+    if (checkpoint_is_folder(s->c))
         return;
     const sum_line *mine = line_of(s, checkpoint_file_name(s->c, 0));
     if (mine)
@@ -114,12 +114,10 @@ static bool compare_line(sums *s, sum_line *line, void *block, err *e)
 {
     in_file f = IN_FILE_CLOSED;
     sha256_digest found;
-    char *path = path_join(checkpoint_dir(s->c), line->name, e);
-    if (!path)
+    path_kind kind;
+    if (!path_find_in(checkpoint_dir(s->c), line->name, &kind, e))
         return false;
-    bool there = path_exists(path);
-    free(path);
-    if (!there) {
+    if (kind == PATH_NOTHING) {
         line->verdict = SUM_MISSING;
         return true;
     }
@@ -183,12 +181,10 @@ bool content_sums(const checkpoint *c, pool *p, const events *v, content_finding
     sums s = {.c = c, .v = v};
     size_t len;
     *n_compared = 0;
-    char *path = path_join(checkpoint_dir(c), SUMS_NAME, e);
-    if (!path)
+    path_kind kind;
+    if (!path_find_in(checkpoint_dir(c), SUMS_NAME, &kind, e))
         return false;
-    bool there = path_exists(path);
-    free(path);
-    if (!there)
+    if (kind == PATH_NOTHING)
         return true;
     bool ok = file_read_beneath(checkpoint_dir(c), SUMS_NAME, MAX_LIST, &s.text, &len, e) &&
               parse_list(&s, len, e) && compare(&s, p, f, n_compared, e);

@@ -300,7 +300,8 @@ bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e
     c->path = strdup(path);
     bool ok = c->path ? path_find(path, &kind, e) : err_set(e, ERR_ENV, "no memory for a path");
     c->is_folder = kind == PATH_FOLDER;
-    if (ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, v, e)))
+    ok = ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, v, e));
+    if (ok)
         *out = c;
     else
         checkpoint_close(c);

@@ -198,12 +198,17 @@ static bool fill_side(const verification *v, report_side *s, const model *m, con
 
 static bool write_folder(const verification *v, const report *r, const strbuf *as_json, err *e)
 {
+    const char *dir = v->o->output;
     strbuf text = {0};
-    bool ok = report_markdown(r, &text, e) && out_make_dir(v->o->output, e) &&
-              out_write_file(v->o->output, "report.md", text.text, text.len, v->c->force, NULL,
-                             e) &&
-              out_write_file(v->o->output, "report.json", as_json->text, as_json->len,
-                             v->c->force, NULL, e);
+    out_file md = OUT_FILE_CLOSED, js = OUT_FILE_CLOSED; // neither has its name before both stand
+    bool ok = report_markdown(r, &text, e) && out_make_dir(dir, e) &&
+              out_open(&md, dir, "report.md", text.len, NULL, 0, e) &&
+              out_append(&md, text.text, text.len, e) &&
+              out_open(&js, dir, "report.json", as_json->len, NULL, 0, e) &&
+              out_append(&js, as_json->text, as_json->len, e) &&
+              out_publish(&md, v->c->force, NULL, e) && out_publish(&js, v->c->force, NULL, e);
+    out_discard(&md);
+    out_discard(&js);
     strbuf_free(&text);
     return ok;
 }

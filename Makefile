@@ -87,8 +87,23 @@ $(BUILD)/%.o: %.c
 unit: $(BUILD)/tests/all ## unit tests only
 	$(BUILD)/tests/all
 
-test: all unit ## unit tests and command-line tests
+test: all unit $(BUILD)/faults/tools ## unit tests, command-line tests, some faults
 	scripts/cli-test $(BUILD)/scruple
+	tests/faults/drive.py $(BUILD)/scruple --tools $(BUILD)/faults/tools --work $(BUILD)/faults/work --quick
+
+# Faults: what makes them is built without sanitizers, whatever the program has.
+FAULT_CFLAGS = -std=c17 -D_GNU_SOURCE -O2 -g -fPIC $(WARN)
+$(BUILD)/faults/tools: tests/faults/inject.c tests/faults/alloc.c Makefile
+	$(call say,CC)
+	$(Q)mkdir -p $@
+	$(Q)$(CC) $(FAULT_CFLAGS) -o $@/inject tests/faults/inject.c
+	$(Q)$(CC) $(FAULT_CFLAGS) -shared -o $@/alloc.so tests/faults/alloc.c -ldl
+	$(Q)touch $@
+
+test-faults: all $(BUILD)/faults/tools ## kills and failures at every point, full disks, lost writes (minutes)
+	tests/faults/drive.py $(BUILD)/scruple --tools $(BUILD)/faults/tools --work $(BUILD)/faults/work
+	tests/faults/full_disk.py $(BUILD)/scruple --work $(BUILD)/faults/full
+	tests/faults/crash_states.py $(BUILD)/scruple --work $(BUILD)/faults/crash
 
 # What an engine takes away: the pack reader and the part of base/ it stands on.
 PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
@@ -147,4 +162,4 @@ clean: ## remove build output
 	rm -rf build scruple
 
 .PHONY: all docs help unit test pack-reader check-pack-reader check-layers check-style check-headers demo \
-        test-oracle test-determinism aarch64 install clean
+        test-faults test-oracle test-determinism aarch64 install clean

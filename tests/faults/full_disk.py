@@ -68,7 +68,7 @@ def inside(given):
     for made in (["tokens", drive.MODEL, "--text", "tests/data/text/README.md", "-o", str(work / "tokens.npy")],
                  ["calibrate", drive.MODEL, "--tokens", str(work / "tokens.npy"), "-c", "128", "-o", str(work / "nano.stats")]):
         subprocess.run([given.program, *made, "-q"], cwd=drive.ROOT, check=True, stdout=subprocess.DEVNULL)
-    for case in crash_states.cases(given.program, place, work / "nano.stats"):
+    for case in crash_states.cases(given.program, place, work / "nano.stats", large=True):
         if case.name == "replace":
             continue
         mount(place, 1 << 28)

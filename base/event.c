@@ -39,6 +39,7 @@ void event_progress(const events *v, const char *what, uint64_t done, uint64_t t
 bool event_go_on(const events *v, err *e)
 {
     if (v && v->stop && v->stop(v->ctx))
-        return err_set(e, ERR_INTERRUPTED, "stopped on request; give the same command again");
+        return err_set(e, ERR_INTERRUPTED, "%s; give the same command again",
+                       v->why ? v->why(v->ctx) : "stopped on request");
     return true;
 }

@@ -12,8 +12,10 @@ typedef struct {
     void (*note)(void *ctx, const char *line);
     // done of total units of `what` ("layer", "bytes"); called often, the sink throttles.
     void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
-    // True once somebody asked to stop; long loops ask between units.
+    // True once somebody asked to stop; long loops ask between units. why: the sentence's
+    // beginning ("stopped on request" where it is NULL).
     bool (*stop)(void *ctx);
+    const char *(*why)(void *ctx);
     void *ctx;
 } events;
 

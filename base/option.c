@@ -139,6 +139,20 @@ static bool set_bytes(const option *o, uint64_t *field, const char *text, const 
     return true;
 }
 
+static bool set_seconds(const option *o, int64_t *field, const char *text, const char *title,
+                        err *e)
+{
+    int64_t value;
+    if (!str_to_seconds(text, &value))
+        return err_set(e, ERR_USAGE, "%s wants a duration such as 90s, 1h30m or 1:30:00, not '%s'",
+                       title, text);
+    if (value < o->min)
+        return err_set(e, ERR_USAGE, "%s wants at least %lld seconds, not '%s'", title,
+                       (long long)o->min, text);
+    *field = value;
+    return true;
+}
+
 static bool set_real(const option *o, double *field, const char *text, const char *title, err *e)
 {
     char *end;
@@ -185,6 +199,8 @@ static bool set_value(const struct found *f, const char *text, err *e)
         return set_int(f->o, f->field, text, title, e);
     case OPTION_KIND_BYTES:
         return set_bytes(f->o, f->field, text, title, e);
+    case OPTION_KIND_SECONDS:
+        return set_seconds(f->o, f->field, text, title, e);
     case OPTION_KIND_REAL:
         return set_real(f->o, f->field, text, title, e);
     case OPTION_KIND_CHOICE:

@@ -31,6 +31,7 @@ typedef enum {
     OPTION_KIND_TEXT,   // const char *: borrowed from argv; NULL where absent and without preset
     OPTION_KIND_INT,    // int64_t in [min, max]
     OPTION_KIND_BYTES,  // uint64_t >= min: 512MiB, 2G
+    OPTION_KIND_SECONDS, // int64_t >= min: 90, 1h30m, 1:30:00
     OPTION_KIND_REAL,   // double, finite, in [low, high]
     OPTION_KIND_CHOICE, // int: index into choices, found without regard to case
     OPTION_KIND_LIST,   // text_list: --name A --name B
@@ -50,7 +51,7 @@ typedef struct {
     const char *help;     // without full stop; defaults, choices and aliases are added to it
     const char *preset;   // the default, as a person would type it; NULL: zero
     const char *const *choices; // CHOICE: NULL-terminated
-    int64_t min, max;     // INT, BYTES (min only); max 0 with min 0: no upper bound
+    int64_t min, max;     // INT, BYTES and SECONDS (min only); max 0 with min 0: no upper bound
     double low, high;     // REAL: both wanted
     bool required;
     bool alone;           // FLAG: ends parsing at once, nothing else is checked (--help)
@@ -64,6 +65,7 @@ typedef struct {
 #define OPTION_TEXT(T, field) OPTION_FIELD(TEXT, const char *, T, field)
 #define OPTION_INT(T, field) OPTION_FIELD(INT, int64_t, T, field)
 #define OPTION_BYTES(T, field) OPTION_FIELD(BYTES, uint64_t, T, field)
+#define OPTION_SECONDS(T, field) OPTION_FIELD(SECONDS, int64_t, T, field)
 #define OPTION_REAL(T, field) OPTION_FIELD(REAL, double, T, field)
 #define OPTION_CHOICE(T, field) OPTION_FIELD(CHOICE, int, T, field)
 #define OPTION_LIST(T, field) OPTION_FIELD(LIST, text_list, T, field)

@@ -25,6 +25,7 @@ struct pool {
     pthread_cond_t work, done;
     int wanted, active;
     bool quit;
+    const events *watch; // changed between jobs only
     pool_fn fn;
     void *ctx;
     int64_t n, chunk;
@@ -68,7 +69,8 @@ static void work_on(pool *p, int worker)
         err failure = ERR_INIT;
         int64_t begin = c * p->chunk;
         int64_t end = p->n - begin < p->chunk ? p->n : begin + p->chunk;
-        if (!p->fn(p->ctx, begin, end, worker, &failure))
+        if (!event_go_on(p->watch, &failure) ||
+            !p->fn(p->ctx, begin, end, worker, &failure))
             note_failure(p, c, &failure);
     }
 }
@@ -175,6 +177,12 @@ void pool_close(pool *p)
 }
 
 int pool_threads(const pool *p) { return p ? p->threads : 1; }
+
+void pool_watch(pool *p, const events *v)
+{
+    if (p)
+        p->watch = v;
+}
 
 static bool run_here(int64_t n, int64_t chunk, int worker, pool_fn fn, void *ctx, err *e)
 {

@@ -4,7 +4,7 @@
 #ifndef SCRUPLE_BASE_POOL_H
 #define SCRUPLE_BASE_POOL_H
 
-#include "base/err.h"
+#include "base/event.h"
 
 typedef struct pool pool;
 
@@ -17,9 +17,9 @@ void pool_close(pool *p); // NULL is fine
 int pool_threads(const pool *p); // 1 for NULL
 // What 0 threads stands for, at least 1.
 int pool_cores(void);
-// Its part that comes from control groups (v1, v2), rounded up; INT_MAX where no quota is set.
-// `self` is /proc/self/cgroup and `mount` /sys/fs/cgroup, or a test's copies.
-int cores_by_quota(const char *self, const char *mount);
+// From now on pool_for stops between two chunks (ERR_INTERRUPTED) once `v` is asked to stop; so no
+// loop over a pool has to ask by itself. NULL: no more.
+void pool_watch(pool *p, const events *v);
 // Calls fn over [0, n) in chunks of `chunk`; a NULL pool, and a call from inside a worker, run in
 // the caller's thread with worker index 0 respectively the worker's own. On failure the error of
 // the lowest failing chunk is reported and the remaining chunks are skipped. A second caller from

@@ -141,6 +141,8 @@ bool str_to_u64(const char *text, uint64_t max, uint64_t *out)
     return true;
 }
 
+enum { LONGEST_HOURS = 1000000 }; // a century and more
+
 bool str_to_bytes(const char *text, uint64_t *out)
 {
     char digits[24];
@@ -164,6 +166,59 @@ bool str_to_bytes(const char *text, uint64_t *out)
             return false;
     }
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
+}
+
+static bool clock_to_seconds(const char *text, int64_t *out)
+{
+    uint64_t part[3] = {0};
+    char digits[16];
+    for (int i = 0; i < 3; i++) {
+        size_t n = strspn(text, "0123456789");
+        if (n == 0 || n >= sizeof digits || text[n] != (i < 2 ? ':' : 0))
+            return false;
+        memcpy(digits, text, n);
+        digits[n] = 0;
+        if (!str_to_u64(digits, i == 0 ? LONGEST_HOURS : 59, &part[i]))
+            return false;
+        text += n + 1;
+    }
+    *out = (int64_t)(part[0] * 3600 + part[1] * 60 + part[2]);
+    return true;
+}
+
+bool str_to_seconds(const char *text, int64_t *out)
+{
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+    char digits[16];
+    int64_t sum = 0;
+    *out = 0;
+    if (strchr(text, ':'))
+        return clock_to_seconds(text, out);
+    size_t unit = 0; // the smallest that may still come
+    for (bool first = true; *text || first; first = false) {
+        uint64_t value;
+        size_t n = strspn(text, "0123456789");
+        if (n == 0 || n >= sizeof digits)
+            return false;
+        memcpy(digits, text, n);
+        digits[n] = 0;
+        text += n;
+        if (!str_to_u64(digits, LONGEST_HOURS * 3600u, &value))
+            return false;
+        if (!*text && first)
+            unit = COUNT_OF(units) - 1; // a number alone means seconds
+        while (*text && unit < COUNT_OF(units) && units[unit].unit != *text)
+            unit++;
+        if (unit == COUNT_OF(units) || (!*text && !first))
+            return false;
+        sum += (int64_t)value * units[unit++].seconds;
+        text += *text != 0;
+    }
+    *out = sum;
+    return true;
 }
 
 const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT])

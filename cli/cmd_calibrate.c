@@ -118,13 +118,9 @@ static bool run_model(const context *c, const calibrate_words *o, stats_file *f,
     checkpoint *source = NULL;
     model *m = NULL;
     windows w = {0};
-    bool within;
-    bool ok = path_is_within(o->output, o->model, &within, e);
-    if (ok && within)
-        ok = err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
-                     o->model);
-    ok = ok && checkpoint_open(&source, o->model, c->events, e) &&
-         model_open(&m, source, c->events, e);
+    bool ok = output_path_outside(o->output, o->model, e) &&
+              checkpoint_open(&source, o->model, c->events, e) &&
+              model_open(&m, source, c->events, e);
     if (ok) {
         windows_options with = {.text = o->text,
                                 .tokens = o->tokens,

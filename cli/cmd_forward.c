@@ -54,27 +54,6 @@ static bool read_tokens(npy *t, const char *path, err *e)
     return true;
 }
 
-// Before any work: a file, outside the model, not the ids themselves, in a folder that is there.
-static bool check_output(const context *c, const forward_words *o, const output_path *to, err *e)
-{
-    path_kind kind, above;
-    bool within;
-    if (!path_find(o->output, &kind, e))
-        return false;
-    if (!*to->name || kind == PATH_FOLDER)
-        return err_set(e, ERR_USAGE, "'%s' is a folder; -o names the file to write", o->output);
-    if (!path_is_within(o->output, o->model, &within, e) || !path_find(to->dir, &above, e))
-        return false;
-    if (within)
-        return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
-                       o->model);
-    if (!c->force && kind != PATH_NOTHING)
-        return err_set(e, ERR_ENV, "'%s' exists already; --force replaces it", o->output);
-    if (above != PATH_FOLDER)
-        return err_set(e, ERR_ENV, "there is no folder '%s' to write into", to->dir);
-    return output_path_is_not(to, o->tokens, e);
-}
-
 static void shape_text(const forward_member *m, char *buf, size_t size)
 {
     size_t at = 0;
@@ -152,9 +131,10 @@ static bool run(const context *c, const void *options, err *e)
     model *m = NULL;
     npy tokens = {0};
     output_path to;
-    if (!output_path_split(&to, o->output, e))
+    if (!output_path_open(&to, o->output, c->force, e))
         return false;
-    bool ok = check_output(c, o, &to, e) && read_tokens(&tokens, o->tokens, e) &&
+    bool ok = output_path_outside(o->output, o->model, e) &&
+              output_path_is_not(&to, o->tokens, e) && read_tokens(&tokens, o->tokens, e) &&
               checkpoint_open(&source, o->model, c->events, e) &&
               model_open(&m, source, c->events, e);
     if (ok) {

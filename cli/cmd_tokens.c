@@ -105,16 +105,10 @@ static bool print_facts(const context *ctx, const tokens_options *o, const token
 // JSON: documents are cut apart by calibrate and verify, which read them themselves.
 static bool check_words(const tokens_options *o, const output_path *to, err *e)
 {
-    bool within;
     if (str_ends(o->text, ".jsonl") || str_ends(o->text, ".jsonl.gz"))
         return err_set(e, ERR_USAGE, "'%s' holds documents, not one text; calibrate and verify "
                        "--text read such files", o->text);
-    if (!path_is_within(o->output, o->model, &within, e))
-        return false;
-    if (within)
-        return err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", o->output,
-                       o->model);
-    return output_path_is_not(to, o->text, e);
+    return output_path_outside(o->output, o->model, e) && output_path_is_not(to, o->text, e);
 }
 
 static bool run(const context *ctx, const void *options, err *e)

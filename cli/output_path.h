@@ -16,6 +16,8 @@ MUST_USE bool output_path_split(output_path *p, const char *path, err *e);
 // where its folder is missing or something stands there that `force` does not allow to replace (a
 // folder is never replaced).
 MUST_USE bool output_path_open(output_path *p, const char *path, bool force, err *e);
+// ERR_USAGE where the output is the model or lies inside its folder.
+MUST_USE bool output_path_outside(const char *path, const char *model, err *e);
 // ERR_USAGE where the output is the input file itself.
 MUST_USE bool output_path_is_not(const output_path *p, const char *input, err *e);
 void output_path_free(output_path *p);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cgroup.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "cli/help.h"
@@ -48,11 +49,23 @@ static bool print_help(const command *c, err *e)
     return ok;
 }
 
+// A container's memory limit kills without a word, so it bounds the ceiling: an eighth is left for
+// the page cache that counts against it.
+static uint64_t memory_ceiling(uint64_t asked, const events *v)
+{
+    uint64_t limit = cgroup_memory(CGROUP_SELF, CGROUP_MOUNT);
+    char a[24], b[24];
+    if (limit == UINT64_MAX || asked <= limit - limit / 8)
+        return asked;
+    event_note(v, "the control group allows %s of memory; the ceiling is %s",
+               str_human_bytes(limit, a), str_human_bytes(limit - limit / 8, b));
+    return limit - limit / 8;
+}
+
 // Shared options carried out, then the command itself.
 static bool carry_out(const command *c, const shared_options *s, const void *own, context *ctx,
                       err *e)
 {
-    ctx->memory = s->common.memory;
     ctx->json = s->json.json;
     ctx->quiet = s->common.quiet;
     ctx->verbose = s->common.verbose;
@@ -63,14 +76,17 @@ static bool carry_out(const command *c, const shared_options *s, const void *own
     if (s->common.cpu && !cpu_use((cpu_level)(s->common.cpu - 1), e))
         return false;
     talk t = {.command = c->name, .quiet = ctx->quiet, .verbose = ctx->verbose,
-              .progress_fd = (int)s->common.progress_fd};
+              .progress_fd = (int)s->common.progress_fd,
+              .max_duration = s->common.max_duration};
     if (!talk_open(&t, e))
         return false;
     ctx->events = &t.sink;
-    bool ok = (!(c->flags & COMMAND_POOL) || pool_open(&ctx->pool, (int)s->common.threads, e)) &&
-              c->run(ctx, own, e);
+    ctx->memory = memory_ceiling(s->common.memory, ctx->events);
+    bool ok = !(c->flags & COMMAND_POOL) || pool_open(&ctx->pool, (int)s->common.threads, e);
+    pool_watch(ctx->pool, ctx->events);
+    ok = ok && c->run(ctx, own, e);
     pool_close(ctx->pool);
-    talk_close(&t);
+    talk_close(&t, ok ? NULL : e);
     return ok;
 }
 

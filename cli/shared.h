@@ -11,6 +11,7 @@ typedef struct {
     uint64_t memory;
     int cpu;             // 0: the best there is, else cpu_level + 1
     int64_t progress_fd; // 0: none
+    int64_t max_duration; // seconds; 0: none
     bool quiet, verbose, help;
 } common_options;
 

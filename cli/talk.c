@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,12 +17,6 @@ static volatile sig_atomic_t stop_requested;
 
 void talk_request_stop(void) { stop_requested = 1; }
 
-static bool asked_to_stop(void *ctx)
-{
-    (void)ctx;
-    return stop_requested;
-}
-
 static double now(void)
 {
     struct timespec t;
@@ -29,17 +24,43 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static bool is_overdue(const talk *t)
+{
+    return t->max_duration > 0 && now() - t->opened >= (double)t->max_duration;
+}
+
+static bool asked_to_stop(void *ctx) { return stop_requested || is_overdue(ctx); }
+
+static const char *why_stopped(void *ctx)
+{
+    const talk *t = ctx;
+    return stop_requested ? "stopped on request" : t->overdue;
+}
+
 // One line in one write, so that lines of several writers do not mix. A descriptor that cannot be
-// written to is no reason to fail the work.
-static void send_line(int fd, const strbuf *line)
+// written to is no reason to fail the work. Ends the line's object; t->lock is held.
+static void send_line(talk *t, strbuf *line, json_writer *w)
 {
     size_t at = 0;
+    strbuf_printf(line, ",\"seconds\":%.3f", now() - t->opened);
+    jw_object_end(w);
+    strbuf_puts(line, "\n");
     while (!line->failed && at < line->len) {
-        ssize_t n = write(fd, line->text + at, line->len - at);
+        ssize_t n = write(t->progress_fd, line->text + at, line->len - at);
         if (n < 0 && errno != EINTR)
-            return;
+            break;
         at += n > 0 ? (size_t)n : 0;
     }
+    t->spoke = now();
+    strbuf_free(line);
+}
+
+static json_writer begin_line(strbuf *line, const char *event)
+{
+    json_writer w = {.out = line};
+    jw_object(&w, NULL);
+    jw_text(&w, "event", event);
+    return w;
 }
 
 static void erase(talk *t)
@@ -67,14 +88,11 @@ static void warn(void *ctx, const char *line)
     if (t->progress_fd == 0)
         return;
     strbuf text = {0};
-    json_writer w = {.out = &text};
-    jw_object(&w, NULL);
-    jw_text(&w, "event", "warning");
+    json_writer w = begin_line(&text, "warning");
     jw_text(&w, "text", line);
-    jw_object_end(&w);
-    strbuf_puts(&text, "\n");
-    send_line(t->progress_fd, &text);
-    strbuf_free(&text);
+    pthread_mutex_lock(&t->lock);
+    send_line(t, &text, &w);
+    pthread_mutex_unlock(&t->lock);
 }
 
 static void note(void *ctx, const char *line)
@@ -118,20 +136,55 @@ const char *talk_progress_line(char *buf, const char *what, uint64_t done, uint6
     return buf;
 }
 
-static void send_progress(const talk *t, uint64_t done, uint64_t total, double seconds)
+static int64_t peak_bytes(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}
+
+// Where it stands. t->lock is held.
+static void send_progress(talk *t, const char *event)
 {
     strbuf text = {0};
-    json_writer w = {.out = &text};
-    jw_object(&w, NULL);
-    jw_text(&w, "event", "progress");
-    jw_text(&w, "what", t->what);
-    jw_int(&w, "done", (int64_t)done);
-    jw_int(&w, "total", (int64_t)total);
-    strbuf_printf(&text, ",\"seconds\":%.3f", seconds);
-    jw_object_end(&w);
-    strbuf_puts(&text, "\n");
-    send_line(t->progress_fd, &text);
-    strbuf_free(&text);
+    json_writer w = begin_line(&text, event);
+    if (t->what[0]) {
+        jw_text(&w, "what", t->what);
+        jw_int(&w, "done", (int64_t)t->done);
+        jw_int(&w, "total", (int64_t)t->total);
+    }
+    jw_int(&w, "peak_memory", peak_bytes());
+    send_line(t, &text, &w);
+}
+
+static void send_result(talk *t, const err *result)
+{
+    strbuf text = {0};
+    json_writer w = begin_line(&text, "result");
+    jw_text(&w, "command", t->command);
+    jw_int(&w, "status", result ? (int64_t)result->kind : 0);
+    if (result)
+        jw_text(&w, "text", result->text);
+    jw_int(&w, "peak_memory", peak_bytes());
+    send_line(t, &text, &w);
+}
+
+// A scheduler takes a silent process for a dead one.
+static void *beat(void *arg)
+{
+    talk *t = arg;
+    pthread_mutex_lock(&t->lock);
+    while (!t->quit) {
+        double due = t->spoke + TALK_HEARTBEAT, time = now();
+        if (time >= due) {
+            send_progress(t, "heartbeat");
+            continue;
+        }
+        struct timespec until = {.tv_sec = (time_t)due,
+                                 .tv_nsec = (long)((due - (double)(time_t)due) * 1e9)};
+        (void)pthread_cond_timedwait(&t->wake, &t->lock, &until);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
 }
 
 static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
@@ -147,10 +200,12 @@ static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
         t->began = time;
         t->last = 0;
     }
+    t->done = done;
+    t->total = total;
     if (time - t->last >= redraw || done == total) {
         t->last = time;
         if (t->progress_fd > 0)
-            send_progress(t, done, total, time - t->began);
+            send_progress(t, "progress");
         if (t->terminal) {
             char line[128];
             (void)fprintf(stderr, "\r\033[Kscruple %s: %s", t->command,
@@ -162,20 +217,54 @@ static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
     pthread_mutex_unlock(&t->lock);
 }
 
+static void init_clock(pthread_cond_t *c)
+{
+    pthread_condattr_t steady;
+    (void)pthread_condattr_init(&steady); // these cannot fail on Linux
+    (void)pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(c, &steady);
+    (void)pthread_condattr_destroy(&steady);
+}
+
+// Signals are for the thread that the command runs in. Without a thread there are no heartbeats.
+static bool start_heart(talk *t)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool ok = pthread_create(&t->heart, NULL, beat, t) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return ok;
+}
+
 bool talk_open(talk *t, err *e)
 {
     if (t->progress_fd > 0 && fcntl(t->progress_fd, F_GETFL) < 0)
         return err_set(e, ERR_USAGE, "--progress-fd %d is no open file descriptor",
                        t->progress_fd);
     (void)pthread_mutex_init(&t->lock, NULL);
+    init_clock(&t->wake);
+    t->opened = t->spoke = now();
+    (void)snprintf(t->overdue, sizeof t->overdue, "stopped after --max-duration (%lld s)",
+                   (long long)t->max_duration);
     t->terminal = !t->quiet && isatty(STDERR_FILENO) == 1;
     t->sink = (events){.warn = warn, .note = note, .progress = progress, .stop = asked_to_stop,
-                       .ctx = t};
+                       .why = why_stopped, .ctx = t};
+    t->beats = t->progress_fd > 0 && start_heart(t);
     return true;
 }
 
-void talk_close(talk *t)
+void talk_close(talk *t, const err *result)
 {
+    pthread_mutex_lock(&t->lock);
+    t->quit = true;
+    (void)pthread_cond_signal(&t->wake);
     erase(t);
+    pthread_mutex_unlock(&t->lock);
+    if (t->beats)
+        (void)pthread_join(t->heart, NULL);
+    if (t->progress_fd > 0)
+        send_result(t, result);
+    (void)pthread_cond_destroy(&t->wake);
     (void)pthread_mutex_destroy(&t->lock);
 }

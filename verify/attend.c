@@ -22,7 +22,7 @@ bool attend(const attend_args *a, float *scores, err *e)
         gemm_args qk = {.y = scores, .y_row = keys, .x = a->q + first * a->q_row,
                         .x_row = a->q_row, .w = a->k, .w_row = a->k_row, .w_col = 1,
                         .m = rows, .n = keys, .k = a->qk_dim};
-        if (!gemm(&qk, NULL, e))
+        if (!event_go_on(a->events, e) || !gemm(&qk, NULL, e))
             return false;
         for (int64_t r = 0; r < rows; r++)
             softmax_row(scores + r * keys, first + r, keys, a->scale);

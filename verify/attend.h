@@ -9,7 +9,7 @@
 #ifndef SCRUPLE_VERIFY_ATTEND_H
 #define SCRUPLE_VERIFY_ATTEND_H
 
-#include "base/err.h"
+#include "base/event.h"
 
 enum { ATTEND_TILE = 64 };
 
@@ -20,6 +20,7 @@ typedef struct {
     int64_t q_row, k_row, v_row, o_row;
     int64_t len, qk_dim, v_dim;
     float scale;
+    const events *events; // asked between two tiles whether to stop; may be NULL
 } attend_args;
 
 // scores: the caller's scratch of ATTEND_TILE * len. Runs in the calling thread.

@@ -64,7 +64,8 @@ static bool attend_heads(void *ctx, int64_t begin, int64_t end, int worker, err 
             .k = s->k + kv * d, .k_row = a->n_kv_heads * d,
             .v = s->v + kv * d, .v_row = a->n_kv_heads * d,
             .o = s->o + (first * a->n_heads + head) * d, .o_row = a->n_heads * d,
-            .len = len, .qk_dim = d, .v_dim = d, .scale = s->scale};
+            .len = len, .qk_dim = d, .v_dim = d, .scale = s->scale,
+            .events = s->f->o.events};
         if (!attend(&args, own, e))
             return false;
     }

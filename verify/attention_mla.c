@@ -120,7 +120,8 @@ static bool attend_heads(void *ctx, int64_t begin, int64_t end, int worker, err 
             .v = s->kv + (first * a->n_heads + head) * kv_head + a->qk_nope,
             .v_row = a->n_heads * kv_head,
             .o = s->o + (first * a->n_heads + head) * a->v_dim, .o_row = a->n_heads * a->v_dim,
-            .len = len, .qk_dim = qk, .v_dim = a->v_dim, .scale = s->scale};
+            .len = len, .qk_dim = qk, .v_dim = a->v_dim, .scale = s->scale,
+            .events = s->f->o.events};
         if (!attend(&args, own, e))
             return false;
     }

@@ -11,6 +11,7 @@ typedef struct {
     text_list files, rules, merge;
     int64_t threads, delta;
     uint64_t memory;
+    int64_t duration;
     double ratio;
     int cpu;
     bool force, quiet;
@@ -38,6 +39,8 @@ static const option own[] = {
      .help = "a shift"},
     {OPTION_BYTES(values, memory), .name = "memory", .value = "SIZE", .preset = "2GiB",
      .min = 1 << 20, .help = "ceiling"},
+    {OPTION_SECONDS(values, duration), .name = "duration", .value = "TIME", .min = 2,
+     .help = "how long"},
     {OPTION_REAL(values, ratio), .name = "ratio", .value = "X", .low = 0, .high = 1,
      .preset = "0.5", .help = "a share"},
     {OPTION_CHOICE(values, cpu), .name = "cpu", .value = "LEVEL", .choices = cpus,
@@ -90,6 +93,7 @@ START_TEST(sets_defaults_from_the_table)
     ck_assert_ptr_null(v.output);
     ck_assert_str_eq(v.text, "x.txt");
     ck_assert_uint_eq(v.memory, (uint64_t)2 << 30);
+    ck_assert_int_eq(v.duration, 0);
     ck_assert(v.ratio == 0.5);
     ck_assert_int_eq(v.cpu, 0);
     ck_assert(!v.force);
@@ -183,6 +187,9 @@ static const struct {
     {"m --delta --5", "option '--delta' wants a value (N)"},
     {"m --memory 2XB", "option '--memory' wants a size such as 512MiB or 2GiB, not '2XB'"},
     {"m --memory 1000", "option '--memory' wants at least 1.0 MB, not '1000'"},
+    {"m --duration 1.5h", "option '--duration' wants a duration such as 90s, 1h30m or 1:30:00, not "
+     "'1.5h'"},
+    {"m --duration 1", "option '--duration' wants at least 2 seconds, not '1'"},
     {"m --ratio nan", "option '--ratio' wants a number from 0 to 1, not 'nan'"},
     {"m --ratio 0x1", "option '--ratio' wants a number from 0 to 1, not '0x1'"},
     {"m --ratio 1.5", "option '--ratio' wants a number from 0 to 1, not '1.5'"},
@@ -231,6 +238,7 @@ START_TEST(writes_help_from_the_table)
                      "  -t, --threads N         worker threads (default 0)\n"
                      "      --delta N           a shift\n"
                      "      --memory SIZE       ceiling (default 2GiB)\n"
+                     "      --duration TIME     how long\n"
                      "      --ratio X           a share (default 0.5)\n"
                      "      --cpu LEVEL         instructions: auto, plain or avx2 (default auto)\n"
                      "  -f, --force             replace (also --overwrite)\n"

@@ -172,38 +172,29 @@ START_TEST(zero_threads_means_the_cores_of_the_affinity_mask)
 }
 END_TEST
 
-static void put(const char *dir, const char *name, const char *text)
+static bool at_once(void *ctx)
 {
-    temp_write(dir, name, text, strlen(text));
+    (void)ctx;
+    return true;
 }
 
-START_TEST(honours_quotas_of_control_groups)
+START_TEST(stops_between_chunks_when_a_watch_asks_to)
 {
-    const char *dir = temp_dir_make();
-    const char *self = temp_path(dir, "self");
-    temp_mkdir(dir, "a");
-    temp_mkdir(dir, "a/b");
-    temp_mkdir(dir, "cpu");
-    put(dir, "self", "0::/a/b\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), INT_MAX);
-    put(dir, "cpu.max", "max 100000\n");
-    put(dir, "a/cpu.max", "250000 100000\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), 3);
-    put(dir, "a/b/cpu.max", "20000 100000\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), 1);
-    put(dir, "self", "0::/not/visible/here\n"); // the container's own root is the mount
-    put(dir, "cpu.max", "400000 100000\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), 4);
-    put(dir, "self", "9:name=systemd:/\n5:cpuacct,cpu:/\n3:cpuset:/\n");
-    put(dir, "cpu/cpu.cfs_quota_us", "-1\n");
-    put(dir, "cpu/cpu.cfs_period_us", "100000\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), INT_MAX);
-    put(dir, "cpu/cpu.cfs_quota_us", "700000\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), 7);
-    put(dir, "self", "garbage\n1:x\n");
-    ck_assert_int_eq(cores_by_quota(self, dir), INT_MAX);
-    ck_assert_int_eq(cores_by_quota(temp_path(dir, "none"), dir), INT_MAX);
-    temp_dir_remove(dir);
+    const events stop = {.stop = at_once};
+    err e = ERR_INIT;
+    pool *p;
+    int touched[9] = {0};
+    job j = {.touched = touched, .fail_from = 9};
+    ASSERT_OK(pool_open(&p, 2, &e), e);
+    pool_watch(p, &stop);
+    ASSERT_FAILS(pool_for(p, 9, 1, touch, &j, &refused), ERR_INTERRUPTED, "stopped");
+    for (int i = 0; i < 9; i++)
+        ck_assert_int_eq(touched[i], 0);
+    pool_watch(p, NULL);
+    ASSERT_OK(pool_for(p, 9, 1, touch, &j, &e), e);
+    ck_assert_int_eq(touched[8], 1);
+    pool_watch(NULL, &stop);
+    pool_close(p);
 }
 END_TEST
 
@@ -217,7 +208,7 @@ Suite *suite_pool(void)
     tcase_add_test(c, lets_callers_from_two_threads_take_turns);
     tcase_add_test(c, refuses_senseless_thread_counts);
     tcase_add_test(c, zero_threads_means_the_cores_of_the_affinity_mask);
-    tcase_add_test(c, honours_quotas_of_control_groups);
+    tcase_add_test(c, stops_between_chunks_when_a_watch_asks_to);
     suite_add_tcase(s, c);
     return s;
 }

@@ -123,6 +123,28 @@ START_TEST(reads_sizes_with_binary_units)
 }
 END_TEST
 
+START_TEST(reads_durations)
+{
+    static const struct {
+        const char *text;
+        int64_t seconds;
+    } good[] = {{"0", 0}, {"90", 90}, {"90s", 90}, {"15m", 900}, {"1h30m", 5400},
+                {"2d", 172800}, {"1d1s", 86401}, {"1:30:00", 5400}, {"100:00:01", 360001}};
+    static const char *const bad[] = {"", "s", "1.5h", "-1", "1h30", "30m1h", "1h1h", "1H", "1 h",
+                                      "1:00", "1:60:00", "1:00:60", "1:00:00:00", ":::",
+                                      "9999999999999999999", "99999999999999999999999d"};
+    int64_t v;
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        ck_assert_msg(str_to_seconds(good[i].text, &v), "%s", good[i].text);
+        ck_assert_int_eq(v, good[i].seconds);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        ck_assert_msg(!str_to_seconds(bad[i], &v), "%s", bad[i]);
+        ck_assert_int_eq(v, 0);
+    }
+}
+END_TEST
+
 START_TEST(writes_sizes_for_people)
 {
     static const struct {
@@ -197,6 +219,7 @@ Suite *suite_str(void)
     tcase_add_test(c, finds_the_nearest_word_only_where_it_is_near);
     tcase_add_test(c, reads_numbers_that_are_nothing_but_digits);
     tcase_add_test(c, reads_sizes_with_binary_units);
+    tcase_add_test(c, reads_durations);
     tcase_add_test(c, writes_sizes_for_people);
     tcase_add_test(c, a_map_finds_every_name_again);
     tcase_add_test(c, a_map_tells_names_apart_by_all_their_bytes);

@@ -28,7 +28,7 @@ START_TEST(gives_machines_json_lines)
 {
     err e = ERR_INIT;
     int pipe_fd[2];
-    char text[512];
+    char text[1024];
     ck_assert_int_eq(pipe(pipe_fd), 0);
     talk t = {.command = "test", .quiet = true, .progress_fd = pipe_fd[1]};
     ck_assert_msg(talk_open(&t, &e), "%s", e.text);
@@ -36,17 +36,62 @@ START_TEST(gives_machines_json_lines)
     event_progress(&t.sink, "layer", 2, 3); // too soon for another line
     event_progress(&t.sink, "layer", 3, 3);
     event_warn(&t.sink, "tensor '%s'", "\"x");
-    talk_close(&t);
+    err_set(&e, ERR_INPUT, "no file");
+    talk_close(&t, &e);
     ssize_t n = read(pipe_fd[0], text, sizeof text - 1);
     ck_assert_int_gt(n, 0);
     text[n] = 0;
-    ck_assert(str_starts(text, "{\"event\":\"progress\",\"what\":\"layer\",\"done\":1,\"total\":3,"
-                               "\"seconds\":0.0"));
-    ck_assert(!strstr(text, "\"done\":2"));
-    ck_assert(strstr(text, "\n{\"event\":\"progress\",\"what\":\"layer\",\"done\":3,"));
-    ck_assert(str_ends(text, "\n{\"event\":\"warning\",\"text\":\"tensor '\\\"x'\"}\n"));
+    static const char *const expected[] = {
+        "{\"event\":\"progress\",\"what\":\"layer\",\"done\":1,\"total\":3,\"peak_memory\":",
+        "{\"event\":\"progress\",\"what\":\"layer\",\"done\":3,\"total\":3,\"peak_memory\":",
+        "{\"event\":\"warning\",\"text\":\"tensor '\\\"x'\",\"seconds\":0.0",
+        "{\"event\":\"result\",\"command\":\"test\",\"status\":3,\"text\":\"no file\","
+        "\"peak_memory\":",
+    };
+    char *line = text;
+    for (size_t i = 0; i < COUNT_OF(expected); i++) {
+        ck_assert_msg(str_starts(line, expected[i]), "%s", line);
+        line = strchr(line, '\n') + 1;
+    }
+    ck_assert_str_eq(line, "");
     close(pipe_fd[0]);
     close(pipe_fd[1]);
+}
+END_TEST
+
+START_TEST(gives_machines_a_heartbeat_while_nothing_moves)
+{
+    err e = ERR_INIT;
+    int pipe_fd[2];
+    char text[512];
+    ck_assert_int_eq(pipe(pipe_fd), 0);
+    talk t = {.command = "test", .progress_fd = pipe_fd[1]};
+    ck_assert_msg(talk_open(&t, &e), "%s", e.text);
+    pthread_mutex_lock(&t.lock);
+    t.spoke -= TALK_HEARTBEAT; // as if that long had passed
+    (void)pthread_cond_signal(&t.wake);
+    pthread_mutex_unlock(&t.lock);
+    ssize_t n = read(pipe_fd[0], text, sizeof text - 1); // waits for it
+    ck_assert_int_gt(n, 0);
+    text[n] = 0;
+    ck_assert_msg(str_starts(text, "{\"event\":\"heartbeat\",\"peak_memory\":"), "%s", text);
+    talk_close(&t, NULL);
+    close(pipe_fd[0]);
+    close(pipe_fd[1]);
+}
+END_TEST
+
+START_TEST(stops_when_the_time_is_over)
+{
+    err e = ERR_INIT;
+    talk t = {.command = "test", .max_duration = 90};
+    ck_assert(talk_open(&t, &e));
+    ck_assert(event_go_on(&t.sink, &e));
+    t.opened -= 90;
+    ck_assert(!event_go_on(&t.sink, &e));
+    ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
+    ck_assert_str_eq(e.text, "stopped after --max-duration (90 s); give the same command again");
+    talk_close(&t, &e);
 }
 END_TEST
 
@@ -69,7 +114,7 @@ START_TEST(stops_when_asked_to)
     talk_request_stop();
     ck_assert(!event_go_on(&t.sink, &e));
     ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
-    talk_close(&t);
+    talk_close(&t, NULL);
 }
 END_TEST
 
@@ -79,6 +124,8 @@ Suite *suite_talk(void)
     TCase *c = tcase_create("talk");
     tcase_add_test(c, draws_units_rate_and_time_left);
     tcase_add_test(c, gives_machines_json_lines);
+    tcase_add_test(c, gives_machines_a_heartbeat_while_nothing_moves);
+    tcase_add_test(c, stops_when_the_time_is_over);
     tcase_add_test(c, refuses_a_descriptor_that_is_not_open);
     tcase_add_test(c, stops_when_asked_to);
     suite_add_tcase(s, c);

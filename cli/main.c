@@ -21,7 +21,8 @@ static void on_signal(int number)
 static void set_signals(void)
 {
     static const int stop[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
     (void)sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < COUNT_OF(stop); i++) {
         struct sigaction old;

@@ -4,8 +4,8 @@
 // program at the calls in question only, so a run costs little more than without a tracer. All
 // threads count together, in the order in which their calls begin.
 //
-//   inject [--class all|io|space|length|read|memory] [--at N] [--do WHAT] [--sticky] [--timeout SECONDS]
-//          [--out FILE] [--err FILE] -- PROGRAM ARGUMENT...
+//   inject [--class all|io|space|length|read|memory] [--at N] [--do WHAT] [--sticky]
+//          [--timeout SECONDS] [--out FILE] [--err FILE] -- PROGRAM ARGUMENT...
 //
 // WHAT: count (nothing goes wrong), kill, term, int, eio, enospc, eintr, enomem, short (half of the
 // bytes), one (one byte), eof (none). --sticky: that call and all after it; eintr and short every

@@ -113,6 +113,12 @@ out:
     return ok;
 }
 
+bool openssl_ready(err *e)
+{
+    return OSSL_LIB_CTX_get0_global_default() ||
+           err_set(e, ERR_ENV, "the OpenSSL library cannot be set up: no memory");
+}
+
 const char *openssl_library(char *buf)
 {
     (void)buf;

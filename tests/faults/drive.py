@@ -28,7 +28,7 @@ MODEL = "tests/data/nano"
 SECONDS = 20          # a run that takes longer hangs
 STOP_MS = 5000        # a signal ends a run within
 SANITIZER = 99        # exit status of a sanitizer's report
-TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.part$")
+TEMPORARY = re.compile(r"\.\d+\.[0-9a-f]{16}\.part(\.[A-Za-z0-9]{6})?$")  # the last six letters are libzip's
 
 # kind: (class of calls for inject, what it does, sticky)
 KINDS = {
@@ -42,6 +42,10 @@ KINDS = {
     "enomem": ("memory", "enomem", False), "enomem-on": ("memory", "enomem", True),
     "alloc": (None, "alloc", False), "alloc-on": (None, "alloc", True),
 }
+RESUMED = ("convert", "quantize", "replace") # commands that go on where a broken run ended
+# Commands of which only some kinds are tried, and the most points of each.
+PARTLY = {"replace": (("kill", "term", "eio"), 0), "calibrate": (("kill", "eio", "alloc"), 100),
+          "forward": (("kill", "eio", "alloc"), 100), "verify": (("kill", "eio", "alloc"), 100)}
 # Linux documents EINTR for these; it has to be absorbed. Others may also say that they were interrupted.
 INTERRUPTIBLE = {"read", "pread64", "write", "pwrite64", "open", "openat", "close", "fallocate", "ftruncate", "fsync",
                  "fdatasync", "flock", "statfs", "fstatfs", "getrandom", "sync_file_range"}
@@ -59,14 +63,17 @@ class Setup:
         self.work = pathlib.Path(given.work).resolve()
         self.asan = b"__asan_init" in pathlib.Path(self.program).read_bytes()
         self.env = dict(os.environ, LC_ALL="C")
-        self.statistics = str(self.work / "nano.stats")
+        self.statistics, self.tokens = str(self.work / "nano.stats"), str(self.work / "tokens.npy")
         common = ["-t", "2", "-q"]
         self.commands = {
             "convert": ["convert", MODEL, "--to", "experts"] + common,
             "quantize": ["quantize", MODEL, "--type", "int4-g32", "--stats", self.statistics] + common,
             "replace": ["convert", MODEL, "--to", "experts", "--force"] + common,
+            "calibrate": ["calibrate", MODEL, "--tokens", self.tokens, "-c", "128", "--force"] + common,
+            "forward": ["forward", MODEL, "--tokens", self.tokens, "--force"] + common,
+            "verify": ["verify", MODEL, MODEL, "--tokens", self.tokens, "-c", "128", "--force"] + common,
         }
-        self.golden = {}   # command: {name: sha256}
+        self.golden = {}   # command: {name beside or below the output: sha256}
         self.old = None    # folder that "replace" replaces
         self.old_files = {}
 
@@ -82,18 +89,24 @@ class Setup:
                 "UBSAN_OPTIONS": f"exitcode={SANITIZER}:halt_on_error=1:print_stacktrace=1"}
 
 
-def digests(folder):
-    """{name: sha256 hex} of a flat folder; None where there is none."""
-    try:
-        with os.scandir(folder) as entries:
-            return {e.name: hashlib.sha256(open(e.path, "rb").read()).hexdigest() for e in entries}
-    except FileNotFoundError:
-        return None
+def digests(folder, above=""):
+    """{name: sha256 hex} of all files below; a folder has a name that ends in '/'."""
+    found = {}
+    with os.scandir(folder) as entries:
+        for e in entries:
+            if e.is_dir():
+                found[above + e.name + "/"] = ""
+                found.update(digests(e.path, above + e.name + "/"))
+            else:
+                found[above + e.name] = hashlib.sha256(open(e.path, "rb").read()).hexdigest()
+    return found
+
+
+def hidden(name):
+    return "/." in "/" + name
 
 
 def state_of(files):
-    if files is None:
-        return "absent"
     lines = sorted(TEMPORARY.sub(".part", name) + " " + sha for name, sha in files.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -111,7 +124,8 @@ class Worker:
         self.seen = self.top / "seen"
 
     def reset(self, command):
-        shutil.rmtree(self.out, ignore_errors=True)
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir()
         if command == "replace":
             shutil.copytree(self.s.old, self.out)
 
@@ -160,16 +174,16 @@ class Worker:
     def judge(self, command, kind, at):
         """One point: {kind, hit, problems: [...], ...}."""
         r, text = self.fault(command, kind, at)
-        files = digests(self.out)
-        problems = list(self.judge_end(command, kind, r, text, files)) + list(self.judge_folder(command, files))
-        if os.listdir(self.place) not in (["out"], []):
-            problems.append(f"beside the output: {sorted(os.listdir(self.place))}")
+        files = digests(self.place)
+        problems = list(self.judge_end(command, kind, r, text, files)) + list(self.judge_files(command, kind, files))
         resumed = False
         mark = self.s.work / "states" / f"{command}-{state_of(files)}"
         if files != self.s.golden[command] and not mark.exists():
             resumed = True
             status, again = self.run(command)
-            files = digests(self.out)
+            files = digests(self.place)
+            if command not in RESUMED: # which remove what a broken run left; others ignore it
+                files = {name: sha for name, sha in files.items() if not TEMPORARY.search(name)}
             if status != 0:
                 problems.append(f"the same command again: status {status}: {again.strip()}")
             elif files != self.s.golden[command]:
@@ -220,25 +234,28 @@ class Worker:
             return {4}
         return {0, 4}
 
-    def judge_folder(self, command, files):
+    def judge_files(self, command, kind, files):
         """Visible files are whole: the golden ones, all of them where SHA256SUMS is there; or the old ones all together."""
-        visible = {n: sha for n, sha in (files or {}).items() if not n.startswith(".")}
         golden = self.s.golden[command]
+        beside = [n for n in files if hidden(n) and not n.startswith("out/")]
+        if beside and not (kind == "kill" and all(TEMPORARY.search(n) for n in beside)):
+            yield f"beside the output: {beside}"
+        visible = {n: sha for n, sha in files.items() if not hidden(n)}
         if command == "replace":
             if visible == self.s.old_files:
                 return
             for name, sha in visible.items():
                 if sha not in (golden.get(name), self.s.old_files.get(name)):
                     yield f"'{name}' is neither old nor new"
-            if "SHA256SUMS" in visible and visible != golden:
+            if "out/SHA256SUMS" in visible and visible != golden:
                 listed = (self.out / "SHA256SUMS").read_text().split("\n")
-                if any(line and visible.get(line[66:]) != line[:64] for line in listed):
+                if any(line and visible.get("out/" + line[66:]) != line[:64] for line in listed):
                     yield f"SHA256SUMS beside files that are not its own: {difference(visible, golden)}"
             return
         for name, sha in visible.items():
             if golden.get(name) != sha:
                 yield f"'{name}' has its final name and is not right"
-        if "SHA256SUMS" in visible and set(visible) != {n for n in golden if not n.startswith(".")}:
+        if "out/SHA256SUMS" in visible and set(visible) != set(golden):
             yield "SHA256SUMS is there and not all files"
 
 
@@ -252,8 +269,6 @@ def judge_sentence(command, end, text):
 
 
 def difference(files, golden):
-    if files is None:
-        return "no folder"
     names = [f"-{n}" for n in golden if n not in files] + [f"+{n}" for n in files if n not in golden]
     return " ".join(sorted(names + [f"*{n}" for n in files if n in golden and files[n] != golden[n]]))
 
@@ -262,23 +277,27 @@ def difference(files, golden):
 
 def make_golden(s):
     w = Worker(s, "golden")
-    subprocess.run([s.program, "calibrate", MODEL, "--text", "tests/data/text/calib.txt", "--max-tokens", "1024",
-                    "-c", "128", "-o", s.statistics, "-q"],
-                   cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    for made in (["tokens", MODEL, "--text", "tests/data/text/README.md", "-o", s.tokens],
+                 ["calibrate", MODEL, "--text", "tests/data/text/calib.txt", "--max-tokens", "1024", "-c", "128", "-o",
+                  s.statistics]):
+        subprocess.run([s.program, *made, "-q"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     s.old = w.top / "old"
-    for command in ("quantize", "convert"):
+    for command in s.commands:
+        if command == "replace":
+            continue
         w.reset(command)
         status, text = w.run(command)
         if status != 0:
             sys.exit(f"faults: {command} without fault ends with {status}: {text}")
-        subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=w.out, check=True)
-        s.golden[command] = digests(w.out)
+        s.golden[command] = digests(w.place)
+        if command in RESUMED:
+            subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=w.out, check=True)
         if command == "quantize":
             shutil.copytree(w.out, s.old)
-            s.old_files = digests(s.old)
+            s.old_files = s.golden[command]
     s.golden["replace"] = s.golden["convert"]
     w.reset("replace")
-    if w.run("replace")[0] != 0 or digests(w.out) != s.golden["replace"]:
+    if w.run("replace")[0] != 0 or digests(w.place) != s.golden["replace"]:
         sys.exit("faults: convert --force over an older output does not give the golden folder")
     return w
 
@@ -304,7 +323,8 @@ FEW = {"int": 40, "eintr-on": 4, "short-on": 4, "one-on": 4}
 
 def points_of(w, given, command, kind):
     n, stacks = count_points(w, command, kind)
-    few = min(given.points or n + 2, FEW.get(kind, n + 2))
+    most = 0 if given.exhaustive else PARTLY.get(command, ((), 0))[1]
+    few = min(given.points or n + 2, FEW.get(kind, n + 2), most or n + 2)
     if few < n:
         return n, sorted({1 + (2 * i + 1) * n // (2 * few) for i in range(few)})
     if stacks and not given.exhaustive:
@@ -360,8 +380,8 @@ def main():
                 if only and not {command, kind} & only or (only & set(s.commands) and command not in only) or \
                    (only & set(KINDS) and kind not in only):
                     continue
-                if command == "replace" and kind not in ("kill", "term", "eio"):
-                    continue # the rest of its way is convert's
+                if command in PARTLY and kind not in PARTLY[command][0]:
+                    continue
                 if s.asan and kind.startswith("enomem"):
                     continue # its own runtime cannot do without
                 at = time.monotonic()

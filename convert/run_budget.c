@@ -43,13 +43,11 @@ int64_t run_chunk_rows(const plan_tensor *t)
 
 uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
 {
-    uint64_t sum = 0;
-    for (int i = 0; i < t->source->codec->n_parts; i++) {
-        uint64_t offset, bytes;
-        weight_part_range(t->source, i, 0, i64_min(rows, t->source->out), &offset, &bytes);
-        sum += round_up_64(bytes);
-    }
-    return sum;
+    stored_rows s;
+    err ignored = ERR_INIT;
+    if (!weight_lay_out(&s, t->source, 0, i64_min(rows, t->source->out), &ignored))
+        return UINT64_MAX / 4; // more than there ever is
+    return s.bytes;
 }
 
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)

@@ -244,9 +244,13 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
     if (!run_sizes_of(p, threads, o->memory, &r.sizes, &needed, e) ||
         !recall_units(&r, slice, out, e))
         return false;
+    r.batch = mem_new_aligned(r.sizes.batch, 1, "a batch of rows", e);
+    if (o->batch && o->batch < r.sizes.batch)
+        r.sizes.batch = o->batch;
+    if (o->held && o->held < r.sizes.held)
+        r.sizes.held = o->held;
     walk_begin(&walk, p, result->resumed, slice, r.sizes.batch);
     const stream_options reading = {.memory = r.sizes.stream};
-    r.batch = mem_new_aligned(r.sizes.batch, 1, "a batch of rows", e);
     r.values = mem_new_aligned(r.sizes.worker * (uint64_t)threads, 1, "decoded rows", e);
     bool ok = r.batch && r.values && sums_open(&r.sums, p->source, o->expected, e) &&
               stream_open(&r.in, walk_next, &walk, &reading, e) &&

@@ -240,16 +240,16 @@ static void write_behind(const char *name, uint64_t header, uint64_t n, bool kno
 // Headers and ends on and beside pages and blocks (64 KiB), the page cache or none.
 START_TEST(written_behind_a_file_is_the_same)
 {
-    static const uint64_t headers[] = {0, 10, 4096, 5000, 65536, 200000};
-    static const uint64_t sizes[] = {0, 1, 65536, 65537, 262144, 262144 + 4096, 700001};
+    static const uint64_t headers[] = {0, 10, 5000, 65536, 200000};
+    static const uint64_t sizes[] = {0, 1, 65537, 262144 + 4096, 700001};
     char name[40];
     for (size_t i = 0; i < COUNT_OF(headers); i++)
         for (size_t k = 0; k < COUNT_OF(sizes); k++)
-            for (int how = 0; how < 4; how++) {
+            for (int how = 0; how < 2; how++) {
                 (void)snprintf(name, sizeof name, "%zu-%zu-%d", i, k, how);
-                write_behind(name, headers[i], sizes[k], how & 1, how & 2);
+                write_behind(name, headers[i], sizes[k], (i + k) % 2, how);
             }
-    ck_assert_int_eq(temp_count(dir), COUNT_OF(headers) * COUNT_OF(sizes) * 4);
+    ck_assert_int_eq(temp_count(dir), COUNT_OF(headers) * COUNT_OF(sizes) * 2);
 }
 END_TEST
 

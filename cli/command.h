@@ -55,6 +55,7 @@ typedef struct {
     X(show)         \
     X(check)        \
     X(digest)       \
+    X(explain)      \
     X(tokens)       \
     X(convert)      \
     X(calibrate)    \

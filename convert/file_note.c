@@ -27,6 +27,13 @@ bool file_note_is_name(const char *file)
     return file[0] == '.' && strlen(file) > strlen("." NOTE_END) && str_ends(file, NOTE_END);
 }
 
+bool file_note_is_of(const char *file, const char *name)
+{
+    size_t len = strlen(name);
+    return file[0] == '.' && strncmp(file + 1, name, len) == 0 &&
+           strcmp(file + 1 + len, NOTE_END) == 0;
+}
+
 bool file_note_is_plain(const char *name)
 {
     return name && *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
@@ -91,12 +98,10 @@ static bool take(file_note *n, const json *root, const char *file, const char *p
     const char *hex = json_as_text(json_get(root, "sha256"));
     const char *of = json_as_text(json_get(root, "plan"));
     const char *text = json_as_text(json_get(root, "note"));
-    char *own = file_note_is_plain(name) ? file_note_name(name, e) : NULL;
-    *counts = own && strcmp(own, file) == 0 && of && strcmp(of, plan) == 0 &&
-              file_note_is_plain(staged) && staged[0] == '.' && hex &&
+    *counts = file_note_is_plain(name) && file_note_is_of(file, name) && of &&
+              strcmp(of, plan) == 0 && file_note_is_plain(staged) && staged[0] == '.' && hex &&
               hex_to(hex, n->sha.b, sizeof n->sha.b) &&
               json_as_int(json_get(root, "bytes"), &bytes) && bytes >= 0;
-    free(own);
     if (!*counts)
         return true;
     n->bytes = (uint64_t)bytes;

@@ -21,6 +21,7 @@ typedef struct {
 // ".model.safetensors.note"; free it.
 MUST_USE char *file_note_name(const char *name, err *e);
 bool file_note_is_name(const char *file);
+bool file_note_is_of(const char *file, const char *name); // file_note_name(name) is `file`
 // A name that a file may give: one component that cannot lead out of the folder.
 bool file_note_is_plain(const char *name);
 // Publishes the note in `dir` under the plan's hex digest. *there: not `replace`, and one stands

@@ -7,7 +7,7 @@ static bool make_ready(job *j, const job_paths *paths, err *e)
 {
     const order *o = &j->order;
     json_writer w = {.out = &j->options};
-    order_write(o, &w, NULL);
+    order_write_settled(o, &w, NULL);
     if (!strbuf_ok(&j->options, e))
         return false;
     bool changes = !o->quantize && o->plan.codec;
@@ -16,13 +16,13 @@ static bool make_ready(job *j, const job_paths *paths, err *e)
                              .output = paths->output,
                              .plan = o->plan,
                              .needs_model = order_needs_model(o),
-                             .encode = o->encode,
                              .options_json = j->options.text,
                              .refuse_changes = changes && !o->allow_lossy,
                              .count_changes = changes,
                              .order = &j->order,
                              .statistics_path = paths->statistics};
     j->make.plan.recipe = j->options.text;
+    j->make.plan.rules = o->quantize ? &o->rules : NULL;
     if (j->weighs) {
         j->make.importance = weighing_of;
         j->make.ctx = &j->weights;

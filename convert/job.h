@@ -20,7 +20,8 @@ typedef struct {
     const char *input, *output, *statistics;
 } job_paths;
 
-// Statistics (NULL: none) are read at once, their digest goes into the order.
+// Statistics (NULL: none) are read at once, their digest goes into the order. The job borrows the
+// order's rules: *o is freed after it.
 MUST_USE bool job_from_order(job *j, const order *o, const job_paths *paths, err *e);
 // Paths that are not NULL stand for those that the plan file names. ERR_ENV where the statistics
 // are not those of the plan.

@@ -13,7 +13,6 @@ typedef struct {
     const char *input, *output; // paths
     plan_options plan;
     bool needs_model;           // roles are needed (everything but --to safetensors)
-    encode_options encode;
     // Importance of columns, see run.h; statistics: JSON for the manifest. Both may be NULL.
     bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
                        err *e);

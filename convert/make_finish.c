@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "convert/maker.h"
 #include "convert/manifest.h"
+#include "convert/recipe_table.h"
 
 run_options maker_run_options(const maker *m, const run_slice *slice)
 {
@@ -11,7 +12,6 @@ run_options maker_run_options(const maker *m, const run_slice *slice)
     return (run_options){.pool = o->pool,
                          .memory = o->memory,
                          .events = o->events,
-                         .encode = o->encode,
                          .importance = o->importance,
                          .ctx = o->ctx,
                          .count_changes = o->count_changes || o->refuse_changes,
@@ -130,11 +130,20 @@ static bool stage_manifest(maker *m, err *e)
     return ok;
 }
 
+static bool stage_recipe(maker *m, err *e)
+{
+    strbuf text = {0};
+    bool ok = recipe_table(&m->plan, &text, e) &&
+              output_small(m->out, RECIPE_TABLE_NAME, text.text, text.len, e);
+    strbuf_free(&text);
+    return ok;
+}
+
 bool maker_finish(maker *m, err *e)
 {
     return maker_identify_source(m, &m->result, e) &&
            companions_copy(&m->companions, m->source, m->out, e) &&
-           stage_manifest(m, e) &&
+           (!m->plan.options.rules || stage_recipe(m, e)) && stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&
            (m->plan.n_files < 2 || stage_shard_index(m, e)) &&
            (!m->config ||

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/version.h"
 #include "convert/journal.h"
+#include "convert/recipe_table.h"
 
 enum { SCHEMA = 1, LARGEST = 64 << 20 };
 
@@ -59,6 +60,8 @@ static void write_files(const manifest *m, json_writer *w)
         jw_text(w, NULL, p->file[f].name);
     for (uint64_t i = 0; i < m->companions->n_copied; i++)
         jw_text(w, NULL, m->companions->copied[i].name);
+    if (p->options.rules)
+        jw_text(w, NULL, RECIPE_TABLE_NAME);
     if (packed)
         jw_text(w, NULL, "experts.idx");
     if (indexed)

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "convert/recipe_table.h"
+
 const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32", NULL};
 const char *const order_scopes[] = {"experts", "all-linear", NULL};
 const char *const order_searches[] = {"mse", "absmax", NULL};
@@ -49,15 +51,22 @@ static void write_convert(const order *o, json_writer *w)
         jw_bool(w, "allow_lossy", o->allow_lossy);
 }
 
-static void write_quantize(const order *o, json_writer *w)
+static void write_types(const order *o, json_writer *w)
+{
+    const plan_options *p = &o->plan;
+    jw_text(w, "type", p->codec ? p->codec->name : NULL);
+    jw_text(w, "scope", order_scopes[p->scope == SCOPE_ALL_LINEAR]);
+    jw_text(w, "search", order_searches[p->search == SEARCH_ABSMAX]);
+    jw_bool(w, "positive_scales", p->positive_scales);
+    jw_text(w, "fallback", p->fallback ? p->fallback->name : NULL);
+    if (o->rules.n)
+        recipe_write_rules(&o->rules, w, "rules");
+}
+
+static void write_layout(const order *o, json_writer *w)
 {
     const plan_options *p = &o->plan;
     char hex[65];
-    jw_text(w, "type", p->codec->name);
-    jw_text(w, "scope", order_scopes[p->scope == SCOPE_ALL_LINEAR]);
-    jw_text(w, "search", order_searches[o->encode.search == SEARCH_ABSMAX]);
-    jw_bool(w, "positive_scales", o->encode.positive_scales);
-    jw_text(w, "fallback", p->fallback ? p->fallback->name : NULL);
     jw_text(w, "layout", order_layouts[p->layout]);
     if (p->layout == LAYOUT_EXPERTS)
         jw_int(w, "page", (int64_t)p->page);
@@ -68,11 +77,31 @@ static void write_quantize(const order *o, json_writer *w)
 void order_write(const order *o, json_writer *w, const char *key)
 {
     jw_object(w, key);
-    if (o->quantize)
-        write_quantize(o, w);
-    else
+    if (o->quantize) {
+        write_types(o, w);
+        write_layout(o, w);
+    } else {
         write_convert(o, w);
+    }
     jw_object_end(w);
+}
+
+void order_write_settled(const order *o, json_writer *w, const char *key)
+{
+    jw_object(w, key);
+    if (o->quantize) {
+        jw_text(w, "recipe", RECIPE_TABLE_NAME);
+        write_layout(o, w);
+    } else {
+        write_convert(o, w);
+    }
+    jw_object_end(w);
+}
+
+void order_free(order *o)
+{
+    recipe_free(&o->rules);
+    *o = (order)ORDER_DEFAULTS;
 }
 
 // ---- reading ---------------------------------------------------------------------------------
@@ -146,21 +175,28 @@ static bool parse_convert(reader *r, order *o)
            (!o->plan.codec || take_bool(r, "allow_lossy", &o->allow_lossy));
 }
 
+static bool take_rules(reader *r, order *o)
+{
+    const json *found = take(r, "rules");
+    return !found || recipe_read_rules(&o->rules, found, "the plan", r->e);
+}
+
 static bool parse_quantize(reader *r, order *o)
 {
     int scope, search, layout;
     o->quantize = true;
-    if (!take_codec(r, "type", false, &o->plan.codec) ||
+    if (!take_codec(r, "type", true, &o->plan.codec) ||
         !take_choice(r, "scope", order_scopes, &scope) ||
         !take_choice(r, "search", order_searches, &search) ||
-        !take_bool(r, "positive_scales", &o->encode.positive_scales) ||
+        !take_bool(r, "positive_scales", &o->plan.positive_scales) ||
         !take_codec(r, "fallback", true, &o->plan.fallback) ||
-        !take_choice(r, "layout", order_layouts, &layout))
+        !take_rules(r, o) || !take_choice(r, "layout", order_layouts, &layout))
         return false;
-    o->plan.scope = scope == 0 ? SCOPE_EXPERTS : SCOPE_ALL_LINEAR;
-    o->encode.search = search == 0 ? SEARCH_MSE : SEARCH_ABSMAX;
+    if (o->plan.codec)
+        o->plan.scope = scope == 0 ? SCOPE_EXPERTS : SCOPE_ALL_LINEAR;
+    o->plan.search = search == 0 ? SEARCH_MSE : SEARCH_ABSMAX;
     o->plan.layout = (plan_layout)layout;
-    if (o->plan.codec->form == CODEC_FLOAT)
+    if (o->plan.codec ? o->plan.codec->form == CODEC_FLOAT : o->rules.n == 0)
         return bad(r, "type");
     return take_page(r, o) && take_statistics(r, o);
 }

@@ -24,7 +24,6 @@ typedef struct {
     pool *pool;
     uint64_t memory;        // what may be resident of the whole process
     const events *events;
-    encode_options encode;  // search and signs; importance and row0 are set by the run
     // Importance of a weight's columns into to[in], or *has = false; NULL: none at all.
     bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
                        err *e);

@@ -51,9 +51,7 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
-    encode_options o = c->r->options->encode;
-    o.importance = c->importance;
-    o.row0 = row;
+    encode_options o = {c->t->search, c->t->positive_scales, c->importance, row};
     if (!k->encode(k, w->in, n, values, &o, at, e))
         return err_in(e, "%s (%s)", w->module,
                       role_where(c->t->role, c->t->layer, c->t->expert, where));

@@ -139,14 +139,17 @@ bool saved_plan_open(saved_plan *f, const char *path, err *e)
     char *line = NULL;
     size_t len = 0;
     json *head = NULL;
+    err why = ERR_INIT;
     *f = (saved_plan){.in = IN_FILE_CLOSED};
     f->path = strdup(path);
     bool ok = f->path ? in_open(&f->in, path, e) : err_set(e, ERR_ENV, "no memory for a path");
     if (ok && f->in.size > SAVED_PLAN_LARGEST)
         ok = err_set(e, ERR_INPUT, "'%s' has %llu bytes; a plan has at most %d", path,
                      (unsigned long long)f->in.size, SAVED_PLAN_LARGEST);
-    ok = ok && read_head(f, &line, &len, e) && json_parse(&head, line, len, path, e) &&
-         take_head(f, head, e);
+    ok = ok && read_head(f, &line, &len, e);
+    if (ok && !json_parse(&head, line, len, "its first line", &why))
+        ok = err_set(e, why.kind, "'%s' is no plan: %s", path, why.text);
+    ok = ok && take_head(f, head, e);
     json_free(head);
     free(line);
     if (!ok)
@@ -159,6 +162,7 @@ void saved_plan_close(saved_plan *f)
     for (uint64_t i = 0; i < f->n_small; i++)
         free(f->small[i]);
     free(f->small);
+    order_free(&f->order);
     free(f->input);
     free(f->output);
     free(f->statistics);
@@ -202,10 +206,12 @@ static void name_tensor(const char *line, size_t at, strbuf *how)
     }
 }
 
+// One member, or the beginning of a long one.
 static const char *excerpt(const char *text, char buf[STR_SHORT])
 {
     enum { MOST = 60 };
-    return str_short_n(text, strnlen(text, MOST), buf);
+    size_t len = strcspn(text, ",}\n");
+    return str_short_n(text, len < MOST ? len : MOST, buf);
 }
 
 // The tensors of a unit's line; the bytes that name them can stand nowhere else in it.

@@ -51,6 +51,9 @@ void weighing_close(weighing *w)
 bool weighing_of(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has, err *e)
 {
     weighing *w = ctx;
+    *has = false;
+    if (!codec_is_searched(t->codec))
+        return true; // importance decides none of its bytes
     w->source.model = m;
     if (!importance_of(&w->source, t->role, t->layer, t->expert, t->source->in, to, has, e))
         return false;

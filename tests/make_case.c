@@ -65,7 +65,7 @@ void make_set_up(void)
     memset(&heard, 0, sizeof heard);
     the.order = (make_options){.command = "quantize", .input = the.t.dir, .output = the.out,
                                .plan = PLAN_DEFAULTS, .needs_model = true,
-                               .encode = ENCODE_DEFAULTS, .options_json = "{\"test\": 1}",
+                               .options_json = "{\"test\": 1}",
                                .memory = 1 << 30, .events = &all_ears};
 }
 
@@ -109,7 +109,7 @@ void make_open_parts(make_parts *k)
 {
     err e = ERR_INIT;
     bool complete;
-    *k = (make_parts){.with = {.memory = 1 << 30, .encode = ENCODE_DEFAULTS}};
+    *k = (make_parts){.with = {.memory = 1 << 30}};
     ck_assert_msg(checkpoint_open(&k->source, the.t.dir, NULL, &e), "%s", e.text);
     ck_assert_msg(model_open(&k->m, k->source, NULL, &e), "%s", e.text);
     ck_assert_msg(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), "%s", e.text);

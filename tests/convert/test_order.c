@@ -29,6 +29,7 @@ static void comes_back(const char *command, const char *text)
     ck_assert_str_eq(out.text, text);
     ck_assert_str_eq(order_command(&o), command);
     strbuf_free(&out);
+    order_free(&o);
 }
 
 #define HEX "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
@@ -45,6 +46,11 @@ START_TEST(orders_come_back_as_they_were_written)
     comes_back("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":\"absmax\","
                "\"positive_scales\":true,\"fallback\":\"bf16\",\"layout\":\"plain\","
                "\"statistics\":\"" HEX "\"}");
+    comes_back("quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+               "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":[\"experts.up & "
+               "layer<3\",\"*.gate_proj\"],\"type\":\"int4-g64\",\"search\":\"absmax\","
+               "\"positive_scales\":true,\"fallback\":\"int4-g32\",\"optional\":true},{\"match\":["
+               "\"router\"],\"type\":\"keep\"}],\"layout\":\"plain\"}");
 }
 END_TEST
 
@@ -61,8 +67,8 @@ START_TEST(an_order_decides_the_plan_alike)
     ck_assert_int_eq(o.plan.scope, SCOPE_ALL_LINEAR);
     ck_assert_int_eq(o.plan.layout, LAYOUT_EXPERTS);
     ck_assert_uint_eq(o.plan.page, 8192);
-    ck_assert_int_eq(o.encode.search, SEARCH_ABSMAX);
-    ck_assert(o.encode.positive_scales);
+    ck_assert_int_eq(o.plan.search, SEARCH_ABSMAX);
+    ck_assert(o.plan.positive_scales);
     ASSERT_OK(parse("convert", "{\"to\":\"safetensors\"}", &o, &e), e);
     ck_assert(!order_needs_model(&o) && !o.plan.codec && o.plan.scope == SCOPE_NONE);
     ASSERT_OK(parse("convert", "{\"to\":\"f16\",\"allow_lossy\":true}", &o, &e), e);
@@ -98,10 +104,16 @@ START_TEST(orders_that_are_none_are_refused)
         {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
          "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\",\"more\":1}",
          "does not know"},
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":\"layer<\",\"type\":"
+         "\"keep\"}],\"layout\":\"plain\"}", "rule 1: pattern 'layer<'"},
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         order o;
         ASSERT_REFUSED(parse(bad[i].command, bad[i].text, &o, &refused), bad[i].words);
+        order_free(&o);
     }
 }
 END_TEST

@@ -163,7 +163,7 @@ START_TEST(the_same_plan_may_be_saved_again_another_one_only_by_force)
 {
     err e = ERR_INIT;
     order o = int4(), other = int4();
-    other.encode.positive_scales = true;
+    other.plan.positive_scales = true;
     saved();
     saved();
     ASSERT_FAILS(save(&other, plan_path, false, &refused), ERR_ENV,

@@ -13,12 +13,12 @@
 
 static bool strbuf_room(strbuf *s, size_t more)
 {
-    err ignored = ERR_INIT;
     uint64_t need;
     if (s->failed)
         return false;
     if (s->cap > s->len && s->cap - s->len > more) // nearly always
         return true;
+    err ignored = ERR_INIT;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading ahead: byte ranges of files, known in their order before, are read by own threads while
 // the caller works on what came before. Large ranges go past the page cache (O_DIRECT) where the
-// file system takes part, small ones through it. The caller sees one sequence of bytes, the ranges
-// one behind the other; who knows what lies where is the caller. Writes nothing; that is out.h.
+// file system takes part and the cache does not have them already, small ones through it. The
+// caller sees one sequence of bytes, the ranges one behind the other; who knows what lies where is
+// the caller. Writes nothing; that is out.h.
 #ifndef SCRUPLE_BASE_STREAM_H
 #define SCRUPLE_BASE_STREAM_H
 
@@ -14,19 +15,23 @@ typedef struct {
 } stream_range;
 
 // The next range, in the order of reading; *end = true where there is none. Called by one thread at
-// a time, ahead of the bytes that the caller has seen.
+// a time, not the caller's own, ahead of the bytes that the caller has seen. Ranges of one file
+// that follow each other without a gap are read as one; an empty one is skipped.
 typedef bool (*stream_ranges)(void *ctx, stream_range *out, bool *end, err *e);
 
 typedef struct {
     uint64_t memory;       // of all blocks together; less than STREAM_LEAST counts as that
     bool buffered;         // never O_DIRECT (tests, comparisons)
+    int readers;           // threads; 0: as many as pay
 } stream_options;
 
-enum { STREAM_LEAST = 2 << 20 };
+// More than STREAM_ENOUGH makes nothing faster and is not used.
+enum { STREAM_LEAST = 2 << 20, STREAM_ENOUGH = 32 << 20 };
 
 typedef struct stream stream;
 
-// Begins to read. An error of a range, or of reading it, is told when the caller comes to it.
+// Begins to read. An error of a range, or of reading it, is told when the caller comes to it, and
+// again at every later call.
 MUST_USE bool stream_open(stream **out, stream_ranges next, void *ctx, const stream_options *o,
                           err *e);
 // The next 1 .. most bytes in place; they are valid until the next call. *n = 0: nothing is left.

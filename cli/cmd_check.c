@@ -7,27 +7,32 @@
 #include "verify/content.h"
 
 typedef struct {
-    const char *model;
-    bool full;
+    const char *model, *expect;
+    bool full, sha256;
 } check_options;
 
 static const option options_table[] = {
     MODEL_ARG(check_options, model),
     {OPTION_FLAG(check_options, full), .name = "full",
-     .help = "read the content too: NaN and infinity in every tensor, zero scales, the digests of "
-             "an expert pack, and SHA256SUMS where the folder has one"},
+     .help = "read the content too, once: NaN and infinity in every tensor, zero scales, the "
+             "digests of an expert pack"},
+    {OPTION_FLAG(check_options, sha256), .name = "sha256",
+     .help = "--full, and the SHA-256 of the files is compared with SHA256SUMS in their folder, or "
+             "with the names of their blobs in a Hub cache"},
+    {OPTION_TEXT(check_options, expect), .name = "expect", .value = "FILE",
+     .help = "--sha256 with this list, as sha256sum writes it; names are relative to MODEL"},
 };
 
 static const command_example examples[] = {
     {"Is a download complete?", "scruple check model"},
     {"And undamaged?", "scruple check --full model"},
+    {"Is it what its maker published?", "scruple check --sha256 model"},
 };
 
 typedef struct {
     const checkpoint *c;
-    bool full;
-    int64_t n_sums;    // files compared with SHA256SUMS
-    int64_t n_records; // experts in experts.idx
+    bool full, sha256;
+    content_extent extent;
     uint64_t bytes;    // of all tensors
     content_findings findings;
 } result;
@@ -46,16 +51,16 @@ static void as_text(const result *r, strbuf *out)
     strbuf_printf(out, "checked %d file%s, %lld tensor%s, %s: headers, ranges, names", files,
                   files == 1 ? "" : "s", tensors, tensors == 1 ? "" : "s",
                   str_human_bytes(r->bytes, human));
-    if (r->n_records)
+    if (r->extent.n_records)
         strbuf_printf(out, ", %s of %lld experts", r->full ? "digests" : "index",
-                      (long long)r->n_records);
-    if (r->full)
-        strbuf_puts(out, ", values");
-    if (r->n_sums)
-        strbuf_printf(out, ", SHA-256 of %lld file%s", (long long)r->n_sums,
-                      r->n_sums == 1 ? "" : "s");
+                      (long long)r->extent.n_records);
+    if (r->extent.n_sums)
+        strbuf_printf(out, ", values, SHA-256 of %lld file%s", (long long)r->extent.n_sums,
+                      r->extent.n_sums == 1 ? "" : "s");
+    else if (r->sha256)
+        strbuf_puts(out, ", values (nothing says what their SHA-256 should be)");
     else if (r->full)
-        strbuf_puts(out, " (no SHA256SUMS to compare with)");
+        strbuf_puts(out, ", values (not the files' SHA-256: --sha256)");
     else
         strbuf_puts(out, " (not the values: --full)");
     strbuf_puts(out, "\n");
@@ -71,8 +76,8 @@ static void as_json(const result *r, strbuf *out)
     jw_int(&w, "files", checkpoint_n_files(r->c));
     jw_int(&w, "tensors", checkpoint_count(r->c));
     jw_int(&w, "bytes", (int64_t)r->bytes);
-    jw_int(&w, "pack_records", r->n_records);
-    jw_int(&w, "sha256_compared", r->n_sums);
+    jw_int(&w, "pack_records", r->extent.n_records);
+    jw_int(&w, "sha256_compared", r->extent.n_sums);
     jw_array(&w, "findings");
     for (uint64_t i = 0; i < r->findings.n; i++) {
         jw_object(&w, NULL);
@@ -85,17 +90,16 @@ static void as_json(const result *r, strbuf *out)
     strbuf_puts(out, "\n");
 }
 
-static bool check(const context *ctx, result *r, err *e)
+static bool check(const context *ctx, const check_options *o, result *r, err *e)
 {
+    const content_options full = {.pool = ctx->pool, .memory = ctx->memory / 2,
+                                  .events = ctx->events, .sha256 = r->sha256,
+                                  .expect = o->expect};
     for (int64_t i = 0; i < checkpoint_count(r->c); i++)
         r->bytes += checkpoint_at(r->c, i)->bytes;
-    if (!content_companions(r->c, &r->findings, e) ||
-        !content_pack(r->c, ctx->pool, ctx->events, r->full, &r->findings, &r->n_records, e))
-        return false;
-    if (!r->full)
-        return true;
-    return content_sums(r->c, ctx->pool, ctx->events, &r->findings, &r->n_sums, e) &&
-           content_values(r->c, ctx->pool, ctx->events, &r->findings, e);
+    return content_companions(r->c, &r->findings, e) &&
+           (r->full ? content_full(r->c, &full, &r->findings, &r->extent, e)
+                    : content_pack(r->c, &r->findings, &r->extent.n_records, e));
 }
 
 static bool run(const context *ctx, const void *options, err *e)
@@ -105,8 +109,9 @@ static bool run(const context *ctx, const void *options, err *e)
     strbuf out = {0};
     if (!checkpoint_open(&c, o->model, ctx->events, e))
         return false;
-    result r = {.c = c, .full = o->full};
-    bool ok = check(ctx, &r, e);
+    result r = {.c = c, .sha256 = o->sha256 || o->expect};
+    r.full = o->full || r.sha256;
+    bool ok = check(ctx, o, &r, e);
     if (ok) {
         (ctx->json ? as_json : as_text)(&r, &out);
         ok = print_out(&out, e);

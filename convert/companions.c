@@ -22,7 +22,8 @@ static bool in_list(const char *name, const char *const *list, size_t n)
 static bool is_made_anew(const checkpoint *c, const char *name)
 {
     static const char *const made[] = {"config.json", "model.safetensors.index.json",
-                                       "scruple.json", "SHA256SUMS", "experts.idx"};
+                                       "scruple.json", "scruple-recipe.json", "SHA256SUMS",
+                                       "experts.idx"};
     for (int f = 0; f < checkpoint_n_files(c); f++)
         if (strcmp(checkpoint_file_name(c, f), name) == 0)
             return true;

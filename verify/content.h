@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Is what a checkpoint holds fit to be used? Looks at one checkpoint alone: values that are not
-// finite, scales of zero, companions that are missing, files that differ from their SHA256SUMS, an
-// expert pack's index that describes something else.
+// finite, scales of zero, companions that are missing, files that differ from the SHA-256 that
+// somebody lists for them, an expert pack's index that describes something else.
 // Knows no family and no reference; what only a comparison can show is not found here.
 #ifndef SCRUPLE_VERIFY_CONTENT_H
 #define SCRUPLE_VERIFY_CONTENT_H
@@ -26,18 +26,30 @@ void content_findings_free(content_findings *f);
 
 // A packed or FP8 weight without its scale, a scale without its weight. Names and types only.
 MUST_USE bool content_companions(const checkpoint *c, content_findings *f, err *e);
-// Reads every tensor that can hold NaN, infinity or (scales) zero; counts each per tensor.
-MUST_USE bool content_values(const checkpoint *c, pool *p, const events *v, content_findings *f,
-                             err *e);
-// Compares files with SHA256SUMS in the checkpoint's folder: all that it lists, or, where the
-// checkpoint is one file, that one. *n_compared is 0 where there is no such list; files of the
-// checkpoint that it does not list are a warning. A list that cannot be read is ERR_INPUT.
-MUST_USE bool content_sums(const checkpoint *c, pool *p, const events *v, content_findings *f,
-                           int64_t *n_compared, err *e);
 // The expert pack's index, where the checkpoint is a folder that has one: does it describe these
-// files? With `records`, also the digest of every expert's record. *n_records is how many it lists,
-// 0 without an index. An index that is wrong is a finding: the tensors can be read without it.
-MUST_USE bool content_pack(const checkpoint *c, pool *p, const events *v, bool records,
-                           content_findings *f, int64_t *n_records, err *e);
+// files? *n_records is how many it lists, 0 without an index. An index that is wrong is a finding:
+// the tensors can be read without it.
+MUST_USE bool content_pack(const checkpoint *c, content_findings *f, int64_t *n_records, err *e);
+
+typedef struct {
+    pool *pool;           // may be NULL
+    uint64_t memory;      // for what is read ahead
+    const events *events; // may be NULL; told of "bytes"
+    bool sha256;          // compare files with what formats/expected.h finds
+    const char *expect;   // the user's list for that, or NULL
+} content_options;
+
+typedef struct {
+    int64_t n_records;    // experts in the pack's index, all compared
+    int64_t n_sums;       // files whose SHA-256 was compared
+} content_extent;
+
+// Reads every file once from its first byte to its last and looks at all that the bytes can show:
+// NaN, infinity and (scales) zero, counted per tensor; the digest of every record of an expert
+// pack, whose index is held against the files as content_pack does; and, if asked for, SHA-256.
+// Of the files that a list names beside the checkpoint's own, those in its folder are compared too,
+// unless the checkpoint is one file. A list that cannot be read is ERR_INPUT.
+MUST_USE bool content_full(const checkpoint *c, const content_options *o, content_findings *f,
+                           content_extent *extent, err *e);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "tests/temp.h"
 #include "verify/content.h"
+#include "verify/content_scan.h"
 
 Suite *suite_content(void);
 
@@ -46,8 +47,9 @@ START_TEST(counts_over_blocks_alike_on_any_number_of_threads)
     for (size_t i = 0; i < COUNT_OF(threads); i++) {
         pool *p;
         content_findings f = {0};
+        content_extent x;
         ck_assert(pool_open(&p, threads[i], &e));
-        ck_assert_msg(content_values(c, p, NULL, &f, &e), "%s", e.text);
+        ck_assert_msg(content_full(c, &(content_options){.pool = p}, &f, &x, &e), "%s", e.text);
         ck_assert_uint_eq(f.n, 2);
         ck_assert_str_eq(f.item[0].subject, "a");
         ck_assert_str_eq(f.item[0].what, "1 NaN, 1 infinite, the first at element 300000");
@@ -57,6 +59,41 @@ START_TEST(counts_over_blocks_alike_on_any_number_of_threads)
         pool_close(p);
     }
     checkpoint_close(c);
+}
+END_TEST
+
+static content_counts scan_in_pieces(const tensor *t, const unsigned char *bytes, uint64_t n,
+                                     uint64_t piece)
+{
+    content_counts counts = {0};
+    content_scan s;
+    ck_assert(content_scan_begin(&s, t));
+    for (uint64_t at = 0; at < n; at += piece)
+        content_scan_add(&s, bytes + at, n - at < piece ? n - at : piece, &counts);
+    return counts;
+}
+
+START_TEST(elements_cut_by_the_pieces_count_as_whole_ones)
+{
+    static const dtype types[] = {DT_F64, DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2,
+                                  DT_F8_E8M0};
+    static unsigned char bytes[8 * 3000];
+    uint32_t x = 3;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        x = x * 1664525u + 1013904223u;
+        bytes[i] = x >> 28 == 0 ? 0xff : x >> 28 == 1 ? 0x7f : x >> 28 == 2 ? 0xf0 : 0;
+    }
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        tensor t = {.name = "x.weight_scale", .type = types[i]};
+        content_counts whole = scan_in_pieces(&t, bytes, sizeof bytes, sizeof bytes);
+        ck_assert_uint_gt(whole.nan, 0);
+        ck_assert(whole.zero > 0 || types[i] == DT_F8_E8M0);
+        for (uint64_t piece = 1; piece < 30; piece++) {
+            content_counts cut = scan_in_pieces(&t, bytes, sizeof bytes, piece);
+            ck_assert_int_eq(memcmp(&cut, &whole, sizeof cut), 0);
+        }
+    }
+    ck_assert(!content_scan_begin(&(content_scan){0}, &(tensor){.name = "x", .type = DT_I8}));
 }
 END_TEST
 
@@ -72,7 +109,8 @@ START_TEST(stops_when_asked_to_between_blocks)
     const events v = {.stop = at_once};
     checkpoint *c = damaged();
     content_findings f = {0};
-    ck_assert(!content_values(c, NULL, &v, &f, &e));
+    content_extent x;
+    ck_assert(!content_full(c, &(content_options){.events = &v}, &f, &x, &e));
     ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
     ck_assert_uint_eq(f.n, 0);
     content_findings_free(&f);
@@ -85,8 +123,9 @@ START_TEST(notices_a_file_that_changes_meanwhile)
     err e = ERR_INIT;
     checkpoint *c = damaged();
     content_findings f = {0};
+    content_extent x;
     temp_write(dir, "x.safetensors", "short", 5);
-    ck_assert(!content_values(c, NULL, NULL, &f, &e));
+    ck_assert(!content_full(c, &(content_options){0}, &f, &x, &e));
     ck_assert_int_eq(e.kind, ERR_INPUT);
     content_findings_free(&f);
     checkpoint_close(c);
@@ -99,6 +138,7 @@ Suite *suite_content(void)
     TCase *c = tcase_create("values");
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, counts_over_blocks_alike_on_any_number_of_threads);
+    tcase_add_test(c, elements_cut_by_the_pieces_count_as_whole_ones);
     tcase_add_test(c, stops_when_asked_to_between_blocks);
     tcase_add_test(c, notices_a_file_that_changes_meanwhile);
     suite_add_tcase(s, c);

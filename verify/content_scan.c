@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/content_scan.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "verify/content_list.h"
+
+// How a type writes what must not be there: element bits under `mask` equal to `mask` mean NaN, or
+// infinity where the bits under `fraction` are all zero.
+typedef struct {
+    dtype type;
+    int bytes;
+    uint64_t mask, fraction, magnitude; // magnitude: all bits but the sign
+    bool has_infinity;                  // false: fraction zero is no infinity but NaN too
+} layout;
+
+// F8_E4M3 has one NaN and no infinity; E8M0 has one code for NaN and no zero.
+static const layout *layout_of(dtype t)
+{
+    static const layout rows[] = {
+        {DT_F64, 8, 0x7ff0000000000000u, 0x000fffffffffffffu, 0x7fffffffffffffffu, true},
+        {DT_F32, 4, 0x7f800000u, 0x007fffffu, 0x7fffffffu, true},
+        {DT_C64, 4, 0x7f800000u, 0x007fffffu, 0x7fffffffu, true}, // two F32 an element
+        {DT_F16, 2, 0x7c00u, 0x03ffu, 0x7fffu, true},
+        {DT_BF16, 2, 0x7f80u, 0x007fu, 0x7fffu, true},
+        {DT_F8_E5M2, 1, 0x7cu, 0x03u, 0x7fu, true},
+        {DT_F8_E4M3, 1, 0x7fu, 0, 0x7fu, false},
+        {DT_F8_E8M0, 1, 0xffu, 0, 0, false},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (rows[i].type == t)
+            return &rows[i];
+    return NULL;
+}
+
+static bool is_scale(const tensor *t)
+{
+    static const char *const names[] = {"weight_scale", "weight_scale_inv", "weight_scale_2",
+                                        "weight_global_scale", "input_scale", "scale_inv",
+                                        "scales"};
+    const char *last = content_last(t->name);
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (strcmp(last, names[i]) == 0)
+            return true;
+    return false;
+}
+
+bool content_scan_begin(content_scan *s, const tensor *t)
+{
+    const layout *l = layout_of(t->type);
+    *s = (content_scan){0};
+    if (!l)
+        return false;
+    s->bad = (bit_pattern){l->bytes, l->mask, is_scale(t) ? l->magnitude : 0};
+    s->fraction = l->fraction;
+    s->has_infinity = l->has_infinity;
+    return true;
+}
+
+static uint64_t element(const unsigned char *p, int bytes)
+{
+    switch (bytes) {
+    case 8:
+        return load_u64(p);
+    case 4:
+        return load_u32(p);
+    case 2:
+        return load_u16(p);
+    default:
+        return *p;
+    }
+}
+
+// n elements of which at least one is bad.
+static void count(const content_scan *s, const unsigned char *p, int64_t n, content_counts *out)
+{
+    for (int64_t i = 0; i < n; i++, p += s->bad.width) {
+        uint64_t v = element(p, s->bad.width);
+        bool special = (v & s->bad.all) == s->bad.all;
+        bool infinite = special && s->has_infinity && (v & s->fraction) == 0;
+        bool zero = s->bad.none && (v & s->bad.none) == 0;
+        if ((special || zero) && out->nan + out->infinite + out->zero == 0)
+            out->first = s->at + (uint64_t)i;
+        out->nan += special && !infinite;
+        out->infinite += infinite;
+        out->zero += zero;
+    }
+}
+
+static void add_whole(content_scan *s, const unsigned char *p, uint64_t n, content_counts *out)
+{
+    enum { AT_ONCE = 16 << 10 }; // elements: few enough to lie in a cache for the second look
+    for (uint64_t i = 0; i < n;) {
+        int64_t some = (int64_t)(n - i < AT_ONCE ? n - i : AT_ONCE);
+        if (bitscan(&s->bad, p, some))
+            count(s, p, some, out);
+        p += some * s->bad.width;
+        s->at += (uint64_t)some;
+        i += (uint64_t)some;
+    }
+}
+
+void content_scan_add(content_scan *s, const void *bytes, uint64_t n, content_counts *counts)
+{
+    const unsigned char *p = bytes;
+    int width = s->bad.width;
+    for (; s->n_cut > 0 && n > 0; n--) {
+        s->cut[s->n_cut++] = *p++;
+        if (s->n_cut == width) {
+            s->n_cut = 0; // which ends the loop
+            add_whole(s, s->cut, 1, counts);
+        }
+    }
+    uint64_t whole = n / (uint64_t)width;
+    add_whole(s, p, whole, counts);
+    p += whole * (uint64_t)width;
+    for (n %= (uint64_t)width; n > 0; n--)
+        s->cut[s->n_cut++] = *p++;
+}

@@ -98,17 +98,19 @@ bool output_publish(output *o, err *e)
     if (!stage_sums(o, e) || !way_is_free(o, e))
         return false;
     // The old run's mark of completeness goes first, so that no reader sees a mixture as whole.
-    if (may_replace(o, OUTPUT_SUMS) && !o->publishing)
-        output_remove(o->dir, OUTPUT_SUMS);
+    if (may_replace(o, OUTPUT_SUMS) && !o->publishing && !output_gone(o->dir, OUTPUT_SUMS, e))
+        return false;
     sort_files(o, by_rank);
     for (uint64_t i = 0; i < o->journal.n_files; i++)
         if (!rename_one(o, &o->journal.file[i], e))
             return false;
-    for (uint64_t i = 0; i < o->journal.n_replaces; i++)
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < o->journal.n_replaces; i++)
         if (!journal_find(&o->journal, o->journal.replaces[i]))
-            output_remove(o->dir, o->journal.replaces[i]);
+            ok = output_gone(o->dir, o->journal.replaces[i], e);
     // Without the journal the folder is complete; what a kill leaves of the notes is swept later.
-    journal_remove(&o->journal);
+    if (!ok || !journal_remove(&o->journal, e))
+        return false;
     for (uint64_t i = 0; i < o->journal.n_files; i++)
         output_remove_note(o, o->journal.file[i].name);
     journal_close(&o->journal);

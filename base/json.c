@@ -76,6 +76,7 @@ static bool check_token(struct strict *c, err *e)
         break;
     case JS_OBJECT_END:
     case JS_ARRAY_END:
+    case JS_END:
         return true;
     default:
         break;
@@ -288,6 +289,14 @@ void json_quote(strbuf *out, const char *text)
     size_t len = strlen(text), at = 0;
     strbuf_puts(out, "\"");
     while (at < len) {
+        size_t plain = at; // runs of what stands for itself, as nearly everything does
+        while (text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' &&
+               text[plain] != '\\')
+            plain++;
+        strbuf_add(out, text + at, plain - at);
+        at = plain;
+        if (at == len)
+            break;
         unsigned char c = (unsigned char)text[at];
         uint32_t code;
         int n = utf8_decode(text + at, len - at, &code);

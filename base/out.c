@@ -6,20 +6,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/out_ring.h"
+#include "base/sys.h"
 
 enum { BUFFER = 64 * 1024 }; // appends smaller than this are gathered
 
 static bool is_full(int number) { return number == ENOSPC || number == EDQUOT; }
 
 // With errno of the failed call.
-static bool cannot_write(const char *dir, const char *name, uint64_t needed, err *e)
+bool out_cannot_write(const char *dir, const char *name, uint64_t needed, err *e)
 {
     if (!is_full(errno))
         return err_sys(e, "cannot write '%s/%s'", dir, name);
@@ -31,7 +32,7 @@ char *out_temp_path(const char *dir, const char *name, err *e)
 {
     uint64_t number;
     char *temp = NULL;
-    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
+    if (!sys_random(&number, sizeof number)) {
         err_sys(e, "cannot get a random number for a temporary name");
         return NULL;
     }
@@ -51,8 +52,9 @@ bool out_has_space(const char *dir, uint64_t bytes, err *e)
     if (!at)
         return false;
     int rc;
-    while ((rc = statvfs(*at ? at : "/", &fs)) != 0 && errno == ENOENT && *at)
-        *strrchr(at, '/') = 0;
+    while ((rc = statvfs(*at ? at : "/", &fs)) != 0 && (errno == EINTR || (errno == ENOENT && *at)))
+        if (errno == ENOENT)
+            *strrchr(at, '/') = 0;
     free(at);
     if (rc != 0)
         return err_sys(e, "cannot ask for the space free in '%s'", dir);
@@ -78,7 +80,9 @@ bool out_preallocate(int fd, uint64_t size)
         rc = fallocate(fd, 0, 0, (off_t)size);
     while (rc != 0 && errno == EINTR);
     if (rc != 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
-        rc = ftruncate(fd, (off_t)size);
+        do
+            rc = ftruncate(fd, (off_t)size);
+        while (rc != 0 && errno == EINTR);
     return rc == 0;
 }
 
@@ -89,7 +93,7 @@ static bool open_temp(out_file *o, err *e)
         char *temp = out_temp_path(o->dir, o->name, e);
         if (!temp)
             return false;
-        o->fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        o->fd = sys_open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (o->fd >= 0) {
             o->temp = temp;
             return true;
@@ -122,7 +126,7 @@ bool out_open(out_file *o, const char *dir, const char *name, uint64_t size, con
     if (!o->sha || !out_has_space(dir, size, e) || !open_temp(o, e))
         goto failed;
     if (size && !out_preallocate(o->fd, size)) {
-        cannot_write(dir, name, size, e);
+        out_cannot_write(dir, name, size, e);
         goto failed;
     }
     if (header_bytes) {
@@ -138,29 +142,92 @@ failed:
     return false;
 }
 
-static bool write_at(const out_file *o, const void *bytes, uint64_t n, uint64_t offset, err *e)
+bool out_write_at(const out_target *to, const void *bytes, uint64_t n, uint64_t offset, err *e)
 {
     enum { MOST_AT_ONCE = 1 << 30 };
     const unsigned char *p = bytes;
     for (uint64_t put = 0; put < n;) {
         size_t want = n - put < MOST_AT_ONCE ? (size_t)(n - put) : MOST_AT_ONCE;
-        ssize_t r = pwrite(o->fd, p + put, want, (off_t)(offset + put));
+        ssize_t r = pwrite(to->fd, p + put, want, (off_t)(offset + put));
         if (r < 0 && errno == EINTR)
             continue;
         if (r <= 0) {
             errno = r == 0 ? ENOSPC : errno;
-            return cannot_write(o->dir, o->name, o->size ? o->size : offset + n, e);
+            return out_cannot_write(to->dir, to->name, to->size ? to->size : offset + n, e);
         }
         put += (uint64_t)r;
     }
     return true;
 }
 
+static out_target target_of(const out_file *o)
+{
+    return (out_target){o->fd, o->dir, o->name, o->size};
+}
+
+// Bytes behind the header on their way to the file.
+static bool put_at(const out_file *o, const void *bytes, uint64_t n, uint64_t offset, err *e)
+{
+    const out_target to = target_of(o);
+    if (o->watch && n)
+        o->watch(o->watch_ctx, offset, bytes, n);
+    return out_write_at(&to, bytes, n, offset, e);
+}
+
 static bool flush(out_file *o, err *e)
 {
     uint64_t n = o->buffered;
     o->buffered = 0;
-    return write_at(o, o->buffer, n, o->at - n, e);
+    return put_at(o, o->buffer, n, o->at - n, e);
+}
+
+static bool settle(out_file *o, err *e)
+{
+    if (!o->ring)
+        return flush(o, e);
+    if (!out_ring_finish(o->ring, e))
+        return false;
+    out_ring_close(o->ring);
+    o->ring = NULL;
+    return true;
+}
+
+bool out_settle(out_file *o, err *e)
+{
+    if (o->fd < 0)
+        return err_set(e, ERR_INTERNAL, "an output file is settled that is closed");
+    if (settle(o, e))
+        return true;
+    out_discard(o);
+    return false;
+}
+
+void out_watched(out_file *o, out_watch watch, void *ctx)
+{
+    o->watch = watch;
+    o->watch_ctx = ctx;
+}
+
+bool out_write_behind(out_file *o, uint64_t memory, bool buffered, err *e)
+{
+    uint64_t block = out_ring_block(memory);
+    if (o->fd < 0)
+        return err_set(e, ERR_INTERNAL, "an output file is written behind that is closed");
+    if (o->ring || o->at != o->header_bytes)
+        return err_set(e, ERR_INTERNAL, "'%s/%s' is written already", o->dir, o->name);
+    if (o->size && o->size - o->header_bytes <= block)
+        return true;
+    const out_ring_options with = {.to = target_of(o),
+                                   .begin = o->header_bytes,
+                                   .block = block,
+                                   .buffered = buffered,
+                                   .sha = o->sha,
+                                   .watch = &o->watch,
+                                   .watch_ctx = &o->watch_ctx};
+    if (out_ring_open(&o->ring, &with, e))
+        return true;
+    out_discard(o);
+    return false;
 }
 
 static bool append(out_file *o, const void *bytes, uint64_t n, err *e)
@@ -172,11 +239,17 @@ static bool append(out_file *o, const void *bytes, uint64_t n, err *e)
         return err_set(e, ERR_INTERNAL, "'%s/%s': %llu bytes at offset %llu, but the file has %llu",
                        o->dir, o->name, (unsigned long long)n, (unsigned long long)o->at,
                        (unsigned long long)o->size);
+    if (o->ring) {
+        if (!out_ring_append(o->ring, bytes, n, e))
+            return false;
+        o->at = end;
+        return true;
+    }
     sha256_add(o->sha, bytes, n);
     if (n > BUFFER - o->buffered && !flush(o, e))
         return false;
     if (n >= BUFFER) {
-        if (!write_at(o, bytes, n, o->at, e))
+        if (!put_at(o, bytes, n, o->at, e))
             return false;
     } else if (n) {
         memcpy(o->buffer + o->buffered, bytes, n);
@@ -206,11 +279,11 @@ static int rename_new(const char *from, const char *to)
 
 static bool sync_dir(const char *dir, err *e)
 {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
         return err_sys(e, "cannot open the folder '%s'", dir);
     // EINVAL: a file system on which folders need no sync of their own.
-    bool ok = fsync(fd) == 0 || errno == EINVAL ||
+    bool ok = sys_fsync(fd) == 0 || errno == EINVAL ||
               err_sys(e, "cannot make the folder '%s' durable", dir);
     (void)close(fd);
     return ok;
@@ -243,13 +316,14 @@ static bool finish_data(out_file *o, err *e)
     if (o->size && o->at != o->size)
         return err_set(e, ERR_INTERNAL, "'%s/%s': %llu bytes written, %llu announced", o->dir,
                        o->name, (unsigned long long)o->at, (unsigned long long)o->size);
-    if (!flush(o, e) || !write_at(o, o->header, o->header_bytes, 0, e))
+    const out_target to = target_of(o);
+    if (!settle(o, e) || !out_write_at(&to, o->header, o->header_bytes, 0, e))
         return false;
-    if (fsync(o->fd) != 0)
-        return cannot_write(o->dir, o->name, o->at, e);
+    if (sys_fsync(o->fd) != 0)
+        return out_cannot_write(o->dir, o->name, o->at, e);
     int fd = o->fd;
     o->fd = -1;
-    return close(fd) == 0 || cannot_write(o->dir, o->name, o->at, e);
+    return sys_close(fd) == 0 || out_cannot_write(o->dir, o->name, o->at, e);
 }
 
 bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e)
@@ -274,6 +348,7 @@ out:
 
 void out_discard(out_file *o)
 {
+    out_ring_close(o->ring); // before what its threads work on
     if (o->fd >= 0)
         (void)close(o->fd);
     if (o->temp)
@@ -299,12 +374,18 @@ bool out_write_file(const char *dir, const char *name, const void *bytes, uint64
 
 static bool make_one(const char *path, bool *made, err *e)
 {
+    path_kind kind;
     *made = mkdir(path, 0777) == 0;
-    if (*made || errno == EEXIST || path_is_dir(path)) {
-        if (path_is_dir(path))
-            return true;
+    int number = errno;
+    if (*made)
+        return true;
+    if (!path_find(path, &kind, e))
+        return false;
+    if (kind == PATH_FOLDER) // whatever mkdir said: /proc, automounts and closed folders say much
+        return true;
+    if (number == EEXIST)
         return err_set(e, ERR_ENV, "cannot make the folder '%s': a file has that name", path);
-    }
+    errno = number;
     return err_sys(e, "cannot make the folder '%s'", path);
 }
 

@@ -97,6 +97,11 @@ void pattern_close(pattern *p)
     free(p);
 }
 
+void pattern_limit(pattern *p, uint32_t steps)
+{
+    (void)pcre2_set_match_limit(p->limits, steps);
+}
+
 bool pattern_find(pattern *p, const char *text, size_t len, size_t from, bool *found,
                   size_t *begin, size_t *end, err *e)
 {

@@ -6,23 +6,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/sys.h"
 
-static bool strbuf_room(strbuf *s, size_t more)
+// Apart from strbuf_room, which is asked for every few bytes: an err is 640 bytes to clear.
+static bool strbuf_grow(strbuf *s, size_t more)
 {
     err ignored = ERR_INIT;
     uint64_t need;
     if (s->failed)
         return false;
-    if (s->cap > s->len && s->cap - s->len > more) // nearly always
-        return true;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;
     return !s->failed;
+}
+
+static inline bool strbuf_room(strbuf *s, size_t more)
+{
+    return (!s->failed && s->cap > s->len && s->cap - s->len > more) || strbuf_grow(s, more);
 }
 
 void strbuf_add(strbuf *s, const void *bytes, size_t len)
@@ -246,6 +250,19 @@ const char *str_short(const char *text, char buf[STR_SHORT])
     return len < STR_SHORT ? text : str_short_n(text, len, buf);
 }
 
+const char *str_decimal(uint64_t value, char *buf)
+{
+    char reversed[20];
+    size_t n = 0, at = 0;
+    do
+        reversed[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        buf[at++] = reversed[--n];
+    buf[at] = 0;
+    return buf;
+}
+
 const char *str_human_bytes(uint64_t bytes, char *buf)
 {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
@@ -321,7 +338,7 @@ static bool strmap_grow(strmap *m, err *e)
 {
     uint64_t n = m->n_slots ? m->n_slots * 2 : 16;
     strmap bigger = *m;
-    if (!m->n_slots && getrandom(bigger.key, sizeof bigger.key, 0) != sizeof bigger.key)
+    if (!m->n_slots && !sys_random(bigger.key, sizeof bigger.key))
         return err_sys(e, "cannot get random numbers for a name table");
     bigger.slot = mem_new(n, sizeof *m->slot, "a name table", e);
     bigger.n_slots = n;

@@ -2,12 +2,13 @@
 // scruple convert: another container or layout, without loss.
 #include "cli/made.h"
 
-#include "base/json.h"
+#include "convert/job.h"
 
 typedef struct {
-    const char *model, *output, *to;
+    const char *model, *output, *to, *save_plan;
     uint64_t page;
-    bool allow_lossy;
+    const char *expect;
+    bool allow_lossy, read_back;
 } convert_options;
 
 static const option table[] = {
@@ -24,6 +25,10 @@ static const option table[] = {
                           "2MiB"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
      .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
+    EXPECT_OPTION(convert_options, expect),
+    READ_BACK_OPTION(convert_options, read_back),
+    {OPTION_TEXT(convert_options, save_plan), .name = "save-plan", .value = "FILE",
+     .help = "also write the plan, for scruple run, status and merge; with --dry-run only that"},
 };
 
 static const command_example examples[] = {
@@ -31,55 +36,21 @@ static const command_example examples[] = {
     {"Back to plain shards", "scruple convert V3-pack -o V3-plain --to safetensors"},
 };
 
-static bool choose(const convert_options *o, make_options *m, err *e)
-{
-    static const char *const forms[] = {"experts", "safetensors", "bf16", "f16", "f32"};
-    size_t form = 0;
-    while (form < COUNT_OF(forms) && !str_same_nocase(o->to, forms[form]))
-        form++;
-    if (form == COUNT_OF(forms)) {
-        const char *near = str_nearest(o->to, forms, COUNT_OF(forms));
-        return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; there are experts, "
-                       "safetensors, bf16, f16 and f32%s%s%s", o->to,
-                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    if (form == 0) {
-        m->plan.layout = LAYOUT_EXPERTS;
-        m->plan.page = o->page;
-        m->needs_model = true;
-    } else if (form > 1) {
-        m->plan.scope = SCOPE_MATRICES;
-        m->plan.codec = codec_find(forms[form]);
-        m->needs_model = true;
-        m->count_changes = true;
-        m->refuse_changes = !o->allow_lossy;
-    }
-    return true;
-}
-
 static bool run(const context *c, const void *options, err *e)
 {
     const convert_options *o = options;
-    strbuf facts = {0};
-    make_options m = {.command = "convert",
-                      .input = o->model,
-                      .output = o->output,
-                      .plan = PLAN_DEFAULTS,
-                      .encode = ENCODE_DEFAULTS};
-    if (!choose(o, &m, e))
+    order what = ORDER_DEFAULTS;
+    job_paths paths = {.input = o->model, .output = o->output};
+    job j;
+    what.plan.page = o->page;
+    what.allow_lossy = o->allow_lossy;
+    if (!order_set_form(&what, o->to, e) || !job_from_order(&j, &what, &paths, e))
         return false;
-    json_writer w = {.out = &facts};
-    jw_object(&w, NULL);
-    jw_text(&w, "to", m.plan.layout == LAYOUT_EXPERTS ? "experts"
-                      : m.plan.codec                  ? m.plan.codec->name
-                                                      : "safetensors");
-    if (m.plan.layout == LAYOUT_EXPERTS)
-        jw_int(&w, "page", (int64_t)o->page);
-    jw_object_end(&w);
-    m.options_json = facts.text;
-    m.plan.recipe = facts.text;
-    bool ok = strbuf_ok(&facts, e) && made_and_told(c, &m, e);
-    strbuf_free(&facts);
+    j.make.save_plan = o->save_plan;
+    j.make.expect = o->expect;
+    j.make.read_back = o->read_back;
+    bool ok = made_and_told(c, &j.make, e);
+    job_close(&j);
     return ok;
 }
 
@@ -88,8 +59,11 @@ const command cmd_convert = {
     .group = "make",
     .summary = "re-pack a checkpoint without loss, and prove it",
     .about =
-        "Writes the checkpoint in another layout. Tensors are moved byte for byte; each\n"
-        "is read back and compared with its source before the output gets its name.\n"
+        "Writes the checkpoint in another layout. Tensors are moved byte for byte: what\n"
+        "goes to each place of the output is hashed there and compared with the source\n"
+        "before the output gets its name; --read-back asks the disk as well. Input files\n"
+        "must have the SHA-256 that SHA256SUMS beside them, their blobs' names in a Hub\n"
+        "cache or --expect say, where one of them says something.\n"
         "Values are converted only by --to bf16, f16 and f32, which answer 1 and name the\n"
         "tensors where a value would change.\n"
         "\n"

@@ -36,7 +36,7 @@ typedef struct {
 
 typedef struct {
     const char *name;    // "ls"
-    const char *group;   // "look", "make", "prove", "self"
+    const char *group;   // "look", "make", "scale", "prove", "self"
     const char *summary; // one line for the overview, without full stop
     const char *about;   // paragraphs for help, lines broken below column 80, no '\n' at the end
     const char *usage;   // "MODEL --text FILE|--tokens FILE -o STATS", lines separated by '\n';
@@ -55,10 +55,15 @@ typedef struct {
     X(show)         \
     X(check)        \
     X(digest)       \
+    X(explain)      \
     X(tokens)       \
     X(convert)      \
     X(calibrate)    \
     X(quantize)     \
+    X(run)          \
+    X(status)       \
+    X(merge)        \
+    X(synth)        \
     X(forward)      \
     X(verify)       \
     X(version)      \

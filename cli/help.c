@@ -11,6 +11,7 @@ static const struct {
     const char *name, *title;
 } groups[] = {{"look", "Look at a checkpoint"},
               {"make", "Make one out of another"},
+              {"scale", "Scale it out"},
               {"prove", "Prove what it is worth"},
               {"self", "About scruple"}};
 

@@ -4,11 +4,13 @@
 #include "base/json.h"
 #include "cli/table.h"
 
-static const char *outcome(const make_report *r, bool dry_run)
+static const char *outcome(const make_options *o, const make_report *r)
 {
     if (r->already_complete)
         return "complete already, nothing done";
-    return dry_run ? "planned, nothing written" : "done";
+    if (o->dry_run)
+        return "planned, nothing written";
+    return o->mode == OUTPUT_MERGE ? "merged" : "done";
 }
 
 static void as_json(const make_options *o, const make_report *r, strbuf *out)
@@ -22,6 +24,12 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_text(&w, "plan", hex_of(r->plan.b, sizeof r->plan.b, hex));
     jw_bool(&w, "dry_run", o->dry_run);
     jw_bool(&w, "already_complete", r->already_complete);
+    if (o->mode == OUTPUT_PART) {
+        jw_int(&w, "part", o->part);
+        jw_int(&w, "parts", o->parts);
+        jw_int(&w, "units_of_part", r->slice.n);
+        jw_int(&w, "units_there_before", r->n_resumed);
+    }
     jw_int(&w, "files", r->n_files);
     jw_int(&w, "tensors", r->n_tensors);
     jw_int(&w, "files_copied", r->n_copied);
@@ -47,10 +55,20 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     strbuf_puts(out, "\n");
 }
 
+static void part_as_text(const make_options *o, const make_report *r, strbuf *out)
+{
+    strbuf_printf(out, "%s: part %lld of %lld %s\n", o->output, (long long)o->part,
+                  (long long)o->parts, outcome(o, r));
+    strbuf_printf(out, "  %lld of %lld units", (long long)r->slice.n, (long long)r->n_files);
+    if (r->n_resumed)
+        strbuf_printf(out, ", %lld of them there before", (long long)r->n_resumed);
+    strbuf_puts(out, r->already_complete ? "\n" : "; scruple merge publishes when all are there\n");
+}
+
 static void as_text(const make_options *o, const make_report *r, strbuf *out)
 {
     char before[24], after[24];
-    strbuf_printf(out, "%s: %s\n", o->output, outcome(r, o->dry_run));
+    strbuf_printf(out, "%s: %s\n", o->output, outcome(o, r));
     strbuf_printf(out, "  %-14s %12s %12s\n", "", "before", "after");
     strbuf_printf(out, "  %-14s %12s %12s\n", "tensor files", str_human_bytes(r->bytes_before,
                   before), str_human_bytes(r->bytes_after, after));
@@ -69,14 +87,16 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     strbuf_printf(out, "  %lld tensors in %lld files, %lld weights coded", (long long)r->n_tensors,
                   (long long)r->n_files, (long long)r->n_coded);
     if (!o->dry_run && !r->already_complete)
-        strbuf_printf(out, ", %lld tensors read back and identical to the source",
+        strbuf_printf(out, ", %lld tensors proven identical to the source",
                       (long long)r->n_moved);
     strbuf_printf(out, "\n  %lld other files copied, %lld left behind (scruple.json names them)",
                   (long long)r->n_copied, (long long)r->n_left);
     if (r->changed_values)
         strbuf_printf(out, "\n  %lld values of %lld weights changed", (long long)r->changed_values,
                       (long long)r->changed_tensors);
-    strbuf_printf(out, "\n  memory needed: %s\n", str_human_bytes(r->memory_needed, after));
+    if (r->memory_needed)
+        strbuf_printf(out, "\n  memory needed: %s", str_human_bytes(r->memory_needed, after));
+    strbuf_puts(out, "\n");
 }
 
 bool made_and_told(const context *c, make_options *o, err *e)
@@ -90,7 +110,7 @@ bool made_and_told(const context *c, make_options *o, err *e)
     o->events = c->events;
     if (!make_checkpoint(o, &r, e))
         return false;
-    (c->json ? as_json : as_text)(o, &r, &text);
+    (c->json ? as_json : o->mode == OUTPUT_PART ? part_as_text : as_text)(o, &r, &text);
     bool ok = print_out(&text, e);
     strbuf_free(&text);
     return ok;

@@ -22,7 +22,8 @@ static bool in_list(const char *name, const char *const *list, size_t n)
 static bool is_made_anew(const checkpoint *c, const char *name)
 {
     static const char *const made[] = {"config.json", "model.safetensors.index.json",
-                                       "scruple.json", "SHA256SUMS", "experts.idx"};
+                                       "scruple.json", "scruple-recipe.json", "SHA256SUMS",
+                                       "experts.idx"};
     for (int f = 0; f < checkpoint_n_files(c); f++)
         if (strcmp(checkpoint_file_name(c, f), name) == 0)
             return true;
@@ -89,11 +90,10 @@ static bool add_left(companions *c, const char *name, err *e)
 
 static bool is_lone_file(const checkpoint *c, err *e, bool *lone)
 {
-    char *config = path_join(checkpoint_dir(c), "config.json", e);
-    if (!config)
+    path_kind kind;
+    if (!path_find_in(checkpoint_dir(c), "config.json", &kind, e))
         return false;
-    *lone = !path_is_dir(checkpoint_path(c)) && !path_exists(config);
-    free(config);
+    *lone = !checkpoint_is_folder(c) && kind == PATH_NOTHING;
     return true;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/config_edit.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,24 +13,32 @@
 
 typedef struct {
     strbuf name;        // module path
-    const codec *codec; // what it is stored as in the output; NULL where bound to no role
+    const codec *codec; // what it is quantized as in the output; NULL: plain, or bound to no role
+    bool moved;         // as it was in the source
+    bool linear;        // a layer that loaders make a Linear of
+    bool expert;        // of a routed expert
 } module;
 
 typedef struct {
     module *list;
     uint64_t n, cap;
-    strmap index;       // templates that hold a quantized module, at both levels
+    strmap index;            // template at either level -> owner
+    const codec **owner;     // of all modules that fit a template; `mixed` where they differ
+    uint64_t n_owners, owner_cap;
+    const codec *codec[32];  // the types there are: experts' first, then in the registry's order
+    int n_codecs;
 } modules;
+
+static const codec mixed = {.name = "mixed"};
 
 static void modules_free(modules *m)
 {
     for (uint64_t i = 0; i < m->n; i++)
         strbuf_free(&m->list[i].name);
     free(m->list);
+    free(m->owner);
     strmap_free(&m->index);
 }
-
-static bool is_quantized(const module *m) { return m->codec && m->codec->form != CODEC_FLOAT; }
 
 // The name as a regular expression; whole numbers between dots become \d+, from the skip-th on.
 static void add_template(strbuf *out, const char *name, int skip)
@@ -39,10 +49,11 @@ static void add_template(strbuf *out, const char *name, int skip)
         if (number && skip-- <= 0) {
             strbuf_puts(out, "\\d+");
         } else {
-            for (size_t i = 0; i < n; i++) {
-                if (strchr("\\^$|?*+()[]{}", p[i]))
-                    strbuf_puts(out, "\\");
-                strbuf_add(out, p + i, 1);
+            for (size_t i = 0, plain; i < n; i += plain + 1) {
+                plain = strcspn(p + i, ".\\^$|?*+()[]{}");
+                strbuf_add(out, p + i, plain);
+                if (i + plain < n)
+                    strbuf_printf(out, "\\%c", p[i + plain]);
             }
         }
         p += n;
@@ -53,22 +64,66 @@ static void add_template(strbuf *out, const char *name, int skip)
     }
 }
 
+static const codec *quantized_as(const codec *c)
+{
+    return c && c->form != CODEC_FLOAT ? c : NULL;
+}
+
 static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err *e)
 {
     const char *dot = strrchr(t->to.name, '.');
+    role_class class = t->owned ? role_class_of(t->role) : CLASS_OTHER;
     // One entry a weight: its first part; vectors and fixed parts are no modules.
     if (!dot || t->part != 0 || t->to.rank != 2 || !str_starts(dot, ".weight"))
         return true;
-    if (t->owned && role_class_of(t->role) == CLASS_EMBEDDING)
+    const codec *c = t->source ? t->codec : NULL;
+    if (t->from && t->owned)
+        c = model_weight(p->model, t->role, t->layer, t->expert)->codec;
+    c = quantized_as(c);
+    // Plain embeddings are in no list: they are no linear layers.
+    if (class == CLASS_EMBEDDING && !c)
         return true;
     if (!mem_grow((void **)&m->list, &m->cap, m->n + 1, sizeof *m->list, "modules", e))
         return false;
     module *new = &m->list[m->n++];
-    *new = (module){.codec = t->source ? t->codec : NULL};
-    if (t->from && t->owned)
-        new->codec = model_weight(p->model, t->role, t->layer, t->expert)->codec;
+    *new = (module){.codec = c,
+                    .moved = t->from,
+                    .linear = class != CLASS_EMBEDDING && class != CLASS_ROUTER,
+                    .expert = class == CLASS_EXPERTS};
     strbuf_add(&new->name, t->to.name, (size_t)(dot - t->to.name));
     return strbuf_ok(&new->name, e);
+}
+
+static bool own_template(modules *m, const strbuf *key, const codec *c, err *e)
+{
+    int64_t at = strmap_get(&m->index, key->text, key->len);
+    if (at >= 0) {
+        if (m->owner[at] != c)
+            m->owner[at] = &mixed;
+        return true;
+    }
+    if (!mem_grow((void **)&m->owner, &m->owner_cap, m->n_owners + 1, sizeof *m->owner, "modules",
+                  e) ||
+        !strmap_put(&m->index, key->text, key->len, (int64_t)m->n_owners, NULL, e))
+        return false;
+    m->owner[m->n_owners++] = c;
+    return true;
+}
+
+static void list_codecs(modules *m)
+{
+    for (int of_experts = 1; of_experts >= 0; of_experts--) {
+        for (int64_t k = 0; k < codec_count(); k++) {
+            bool there = false, listed = false;
+            for (uint64_t i = 0; i < m->n; i++)
+                there |= m->list[i].codec == codec_at(k) && (!of_experts || m->list[i].expert);
+            for (int i = 0; i < m->n_codecs; i++)
+                listed |= m->codec[i] == codec_at(k);
+            assert(m->n_codecs < (int)COUNT_OF(m->codec));
+            if (there && !listed)
+                m->codec[m->n_codecs++] = codec_at(k);
+        }
+    }
 }
 
 static bool collect_modules(const plan *p, modules *m, err *e)
@@ -79,25 +134,26 @@ static bool collect_modules(const plan *p, modules *m, err *e)
     strbuf key = {0};
     bool ok = true;
     for (uint64_t i = 0; ok && i < m->n; i++) {
-        for (int skip = 0; ok && is_quantized(&m->list[i]) && skip < 2; skip++) {
+        for (int skip = 0; ok && skip < 2; skip++) {
             strbuf_clear(&key);
             add_template(&key, m->list[i].name.text, skip);
-            ok = strbuf_ok(&key, e) && strmap_put(&m->index, key.text, key.len, 0, NULL, e);
+            ok = strbuf_ok(&key, e) && own_template(m, &key, m->list[i].codec, e);
         }
     }
     strbuf_free(&key);
+    list_codecs(m);
     return ok;
 }
 
-// The widest pattern that names this module and no quantized one: all layers, this layer, itself.
-static bool ignore_pattern(const modules *m, const module *one, strbuf *out, err *e)
+// The widest pattern that fits this module and none of another type: all layers, this layer, this.
+static bool widest_pattern(const modules *m, const module *one, strbuf *out, err *e)
 {
     for (int skip = 0; skip < 3; skip++) {
         strbuf_clear(out);
         add_template(out, one->name.text, skip < 2 ? skip : 1 << 20);
         if (!strbuf_ok(out, e))
             return false;
-        if (skip == 2 || strmap_get(&m->index, out->text, out->len) < 0)
+        if (skip < 2 && m->owner[strmap_get(&m->index, out->text, out->len)] == one->codec)
             break;
     }
     return true;
@@ -120,13 +176,13 @@ static bool write_left_out(const plan *p, const modules *m, bool patterns, const
     for (uint64_t i = 0; ok && i < m->n; i++) {
         const module *one = &m->list[i];
         bool fresh = false;
-        if (is_quantized(one))
+        if (one->codec)
             continue;
         strbuf_clear(&entry);
         if (!patterns || !strpbrk(one->name.text, "0123456789")) {
             strbuf_puts(&entry, one->name.text);
         } else {
-            ok = ignore_pattern(m, one, &pattern, e);
+            ok = widest_pattern(m, one, &pattern, e);
             strbuf_printf(&entry, "re:^%s$", ok ? pattern.text : "");
         }
         ok = ok && strbuf_ok(&entry, e) &&
@@ -164,50 +220,74 @@ static void write_args(json_writer *w, const codec *c)
     jw_object_end(w);
 }
 
-static bool write_group(json_writer *w, const modules *m, const codec *c, const char *name,
-                        bool first, err *e)
+static const char *format_of(const codec *c)
 {
-    strbuf pattern = {0};
+    return c->form == CODEC_INT4_GROUP ? "pack-quantized" : "float-quantized";
+}
+
+static bool write_targets(json_writer *w, const modules *m, const codec *c, err *e)
+{
+    strmap seen = {0};
+    strbuf pattern = {0}, entry = {0};
     bool ok = true;
-    jw_object(w, name);
-    jw_array(w, "targets");
-    if (first)
-        jw_text(w, NULL, "Linear");
-    for (uint64_t i = 0; ok && !first && i < m->n; i++) {
+    for (uint64_t i = 0; ok && i < m->n; i++) {
+        bool fresh = false;
         if (m->list[i].codec != c)
             continue;
-        strbuf_clear(&pattern);
-        strbuf_puts(&pattern, "re:^");
-        add_template(&pattern, m->list[i].name.text, 1 << 20);
-        strbuf_puts(&pattern, "$");
-        ok = strbuf_ok(&pattern, e);
-        if (ok)
-            jw_text(w, NULL, pattern.text);
+        ok = widest_pattern(m, &m->list[i], &pattern, e);
+        strbuf_clear(&entry);
+        strbuf_printf(&entry, "re:^%s$", ok ? pattern.text : "");
+        ok = ok && strbuf_ok(&entry, e) &&
+             strmap_put(&seen, entry.text, entry.len, 0, &fresh, e);
+        if (ok && fresh)
+            jw_text(w, NULL, entry.text);
     }
-    jw_array_end(w);
-    jw_null(w, "input_activations");
-    jw_null(w, "output_activations");
-    write_args(w, c);
-    jw_object_end(w);
+    strmap_free(&seen);
     strbuf_free(&pattern);
+    strbuf_free(&entry);
     return ok;
 }
 
+static bool write_group(json_writer *w, const modules *m, int number, bool by_name, err *e)
+{
+    const codec *c = m->codec[number];
+    char key[24];
+    bool ok = true;
+    (void)snprintf(key, sizeof key, "group_%d", number);
+    jw_object(w, key);
+    jw_array(w, "targets");
+    if (by_name)
+        ok = write_targets(w, m, c, e);
+    else
+        jw_text(w, NULL, "Linear");
+    jw_array_end(w);
+    jw_null(w, "input_activations");
+    jw_null(w, "output_activations");
+    if (by_name)
+        jw_text(w, "format", format_of(c));
+    write_args(w, c);
+    jw_object_end(w);
+    return ok;
+}
+
+// One type of linear layers is said by their class, which every loader understands; else each
+// group names its modules, in patterns of which no module fits two.
 static bool write_compressed_tensors(const plan *p, const modules *m, json_writer *w, err *e)
 {
-    const codec *c = p->options.codec, *f = p->options.fallback;
-    bool second = false;
+    bool by_name = m->n_codecs > 1, one_format = true, ok = true;
     for (uint64_t i = 0; i < m->n; i++)
-        second |= f && f != c && f->form != CODEC_FLOAT && m->list[i].codec == f;
+        by_name |= m->list[i].codec && !m->list[i].linear;
+    for (int i = 1; i < m->n_codecs; i++)
+        one_format &= m->codec[i]->form == m->codec[0]->form;
     jw_object(w, NULL);
     jw_text(w, "quant_method", "compressed-tensors");
-    jw_text(w, "format", c->form == CODEC_INT4_GROUP ? "pack-quantized" : "float-quantized");
+    jw_text(w, "format", one_format ? format_of(m->codec[0]) : "mixed-precision");
     jw_text(w, "quantization_status", "compressed");
     jw_null(w, "global_compression_ratio");
     jw_null(w, "kv_cache_scheme");
     jw_object(w, "config_groups");
-    bool ok = write_group(w, m, c, "group_0", true, e) &&
-              (!second || write_group(w, m, f, "group_1", false, e));
+    for (int i = 0; ok && i < m->n_codecs; i++)
+        ok = write_group(w, m, i, by_name, e);
     jw_object_end(w);
     ok = ok && write_left_out(p, m, true, "ignore", w, e);
     jw_object_end(w);
@@ -226,54 +306,79 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
     jw_int(w, NULL, 128);
     jw_int(w, NULL, 128);
     jw_array_end(w);
-    if (p->options.codec->pow2)
+    if (m->codec[0]->pow2)
         jw_text(w, "scale_fmt", "ue8m0");
     bool ok = write_left_out(p, m, false, "modules_to_not_convert", w, e);
     jw_object_end(w);
     return ok;
 }
 
-// One quant_method describes the whole checkpoint: every quantized module must be of its kind.
-static bool one_method(const plan *p, const modules *m, err *e)
+// What may stand beside what. quant_method fp8 describes DeepSeek's blocks, compressed-tensors the
+// rest; scale_fmt says of all scales that they are powers of two.
+static bool describable(const codec *a, const codec *b)
 {
-    const codec *c = p->options.codec;
-    for (uint64_t i = 0; i < m->n; i++) {
-        const codec *other = m->list[i].codec;
-        if (!is_quantized(&m->list[i]) || other == c || other == p->options.fallback)
+    bool fp8 = a->form == CODEC_FP8_BLOCK;
+    return fp8 == (b->form == CODEC_FP8_BLOCK) && (!fp8 || a->pow2 == b->pow2);
+}
+
+static bool one_method(const modules *m, err *e)
+{
+    const module *first = NULL, *second = NULL;
+    char s[STR_SHORT], t[STR_SHORT];
+    for (uint64_t i = 0; !second && i < m->n; i++) {
+        if (!m->list[i].codec)
             continue;
-        if (c->form == CODEC_FP8_BLOCK && other->form == CODEC_FP8_BLOCK && !c->pow2)
-            continue; // readers multiply by any scale
-        return err_set(e, ERR_INPUT, "'%s' is stored as %s and stays so under this scope; one "
-                       "quantization_config cannot describe it beside %s (convert --to bf16 first, "
-                       "or a wider --scope)", m->list[i].name.text, other->name, c->name);
+        first = first ? first : &m->list[i];
+        second = describable(first->codec, m->list[i].codec) ? NULL : &m->list[i];
     }
-    const codec *f = p->options.fallback;
-    if (f && f->form != CODEC_FLOAT && f->form != c->form)
-        return err_set(e, ERR_USAGE, "the fall-back %s cannot stand beside %s in one "
-                       "quantization_config; f32, f16, bf16 or a type of the same form can",
-                       f->name, c->name);
-    return true;
+    if (!second)
+        return true;
+    if (first->moved != second->moved) {
+        const module *stays = first->moved ? first : second;
+        return err_set(e, ERR_INPUT, "'%s' is stored as %s and stays so; one quantization_config "
+                       "cannot describe it beside %s (convert --to bf16 first, or a wider --scope)",
+                       str_short(stays->name.text, s), stays->codec->name,
+                       (stays == first ? second : first)->codec->name);
+    }
+    return err_set(e, ERR_USAGE, "'%s' would be %s and '%s' %s: one quantization_config cannot "
+                   "describe both, loaders read %s", str_short(first->name.text, s),
+                   first->codec->name, str_short(second->name.text, t), second->codec->name,
+                   first->codec->form == second->codec->form
+                       ? "either kind of scale, not two"
+                       : "either fp8-block or compressed-tensors' types (int4, fp8-channel)");
+}
+
+static bool codes_anything(const plan *p)
+{
+    for (int64_t i = 0; i < p->n_tensors; i++)
+        if (p->tensor[i].source)
+            return true;
+    return false;
+}
+
+static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
+{
+    // The value is nested one level inside config.json; the line break in front is skipped later.
+    json_writer w = {.out = out, .indent = 2, .depth = 1, .fresh = true};
+    if (!(m->codec[0]->form == CODEC_FP8_BLOCK ? write_fp8(p, m, &w, e)
+                                               : write_compressed_tensors(p, m, &w, e)))
+        return false;
+    return strbuf_ok(out, e);
 }
 
 bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e)
 {
-    if (!p->options.codec) {
+    bool plain = p->options.codec && p->options.codec->form == CODEC_FLOAT;
+    if (!plain && !codes_anything(p)) {
         strbuf_add(out, config, len);
         return strbuf_ok(out, e);
     }
-    if (p->options.codec->form == CODEC_FLOAT)
-        return json_set_member(config, len, "quantization_config", NULL, out, e);
     modules m = {0};
     strbuf text = {0};
-    // The value is nested one level inside config.json; the line break in front is skipped below.
-    json_writer w = {.out = &text, .indent = 2, .depth = 1, .fresh = true};
-    bool ok = collect_modules(p, &m, e) && one_method(p, &m, e);
-    if (ok)
-        ok = p->options.codec->form == CODEC_FP8_BLOCK ? write_fp8(p, &m, &w, e)
-                                                       : write_compressed_tensors(p, &m, &w, e);
-    ok = ok && strbuf_ok(&text, e) &&
-         json_set_member(config, len, "quantization_config", text.text + strspn(text.text, " \n"),
-                         out, e);
+    bool ok = collect_modules(p, &m, e) && one_method(&m, e) &&
+              (m.n_codecs == 0 || describe(p, &m, &text, e)) &&
+              json_set_member(config, len, "quantization_config",
+                              m.n_codecs ? text.text + strspn(text.text, " \n") : NULL, out, e);
     modules_free(&m);
     strbuf_free(&text);
     return ok;

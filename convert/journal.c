@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,8 +12,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/out.h"
+#include "base/sys.h"
 
-enum { LARGEST_JOURNAL = 256 << 20 };
+enum { LARGEST_JOURNAL = 64 << 20 };
 
 bool journal_list_add(char ***list, uint64_t *n, uint64_t *cap, const char *text, err *e)
 {
@@ -34,50 +34,81 @@ void journal_list_free(char **list, uint64_t n)
     free(list);
 }
 
-// ---- the file --------------------------------------------------------------------------------
+// ---- locks -----------------------------------------------------------------------------------
 
-// Locks the open file; false where another process has it. A file system without locks leaves
-// `locked` false.
-static bool take_lock(journal *j, err *e)
+// Bytes of the header file that stand for the two locks.
+typedef enum { LOCK_WORK, LOCK_OPENING } lock_byte;
+typedef enum { LOCK_HELD, LOCK_BUSY, LOCK_NONE } lock_answer; // NONE: not in this file system
+
+static lock_answer set_lock(int fd, lock_byte byte, short type, bool wait)
 {
-    struct stat st;
+    struct flock f = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     int rc;
     do
-        rc = flock(j->fd, LOCK_EX | LOCK_NB);
+        rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &f);
     while (rc != 0 && errno == EINTR);
-    if (rc != 0 && errno == EWOULDBLOCK)
-        return err_set(e, ERR_ENV, "another run is at work in this folder: it holds the lock on "
-                       "'%s'", j->path);
-    j->locked = rc == 0;
-    // Between opening and locking the other run may have finished and removed the file.
-    if (fstat(j->fd, &st) == 0 && st.st_nlink == 0)
-        return err_set(e, ERR_ENV, "another run has just finished in this folder; start again to "
-                       "see what it left");
-    return true;
+    if (rc == 0)
+        return LOCK_HELD;
+    return errno == EAGAIN || errno == EACCES ? LOCK_BUSY : LOCK_NONE;
 }
 
-static bool open_and_lock(journal *j, err *e)
+static bool take_locks(journal *j, err *e)
 {
-    j->fd = open(j->path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-    if (j->fd < 0)
-        return err_sys(e, "cannot open '%s'", j->path);
-    return take_lock(j, e);
+    j->locked = set_lock(j->fd, LOCK_OPENING, F_WRLCK, true) == LOCK_HELD;
+    if (!j->locked)
+        return true;
+    j->alone = set_lock(j->fd, LOCK_WORK, F_WRLCK, false) == LOCK_HELD;
+    if (j->alone || (j->shared && set_lock(j->fd, LOCK_WORK, F_RDLCK, false) == LOCK_HELD))
+        return true;
+    return err_set(e, ERR_ENV, j->shared
+                   ? "a whole run or a merge is at work in this folder: it holds the lock on '%s'"
+                   : "another run is at work in this folder: it holds the lock on '%s'", j->path);
 }
 
-static bool append_line(const journal *j, const strbuf *line, err *e)
+bool journal_lock(journal *j, const char *dir, bool shared, bool *gone, err *e)
 {
-    for (size_t put = 0; put < line->len;) {
-        ssize_t n = write(j->fd, line->text + put, line->len - put);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return err_sys(e, "cannot write '%s'", j->path);
-        put += (size_t)n;
+    struct stat st;
+    *gone = false;
+    *j = (journal){.fd = -1, .shared = shared};
+    j->path = path_join(dir, JOURNAL_NAME, e);
+    bool ok = j->path != NULL;
+    if (ok) {
+        j->fd = sys_open(j->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+        *gone = j->fd < 0 && errno == ENOENT;
+        ok = j->fd >= 0 || *gone || err_sys(e, "cannot open '%s'", j->path);
     }
-    return fdatasync(j->fd) == 0 || err_sys(e, "cannot write '%s'", j->path);
+    ok = ok && (*gone || take_locks(j, e));
+    // Between opening and locking the other run may have finished and removed the file.
+    if (ok && !*gone) {
+        ok = fstat(j->fd, &st) == 0 || err_sys(e, "cannot look at '%s'", j->path);
+        *gone = ok && st.st_nlink == 0;
+    }
+    if (!ok || *gone)
+        journal_close(j);
+    return ok;
 }
 
-bool journal_create(journal *j, const char *dir, err *e)
+void journal_opened(journal *j)
+{
+    if (!j->locked)
+        return;
+    if (j->shared && j->alone)
+        (void)set_lock(j->fd, LOCK_WORK, F_RDLCK, false);
+    j->alone = !j->shared;
+    (void)set_lock(j->fd, LOCK_OPENING, F_UNLCK, false);
+}
+
+bool journal_seize(journal *j)
+{
+    if (!j->shared || !j->locked)
+        return !j->shared;
+    return set_lock(j->fd, LOCK_OPENING, F_WRLCK, true) == LOCK_HELD &&
+           set_lock(j->fd, LOCK_WORK, F_WRLCK, false) == LOCK_HELD;
+}
+
+// ---- the header file -------------------------------------------------------------------------
+
+bool journal_create(const journal *j, const char *dir, bool *lost, err *e)
 {
     strbuf line = {0};
     json_writer w = {.out = &line};
@@ -94,45 +125,48 @@ bool journal_create(journal *j, const char *dir, err *e)
     jw_array_end(&w);
     jw_object_end(&w);
     strbuf_puts(&line, "\n");
-    j->path = path_join(dir, JOURNAL_NAME, e);
-    bool ok = j->path && strbuf_ok(&line, e) &&
-              out_write_file(dir, JOURNAL_NAME, line.text, line.len, false, NULL, e) &&
-              open_and_lock(j, e);
+    *lost = false;
+    char *path = path_join(dir, JOURNAL_NAME, e);
+    bool ok = path && strbuf_ok(&line, e);
+    if (ok && !out_write_file(dir, JOURNAL_NAME, line.text, line.len, false, NULL, e)) {
+        *lost = path_exists(path);
+        ok = *lost;
+    }
+    free(path);
     strbuf_free(&line);
     return ok;
 }
 
 // ---- reading ---------------------------------------------------------------------------------
 
-// A name that the journal gives: one component that cannot lead out of the folder.
-static bool plain_name(const char *name)
-{
-    return name && *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-}
-
 static bool read_texts(const json *array, char ***list, uint64_t *n, uint64_t *cap, bool names,
                        err *e)
 {
+    char shown[STR_SHORT];
     for (const json *item = json_first(array); item; item = json_next(item)) {
         const char *text = json_as_text(item);
-        if (!text || (names && !plain_name(text)))
-            return err_set(e, ERR_INPUT, "its first line lists what it cannot");
+        if (!text || (names && !file_note_is_plain(text)))
+            return err_set(e, ERR_INPUT, "it lists '%s', which is no %s",
+                           text ? str_short(text, shown) : "(no text)",
+                           names ? "name of a file in this folder" : "text");
         if (!journal_list_add(list, n, cap, text, e))
             return false;
     }
     return true;
 }
 
-static bool read_first_line(journal *j, const char *line, size_t n, err *e)
+static bool read_header(journal *j, const char *line, size_t n, err *e)
 {
     json *root = NULL;
     if (!json_parse(&root, line, n, JOURNAL_NAME, e))
         return false;
     const char *plan = json_as_text(json_get(root, "plan"));
-    bool ok = plan && json_as_int(json_get(root, "made_levels"), &j->made_levels) &&
-              j->made_levels >= 0;
+    bool counted = json_as_int(json_get(root, "made_levels"), &j->made_levels) &&
+                   j->made_levels >= 0;
+    bool ok = plan && counted;
     if (!ok)
-        err_set(e, ERR_INPUT, "its first line names no plan");
+        err_set(e, ERR_INPUT, plan ? "its made_levels is missing or not a count"
+                                   : "it names no plan");
     if (ok && !(j->plan = strdup(plan)))
         ok = err_set(e, ERR_ENV, "no memory for the journal");
     ok = ok &&
@@ -143,91 +177,24 @@ static bool read_first_line(journal *j, const char *line, size_t n, err *e)
     return ok;
 }
 
-// Puts a file on the list, or in the place of the one that has its name.
-static bool put_file(journal *j, const char *name, uint64_t bytes, const sha256_digest *sha,
-                     const char *note, err *e)
-{
-    journal_file new = {strdup(name), bytes, *sha, note ? strdup(note) : NULL};
-    journal_file *old = journal_find(j, name);
-    if (!new.name || (note && !new.note)) {
-        err_set(e, ERR_ENV, "no memory for the journal");
-    } else if (old) {
-        journal_drop(j, old);
-        old = NULL;
-    }
-    if (new.name && (!note || new.note) &&
-        mem_grow((void **)&j->file, &j->files_cap, j->n_files + 1, sizeof *j->file, "the journal",
-                 e)) {
-        j->file[j->n_files++] = new;
-        return true;
-    }
-    free(new.name);
-    free(new.note);
-    return false;
-}
-
-// A line that is no note is passed over: its file is then made again.
-static bool read_note(journal *j, const char *line, size_t n, err *e)
-{
-    err ignored = ERR_INIT;
-    json *root = NULL;
-    int64_t bytes = 0;
-    sha256_digest sha;
-    if (!json_parse(&root, line, n, JOURNAL_NAME, &ignored))
-        return true;
-    const char *name = json_as_text(json_get(root, "file"));
-    const char *hex = json_as_text(json_get(root, "sha256"));
-    bool ok = true;
-    if (plain_name(name) && hex && json_as_int(json_get(root, "bytes"), &bytes) && bytes >= 0 &&
-        hex_to(hex, sha.b, sizeof sha.b))
-        ok = put_file(j, name, (uint64_t)bytes, &sha, json_as_text(json_get(root, "note")), e);
-    json_free(root);
-    return ok;
-}
-
-static bool read_lines(journal *j, const char *text, size_t len, bool look, err *e)
-{
-    const char *end = memchr(text, '\n', len);
-    if (!end || !read_first_line(j, text, (size_t)(end - text), e)) {
-        if (!end)
-            err_set(e, ERR_INPUT, "it has no line");
-        else if (e->kind == ERR_ENV)
-            return false;
-        char why[sizeof e->text];
-        memcpy(why, e->text, sizeof why);
-        return err_set(e, ERR_ENV, "the journal '%s' cannot be understood (%s); remove the folder "
-                       "or name another one", j->path, why);
-    }
-    size_t whole = (size_t)(end + 1 - text);
-    while (whole < len && (end = memchr(text + whole, '\n', len - whole))) {
-        size_t next = (size_t)(end + 1 - text);
-        if (!read_note(j, text + whole, next - 1 - whole, e))
-            return false;
-        whole = next;
-    }
-    // Without the torn rest, so that the next line does not become a part of it.
-    return look || whole == len || ftruncate(j->fd, (off_t)whole) == 0 ||
-           err_sys(e, "cannot write '%s'", j->path);
-}
-
-bool journal_read(journal *j, const char *dir, bool look, err *e)
+bool journal_read(journal *j, const char *dir, err *e)
 {
     char *text = NULL;
     size_t len = 0;
-    *j = (journal)JOURNAL_CLOSED;
-    j->path = path_join(dir, JOURNAL_NAME, e);
-    bool ok = j->path && (look || open_and_lock(j, e)) &&
-              file_read_all(j->path, LARGEST_JOURNAL, &text, &len, e) &&
-              read_lines(j, text, len, look, e);
+    err why = ERR_INIT;
+    char *path = path_join(dir, JOURNAL_NAME, e);
+    bool ok = path && file_read_all(path, LARGEST_JOURNAL, &text, &len, e);
+    if (ok && !read_header(j, text, len, &why))
+        ok = err_set(e, ERR_ENV, why.kind == ERR_ENV ? "'%s': %s" : "the journal '%s' cannot be "
+                     "understood (%s); remove the folder or name another one", path, why.text);
     free(text);
-    if (!ok)
-        journal_close(j);
+    free(path);
     return ok;
 }
 
-// ---- notes -----------------------------------------------------------------------------------
+// ---- finished files --------------------------------------------------------------------------
 
-journal_file *journal_find(const journal *j, const char *name)
+file_note *journal_find(const journal *j, const char *name)
 {
     for (uint64_t i = 0; i < j->n_files; i++)
         if (strcmp(j->file[i].name, name) == 0)
@@ -235,40 +202,33 @@ journal_file *journal_find(const journal *j, const char *name)
     return NULL;
 }
 
-bool journal_note(journal *j, const char *name, uint64_t bytes, const sha256_digest *sha,
-                  const char *note, err *e)
+bool journal_put(journal *j, file_note *n, err *e)
 {
-    char hex[65];
-    strbuf line = {0};
-    json_writer w = {.out = &line};
-    jw_object(&w, NULL);
-    jw_text(&w, "file", name);
-    jw_int(&w, "bytes", (int64_t)bytes);
-    jw_text(&w, "sha256", hex_of(sha->b, sizeof sha->b, hex));
-    if (note)
-        jw_text(&w, "note", note);
-    jw_object_end(&w);
-    strbuf_puts(&line, "\n");
-    bool ok = strbuf_ok(&line, e) && put_file(j, name, bytes, sha, note, e) &&
-              append_line(j, &line, e);
-    strbuf_free(&line);
-    return ok;
+    file_note *old = journal_find(j, n->name);
+    if (old)
+        journal_drop(j, old);
+    if (!mem_grow((void **)&j->file, &j->files_cap, j->n_files + 1, sizeof *j->file, "the journal",
+                  e)) {
+        file_note_free(n);
+        return false;
+    }
+    j->file[j->n_files++] = *n;
+    *n = (file_note){0};
+    return true;
 }
 
-void journal_drop(journal *j, journal_file *f)
+void journal_drop(journal *j, file_note *f)
 {
-    free(f->name);
-    free(f->note);
+    file_note_free(f);
     size_t at = (size_t)(f - j->file);
     memmove(f, f + 1, (j->n_files - at - 1) * sizeof *f);
     j->n_files--;
 }
 
-void journal_remove(journal *j)
+bool journal_remove(journal *j, err *e)
 {
-    if (j->path)
-        (void)unlink(j->path);
-    journal_close(j);
+    return !j->path || unlink(j->path) == 0 || errno == ENOENT ||
+           err_sys(e, "cannot remove '%s'", j->path);
 }
 
 void journal_close(journal *j)

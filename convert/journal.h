@@ -1,35 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// The journal of one run, a hidden file in the output folder: which plan it is, from which inputs,
-// what it may replace, and a line for every file that is finished. While it is open it is locked,
-// so that no two runs work in one folder. It decides nothing; output.h does.
+// What a run leaves in its output folder for runs after it and beside it: a hidden header file that
+// says which plan it is, from which inputs and what it may replace, and a note for every file that
+// is finished (file_note.h). Both are published whole and never written again, so any number of
+// processes, on any hosts that share the folder, can add to it. It decides nothing; output.h does.
 //
-// Lines of JSON. The first is written in one go with the file, the others are appended and synced
-// one by one; a torn line at the end counts as not written.
+// Locks lie on the header file (fcntl, open file description): one that whoever is at work holds,
+// alone or shared with others, and one for the short time of opening and cleaning up. A file system
+// without locks leaves `locked` false.
 #ifndef SCRUPLE_CONVERT_JOURNAL_H
 #define SCRUPLE_CONVERT_JOURNAL_H
 
-#include "base/hash.h"
+#include "convert/file_note.h"
 
 #define JOURNAL_NAME ".scruple-journal"
-
-typedef struct {
-    char *name;
-    uint64_t bytes;
-    sha256_digest sha;
-    char *note;           // what the writer wanted to remember about it; NULL: nothing
-} journal_file;
 
 typedef struct {
     char *path;
     int fd;               // -1 while closed
     bool locked;          // false where the file system has no locks
+    bool shared;          // locked together with others
+    bool alone;           // no other process is at work, for now
     char *plan;           // hex
     char **input;         // a line an input
     uint64_t n_inputs, inputs_cap;
     int64_t made_levels;  // folders that the run made, the output folder and its parents
     char **replaces;      // files of an older output that the run was allowed to replace
     uint64_t n_replaces, replaces_cap;
-    journal_file *file;
+    file_note *file;           // finished ones that count
     uint64_t n_files, files_cap;
 } journal;
 
@@ -38,18 +35,25 @@ typedef struct {
 // Adds a copy of `text` to one of the lists above.
 MUST_USE bool journal_list_add(char ***list, uint64_t *n, uint64_t *cap, const char *text, err *e);
 void journal_list_free(char **list, uint64_t n);
-// Makes the file dir/.scruple-journal out of what `j` says, and locks it.
-MUST_USE bool journal_create(journal *j, const char *dir, err *e);
-// Reads and locks it (`look`: only reads). ERR_ENV where another process holds it or where it
-// cannot be understood.
-MUST_USE bool journal_read(journal *j, const char *dir, bool look, err *e);
-journal_file *journal_find(const journal *j, const char *name); // NULL
-// Notes a finished file; one of that name that was noted before counts no more.
-MUST_USE bool journal_note(journal *j, const char *name, uint64_t bytes, const sha256_digest *sha,
-                           const char *note, err *e);
-// Takes a file off the list; its line stays, so whoever calls this removes the file itself.
-void journal_drop(journal *j, journal_file *f);
-void journal_remove(journal *j); // deletes the file, then as close
+// Makes the file dir/.scruple-journal out of what `j` says. *lost: somebody else's came first.
+MUST_USE bool journal_create(const journal *j, const char *dir, bool *lost, err *e);
+// Opens the file and locks it, alone or `shared`; nobody else opens it until journal_opened.
+// *gone: whoever had it has finished, or it was never there; *j is then closed. ERR_ENV where
+// another process excludes this one.
+MUST_USE bool journal_lock(journal *j, const char *dir, bool shared, bool *gone, err *e);
+// The end of opening: others may come.
+void journal_opened(journal *j);
+// Reads what the header says; ERR_ENV where it cannot be understood. With j->fd < 0: looks only.
+MUST_USE bool journal_read(journal *j, const char *dir, err *e);
+// True where no other process is at work; then nobody can open it either until it is closed.
+bool journal_seize(journal *j);
+
+file_note *journal_find(const journal *j, const char *name); // NULL
+// Takes over *n, in the place of the one that has its name.
+MUST_USE bool journal_put(journal *j, file_note *n, err *e);
+// Takes a file off the list; the files themselves stay.
+void journal_drop(journal *j, file_note *f);
+MUST_USE bool journal_remove(journal *j, err *e); // deletes the header file
 void journal_close(journal *j);
 
 #endif

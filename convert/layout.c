@@ -229,7 +229,7 @@ static bool uniform(const plan_tensor *list, int64_t n, int64_t experts, err *e)
     for (int64_t i = per_expert; i < n; i++)
         if (!same_kind(&list[i], &list[i % per_expert]))
             return err_set(e, ERR_INPUT, "'%s' is not of the type and shape of '%s': an expert "
-                           "pack needs equal experts", list[i].to.name,
+                           "pack needs equal experts, --layout plain does not", list[i].to.name,
                            list[i % per_expert].to.name);
     return true;
 }

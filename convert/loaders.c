@@ -25,25 +25,66 @@ static const codec *codec_of(const plan *p, const plan_tensor *t)
     return t->source ? t->codec : model_weight(p->model, t->role, t->layer, t->expert)->codec;
 }
 
-// transformers and vLLM keep the experts of a layer in fused tensors with one scheme. The
-// projections may differ where a fall-back was needed.
-static void warn_of_mixed_experts(const plan *p, const events *v)
+static bool is_expert(const plan_tensor *t)
 {
-    const model *m = p->model;
-    for (int64_t layer = 0; layer < model_arch(m)->n_layers; layer++) {
-        const codec *one = NULL, *other = NULL;
-        for (int64_t i = 0; i < p->n_tensors; i++) {
-            const plan_tensor *t = &p->tensor[i];
-            if (!t->owned || t->layer != layer || role_class_of(t->role) != CLASS_EXPERTS)
-                continue;
-            one = one ? one : codec_of(p, t);
-            other = codec_of(p, t) != one ? codec_of(p, t) : other;
-        }
-        if (!other)
+    return t->owned && role_class_of(t->role) == CLASS_EXPERTS;
+}
+
+// transformers and vLLM keep the experts of a layer in fused tensors with one scheme.
+static bool warn_of_mixed_layer(const plan *p, int64_t layer, const events *v)
+{
+    const codec *one = NULL, *other = NULL;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!is_expert(t) || t->layer != layer)
             continue;
+        one = one ? one : codec_of(p, t);
+        other = codec_of(p, t) != one ? codec_of(p, t) : other;
+    }
+    if (other)
         event_warn(v, "the experts of layer %lld (and perhaps others) are stored in two types, %s "
                    "and %s: loaders that fuse a layer's experts (transformers, vLLM) do not read "
                    "that, some without saying so", (long long)layer, one->name, other->name);
+    return other != NULL;
+}
+
+// transformers also takes one scheme of a compressed-tensors config for the experts of all layers;
+// plain experts beside FP8 it reads.
+static void warn_of_mixed_experts(const plan *p, const events *v)
+{
+    const plan_tensor *first = NULL;
+    for (int64_t layer = 0; layer < model_arch(p->model)->n_layers; layer++)
+        if (warn_of_mixed_layer(p, layer, v))
+            return;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!is_expert(t))
+            continue;
+        first = first ? first : t;
+        const codec *a = codec_of(p, first), *b = codec_of(p, t);
+        bool plain = a->form == CODEC_FLOAT || b->form == CODEC_FLOAT;
+        bool packed = a->form == CODEC_INT4_GROUP || b->form == CODEC_INT4_GROUP;
+        if (a == b || (plain && !packed))
+            continue;
+        event_warn(v, "the routed experts are stored as %s in layer %lld and as %s in layer %lld: "
+                   "transformers takes one type for the experts of all layers and does not read "
+                   "that", a->name, (long long)first->layer, b->name, (long long)t->layer);
+        return;
+    }
+}
+
+// What loaders have as plain tensors even where the config says otherwise.
+static void warn_of_unusual_roles(const plan *p, const events *v)
+{
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        role_class c = t->owned ? role_class_of(t->role) : CLASS_OTHER;
+        if (!t->starts || t->codec->form == CODEC_FLOAT ||
+            (c != CLASS_ROUTER && c != CLASS_EMBEDDING))
+            continue;
+        event_warn(v, "'%s' is stored as %s: few loaders read routers and embeddings that are not "
+                   "plain, and some take the codes for weights without saying so",
+                   t->source->module, t->codec->name);
         return;
     }
 }
@@ -69,9 +110,10 @@ static void warn_of_ragged_blocks(const plan *p, const events *v)
 
 void loaders_warn(const plan *p, const events *v)
 {
-    if (p->options.scope == SCOPE_NONE)
+    if (p->options.scope == SCOPE_NONE && !p->options.rules)
         return;
     warn_of_copied(p, v);
     warn_of_mixed_experts(p, v);
+    warn_of_unusual_roles(p, v);
     warn_of_ragged_blocks(p, v);
 }

@@ -5,15 +5,14 @@
 #define SCRUPLE_CONVERT_MAKE_H
 
 #include "base/pool.h"
-#include "convert/plan.h"
 #include "convert/run.h"
+#include "convert/saved_plan.h"
 
 typedef struct {
     const char *command;        // for the manifest
     const char *input, *output; // paths
     plan_options plan;
     bool needs_model;           // roles are needed (everything but --to safetensors)
-    encode_options encode;
     // Importance of columns, see run.h; statistics: JSON for the manifest. Both may be NULL.
     bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
                        err *e);
@@ -23,6 +22,15 @@ typedef struct {
     bool refuse_changes;        // a value that would change: ERR_NO with counts (convert)
     bool count_changes;
     bool force, dry_run;
+    output_mode mode;
+    int64_t part, parts;        // OUTPUT_PART: which of how many, from 1 on
+    const saved_plan *from;      // checked against the plan; may be NULL
+    const char *save_plan;      // path of a plan file to write (replaced with `force`), even by a
+    const order *order;         // dry run, and what it says; save_plan may be NULL
+    const char *statistics_path;
+    const char *expect;         // a list of SHA-256 that the input's files must have; NULL: what
+                                // stands beside them (expected.h)
+    bool read_back;             // finished files are read again from the medium and compared
     pool *pool;
     uint64_t memory;
     const events *events;
@@ -39,8 +47,24 @@ typedef struct {
     uint64_t memory_needed;
     uint64_t role_bytes[CLASS_COUNT];             // of the output, by class of role
     sha256_digest plan;
+    run_slice slice;            // the units that were to be made or merged
+    int64_t n_resumed;          // of them were finished before
 } make_report;
 
 MUST_USE bool make_checkpoint(const make_options *o, make_report *r, err *e);
+
+// How far a run has come, by the notes in its folder; nothing is locked, made or changed.
+typedef struct {
+    bool published;             // complete: everything has its final name
+    int64_t n_units, n_done;
+    uint64_t bytes, bytes_done; // of the units
+    bool *done;                 // [n_units]
+    char **name;                // [n_units]
+    int64_t *part;              // [n_units] with o->parts: which part each unit belongs to
+    sha256_digest plan;
+} make_state;
+
+MUST_USE bool make_look(const make_options *o, make_state *s, err *e);
+void make_state_free(make_state *s);
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/version.h"
 #include "convert/journal.h"
-#include "formats/source_sums.h"
+#include "convert/recipe_table.h"
 
 enum { SCHEMA = 1, LARGEST = 64 << 20 };
 
@@ -29,7 +29,7 @@ static void write_source(const manifest *m, json_writer *w)
 {
     char hex[65];
     jw_object(w, "source");
-    source_sums_write(w, m->plan->source, m->source);
+    source_ids_write(w, m->plan->source, m->source);
     jw_text(w, "config_sha256", m->config ? hex_of(m->config->b, sizeof m->config->b, hex) : NULL);
     jw_object_end(w);
 }
@@ -60,6 +60,8 @@ static void write_files(const manifest *m, json_writer *w)
         jw_text(w, NULL, p->file[f].name);
     for (uint64_t i = 0; i < m->companions->n_copied; i++)
         jw_text(w, NULL, m->companions->copied[i].name);
+    if (p->options.rules)
+        jw_text(w, NULL, RECIPE_TABLE_NAME);
     if (packed)
         jw_text(w, NULL, "experts.idx");
     if (indexed)
@@ -117,7 +119,7 @@ static bool read_source(manifest_facts *m, const json *list, err *e)
 {
     for (const json *f = json_first(list); f; f = json_next(f)) {
         const char *name = json_as_text(json_get(f, "name"));
-        const char *sha = json_as_text(json_get(f, "sha256"));
+        const char *sha = json_as_text(json_get(f, "tensors_sha256"));
         strbuf text = {0};
         strbuf_printf(&text, "%s %s", name ? name : "", sha ? sha : "");
         bool ok = strbuf_ok(&text, e) &&
@@ -172,7 +174,7 @@ void manifest_facts_free(manifest_facts *m)
 }
 
 bool manifest_same_source(const manifest_facts *m, const char *dir, const checkpoint *c,
-                          const sha256_digest *sums, err *e)
+                          const source_id *ids, err *e)
 {
     strbuf line = {0};
     char hex[65];
@@ -180,7 +182,7 @@ bool manifest_same_source(const manifest_facts *m, const char *dir, const checkp
     for (int f = 0; same && f < checkpoint_n_files(c); f++) {
         strbuf_clear(&line);
         strbuf_printf(&line, "%s %s", checkpoint_file_name(c, f),
-                      hex_of(sums[f].b, sizeof sums[f].b, hex));
+                      hex_of(ids[f].tensors.b, sizeof ids[f].tensors.b, hex));
         same = strbuf_ok(&line, e);
         if (same && ((uint64_t)f >= m->n_source || strcmp(m->source[f], line.text) != 0))
             same = err_set(e, ERR_ENV, "'%s' holds the output of the same plan, but made from "

@@ -6,6 +6,7 @@
 
 #include "convert/companions.h"
 #include "convert/plan.h"
+#include "formats/source_sums.h"
 
 #define MANIFEST_NAME "scruple.json"
 
@@ -13,7 +14,7 @@ typedef struct {
     const char *command;            // "quantize"
     const char *options;            // JSON object text: the options that decide bytes
     const plan *plan;
-    const sha256_digest *source;    // [source files]
+    const source_id *source;        // [source files]
     const sha256_digest *config;    // of the source's config.json, NULL where it has none
     const char *statistics;         // JSON object text with sha256 and coverage, or NULL
     const companions *companions;
@@ -28,7 +29,7 @@ typedef struct {
     char plan[65];
     char **file;                    // all files of the output
     uint64_t n_files, files_cap;
-    char **source;                  // "name sha256" of the source's tensor files
+    char **source;                  // "name tensors_sha256" of the source's tensor files
     uint64_t n_source, source_cap;
 } manifest_facts;
 
@@ -38,6 +39,6 @@ MUST_USE bool manifest_read(manifest_facts *m, const char *dir, bool *ours, err 
 void manifest_facts_free(manifest_facts *m);
 // ERR_ENV naming the first tensor file of the source that is not what the output was made from.
 MUST_USE bool manifest_same_source(const manifest_facts *m, const char *dir, const checkpoint *c,
-                                   const sha256_digest *sums, err *e);
+                                   const source_id *ids, err *e);
 
 #endif

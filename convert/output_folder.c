@@ -13,31 +13,28 @@
 
 // Files up to this size are hashed again before a run that resumes relies on them; larger ones are
 // when their proof reads them.
-enum { SMALL_FILE = 64 << 20 };
+enum { SMALL_FILE = 16 << 20 };
 
 // ---- hidden names ----------------------------------------------------------------------------
 
-char *output_staged_name(const char *name, err *e)
+char *output_staged_name(const char *name, const char *token, err *e)
 {
     strbuf s = {0};
-    strbuf_printf(&s, ".%s" STAGED_END, name);
+    strbuf_printf(&s, ".%s.%s" STAGED_END, name, token);
     if (strbuf_ok(&s, e))
         return s.text;
     strbuf_free(&s);
     return NULL;
 }
 
-char *output_staged_path(const char *dir, const char *name, err *e)
-{
-    char *staged = output_staged_name(name, e);
-    char *path = staged ? path_join(dir, staged, e) : NULL;
-    free(staged);
-    return path;
-}
-
 bool output_is_staged(const char *name) { return name[0] == '.' && str_ends(name, STAGED_END); }
 
-// ".<name>.<pid>.<16 hex digits>.part", the name being a staged one's or the journal's.
+static bool is_differing(const char *name)
+{
+    return name[0] == '.' && str_ends(name, OUTPUT_DIFFERS_END);
+}
+
+// ".<name>.<pid>.<16 hex digits>.part", the name being a staged one's, a note's or the journal's.
 bool output_is_temporary(const char *name, long *pid)
 {
     enum { DIGITS = 16 };
@@ -52,7 +49,7 @@ bool output_is_temporary(const char *name, long *pid)
     bool is = dot && str_to_u64(dot + 1, INT32_MAX, &number);
     if (is) {
         *dot = 0;
-        is = output_is_staged(head) || strcmp(head, JOURNAL_NAME) == 0;
+        is = output_is_staged(head) || file_note_is_name(head) || strcmp(head, JOURNAL_NAME) == 0;
         *pid = (long)number;
     }
     free(head);
@@ -92,7 +89,7 @@ static bool only_listed(const output_order *with, const manifest_facts *m, const
 {
     for (int64_t i = 0; i < n; i++) {
         long pid;
-        bool known = output_is_temporary(entry[i].name, &pid);
+        bool known = output_is_temporary(entry[i].name, &pid) || file_note_is_name(entry[i].name);
         for (uint64_t k = 0; !known && m && entry[i].is_file && k < m->n_files; k++)
             known = strcmp(m->file[k], entry[i].name) == 0;
         if (known)
@@ -112,7 +109,7 @@ static bool judge_manifest(const output_order *with, const manifest_facts *m,
     hex_of(with->plan->b, sizeof with->plan->b, hex);
     bool same = strcmp(m->plan, hex) == 0;
     const char *missing = same ? missing_file(with, m, entry, n) : NULL;
-    if (same && !missing && !with->force) {
+    if (same && !missing && (!with->force || with->mode != OUTPUT_WHOLE)) {
         *state = FOLDER_COMPLETE;
         return true;
     }
@@ -185,19 +182,18 @@ static bool has_digest(const char *path, const sha256_digest *sha)
     return sha256_of_file(path, &found, &ignored) && memcmp(found.b, sha->b, sizeof found.b) == 0;
 }
 
-// A noted file counts while its staged file is there in full length, or, after a crash in the midst
-// of publishing, a file with its digest under the final name.
-static bool still_there(const char *dir, const journal_file *f)
+bool output_folder_holds(const char *dir, const file_note *n, bool hash)
 {
     err ignored = ERR_INIT;
-    char *staged = output_staged_path(dir, f->name, &ignored);
-    char *final = path_join(dir, f->name, &ignored);
+    char *staged = path_join(dir, n->staged, &ignored);
+    char *final = path_join(dir, n->name, &ignored);
     in_file in = IN_FILE_CLOSED;
     bool there = false;
     if (staged && in_open(&in, staged, &ignored))
-        there = in.size == f->bytes && (f->bytes > SMALL_FILE || has_digest(staged, &f->sha));
+        there = in.size == n->bytes &&
+                (!hash || n->bytes > SMALL_FILE || has_digest(staged, &n->sha));
     else if (final && in_open(&in, final, &ignored))
-        there = in.size == f->bytes && has_digest(final, &f->sha);
+        there = in.size == n->bytes && (!hash || has_digest(final, &n->sha));
     in_close(&in);
     free(staged);
     free(final);
@@ -212,50 +208,118 @@ static bool in_replaces(const journal *j, const char *name)
     return false;
 }
 
-static bool judge_unfinished(const output_order *with, const dir_entry *entry, int64_t n,
-                             journal *j, err *e)
+// A part relies only on its own files.
+static bool is_relied_on(const output_order *with, const char *name)
 {
-    if (!journal_read(j, with->dir, with->dry_run, e) || !same_run(with, j, e))
+    if (with->mode != OUTPUT_PART)
+        return with->mode != OUTPUT_LOOK;
+    for (uint64_t i = with->own_first; i < with->own_first + with->n_own; i++)
+        if (strcmp(with->file[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool take_note(const output_order *with, const char *file, journal *j, err *e)
+{
+    file_note n;
+    bool counts;
+    if (!file_note_read(&n, with->dir, file, j->plan, &counts, e))
         return false;
-    for (uint64_t i = j->n_files; i-- > 0;)
-        if (!still_there(with->dir, &j->file[i]))
-            journal_drop(j, &j->file[i]);
-    for (int64_t i = 0; i < n; i++) {
-        long pid;
-        const char *name = entry[i].name;
-        if (strcmp(name, JOURNAL_NAME) == 0 || output_is_staged(name) || journal_find(j, name) ||
-            in_replaces(j, name) || output_is_temporary(name, &pid))
-            continue;
-        return err_set(e, ERR_ENV, "'%s' holds an unfinished run of this plan and also '%s', which "
-                       "that run did not make; remove it", with->dir, name);
-    }
+    if (counts && output_folder_holds(with->dir, &n, is_relied_on(with, n.name)))
+        return journal_put(j, &n, e);
+    if (counts)
+        file_note_free(&n);
     return true;
+}
+
+// Anything that is not the run's, or that must not be.
+static bool refuse_entry(const output_order *with, const char *name, const journal *j, err *e)
+{
+    long pid;
+    if (is_differing(name))
+        return err_set(e, ERR_INTERNAL, "'%s' holds '%s': two runs of this plan made one file with "
+                       "different bytes; either an input is not the same everywhere, or a promise "
+                       "of scruple is broken; keep the folder for a report, or remove it to begin "
+                       "anew", with->dir, name);
+    return strcmp(name, JOURNAL_NAME) == 0 || output_is_staged(name) || file_note_is_name(name) ||
+           output_is_temporary(name, &pid) || journal_find(j, name) || in_replaces(j, name) ||
+           err_set(e, ERR_ENV, "'%s' holds an unfinished run of this plan and also '%s', which "
+                   "that run did not make; remove it", with->dir, name);
+}
+
+static bool judge_unfinished(const output_order *with, journal *j, err *e)
+{
+    dir_entry *entry = NULL;
+    int64_t n = 0;
+    if (!journal_read(j, with->dir, e) || !same_run(with, j, e) ||
+        !dir_list(with->dir, &entry, &n, e))
+        return false;
+    bool ok = true;
+    for (int64_t i = 0; ok && i < n; i++)
+        ok = !file_note_is_name(entry[i].name) || take_note(with, entry[i].name, j, e);
+    for (int64_t i = 0; ok && i < n; i++)
+        ok = refuse_entry(with, entry[i].name, j, e);
+    dir_list_free(entry, n);
+    return ok;
 }
 
 // ---- the verdict -----------------------------------------------------------------------------
 
-bool output_folder_judge(const output_order *with, folder_state *state, journal *j, err *e)
+static bool judge_place(const output_order *with, bool *there, err *e)
+{
+    bool within;
+    path_kind kind;
+    *there = false;
+    if (!path_is_within(with->dir, with->input, &within, e) || !path_find(with->dir, &kind, e))
+        return false;
+    if (within)
+        return err_set(e, ERR_USAGE, "the output '%s' is the input '%s' or lies inside it",
+                       with->dir, with->input);
+    if (kind == PATH_NOTHING)
+        return true;
+    *there = true;
+    return kind == PATH_FOLDER ||
+           err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
+}
+
+// One look at the folder. *again: it changed meanwhile.
+static bool judge_once(const output_order *with, folder_state *state, journal *j, bool *again,
+                       err *e)
 {
     dir_entry *entry = NULL;
     int64_t n = 0;
     *state = FOLDER_FRESH;
     *j = (journal)JOURNAL_CLOSED;
-    if (path_is_within(with->dir, with->input))
-        return err_set(e, ERR_USAGE, "the output '%s' is the input '%s' or lies inside it",
-                       with->dir, with->input);
-    if (!path_exists(with->dir))
-        return true;
-    if (!path_is_dir(with->dir))
-        return err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
     if (!dir_list(with->dir, &entry, &n, e))
         return false;
     bool ok;
     if (find_entry(entry, n, JOURNAL_NAME)) {
         *state = FOLDER_RESUMED;
-        ok = judge_unfinished(with, entry, n, j, e);
+        ok = (with->dry_run || with->mode == OUTPUT_LOOK ||
+              journal_lock(j, with->dir, with->mode == OUTPUT_PART, again, e)) &&
+             (*again || judge_unfinished(with, j, e));
     } else {
         ok = judge_finished(with, entry, n, state, j, e);
     }
     dir_list_free(entry, n);
     return ok;
+}
+
+bool output_folder_judge(const output_order *with, folder_state *state, journal *j, err *e)
+{
+    enum { MOST_LOOKS = 100 }; // others come and go
+    bool there, again = true, ok = judge_place(with, &there, e);
+    *state = FOLDER_FRESH;
+    *j = (journal)JOURNAL_CLOSED;
+    if (!ok || !there)
+        return ok;
+    for (int looks = 0; again && looks < MOST_LOOKS; looks++) {
+        journal_close(j);
+        again = false;
+        if (!judge_once(with, state, j, &again, e)) {
+            journal_close(j);
+            return false;
+        }
+    }
+    return !again || err_set(e, ERR_ENV, "runs come and go in '%s'; start again", with->dir);
 }

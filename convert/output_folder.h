@@ -11,17 +11,23 @@
 
 typedef enum { FOLDER_FRESH, FOLDER_RESUMED, FOLDER_COMPLETE } folder_state;
 
-// *j: FOLDER_RESUMED: the journal, open and locked (not with dry_run), with the files that are
-// still there as they were noted; FOLDER_FRESH: only `replaces` is filled in. Close it in any case.
+// *j: FOLDER_RESUMED: the journal, open and locked (not with dry_run; journal_opened is still to
+// come), with the files that are still there as they were noted; FOLDER_FRESH: only `replaces` is
+// filled in. Close it in any case.
 MUST_USE bool output_folder_judge(const output_order *with, folder_state *state, journal *j,
                                   err *e);
-// ".model.safetensors.staged"; free it.
-MUST_USE char *output_staged_name(const char *name, err *e);
-// dir/.name.staged, for a file under its staged name; free it.
-MUST_USE char *output_staged_path(const char *dir, const char *name, err *e);
+// Whether the data of a note are there still: staged in full length, or, after a crash in the midst
+// of publishing, under the final name. With `hash` small ones, and those under their final names,
+// also have to have their digest.
+bool output_folder_holds(const char *dir, const file_note *n, bool hash);
+
+// ".model.safetensors.<token>.staged"; every process has a token of its own. Free it.
+MUST_USE char *output_staged_name(const char *name, const char *token, err *e);
 bool output_is_staged(const char *name);
-// A temporary file that base/out.h made in this folder for a staged file or the journal; *pid is
-// the process that did.
+// The same with another end: data that differ from those of the note that came first.
+#define OUTPUT_DIFFERS_END ".differs"
+// A temporary file that base/out.h made in this folder for a staged file, a note or the journal;
+// *pid is the process that did.
 bool output_is_temporary(const char *name, long *pid);
 
 #endif

@@ -6,38 +6,10 @@
 #include <string.h>
 
 #include "base/version.h"
+#include "convert/decide.h"
 #include "convert/layout.h"
 
 // ---- which tensors there will be -------------------------------------------------------------
-
-static bool in_scope(const plan_options *o, const tensor_account *a)
-{
-    switch (o->scope) {
-    case SCOPE_NONE: return false;
-    case SCOPE_EXPERTS: return role_class_of(a->role) == CLASS_EXPERTS;
-    case SCOPE_ALL_LINEAR: return role_is_linear(a->role);
-    case SCOPE_MATRICES: return a->weight->part[0]->rank == 2;
-    }
-    return false;
-}
-
-// The codec a weight in scope gets: the one asked for, or the fall-back where its group does not
-// divide the columns.
-static const codec *codec_for(const plan_options *o, const weight *w, err *e)
-{
-    if (codec_divides(o->codec, w->in))
-        return o->codec;
-    if (o->fallback && codec_divides(o->fallback, w->in))
-        return o->fallback;
-    if (o->fallback)
-        err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
-                w->module, o->codec->name, o->fallback->name, (long long)w->in);
-    else
-        err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
-                "--fallback TYPE names the type for such tensors",
-                w->module, o->codec->name, (long long)o->codec->group, (long long)w->in);
-    return NULL;
-}
 
 static plan_tensor *new_tensor(plan *p, uint64_t *cap, err *e)
 {
@@ -60,9 +32,10 @@ static void take_account(plan_tensor *t, const tensor_account *a)
     t->part = a->part;
 }
 
-static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const codec *c, err *e)
+static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const decision *d, err *e)
 {
     const weight *w = a->weight;
+    const codec *c = d->codec;
     for (int part = 0; part < c->n_parts; part++) {
         plan_tensor *t = new_tensor(p, cap, e);
         if (!t)
@@ -70,6 +43,8 @@ static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const cod
         take_account(t, a);
         t->source = w;
         t->codec = c;
+        t->search = d->search;
+        t->positive_scales = d->positive_scales;
         t->part = part;
         strbuf name = {0};
         strbuf_printf(&name, "%s.%s", w->module, c->part[part].suffix);
@@ -87,31 +62,35 @@ static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const cod
     return true;
 }
 
-static bool collect_tensors(plan *p, err *e)
+static bool collect_tensors(plan *p, const decision *decided, err *e)
 {
     uint64_t cap = 0;
     for (int64_t i = 0; i < checkpoint_count(p->source); i++) {
-        const tensor *from = checkpoint_at(p->source, i);
         const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
-        if (a && a->used && in_scope(&p->options, a)) {
-            const codec *c = codec_for(&p->options, a->weight, e);
-            if (!c)
+        if (decided && decided[i].codec) {
+            // The weight's other stored parts make no tensors of their own.
+            if (a->part == 0 && !add_coded(p, &cap, a, &decided[i], e))
                 return false;
-            if (c != a->weight->codec) {
-                // The weight's other stored parts make no tensors of their own.
-                if (a->part == 0 && !add_coded(p, &cap, a, c, e))
-                    return false;
-                continue;
-            }
+            continue;
         }
         plan_tensor *t = new_tensor(p, &cap, e);
         if (!t)
             return false;
         take_account(t, a);
-        t->from = from;
-        t->to = *from;
+        t->from = checkpoint_at(p->source, i);
+        t->to = *t->from;
     }
     return true;
+}
+
+static bool choose_tensors(plan *p, err *e)
+{
+    decision *decided = NULL;
+    bool ok = (p->options.scope == SCOPE_NONE && !p->options.rules) ||
+              decide(&p->options, p->source, p->model, &decided, e);
+    ok = ok && collect_tensors(p, decided, e);
+    free(decided);
+    return ok;
 }
 
 // ---- names of shards, headers, identity ------------------------------------------------------
@@ -190,7 +169,10 @@ out:
 
 static bool write_headers(plan *p, err *e)
 {
-    tensor *list = mem_new((uint64_t)p->n_tensors, sizeof *list, "the plan's headers", e);
+    int64_t most = 0;
+    for (int64_t f = 0; f < p->n_files; f++)
+        most = i64_max(most, p->file[f].n);
+    tensor *list = mem_new((uint64_t)most, sizeof *list, "the plan's headers", e);
     bool ok = list != NULL;
     for (int64_t f = 0; ok && f < p->n_files; f++)
         ok = write_one_header(p, &p->file[f], list, e);
@@ -228,7 +210,7 @@ static bool mark_and_sum(plan *p, err *e)
 }
 
 // Headers say all of names, types, shapes, places and pages; beside them count the way from source
-// to output and the recipe.
+// to output, weight by weight, and the rest of the options.
 static bool identify(plan *p, err *e)
 {
     strbuf line = {0};
@@ -246,7 +228,8 @@ static bool identify(plan *p, err *e)
             if (t->from)
                 strbuf_puts(&line, "moved\n");
             else
-                strbuf_printf(&line, "%s<-%s\n", t->codec->name, t->source->codec->name);
+                strbuf_printf(&line, "%s<-%s %s%s\n", t->codec->name, t->source->codec->name,
+                              recipe_search_name(t->search), t->positive_scales ? " +" : "");
         }
         if (!line.failed)
             sha256_add(sha, line.text, line.len);
@@ -266,14 +249,15 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
     plan p = {.options = *o, .source = source, .model = m};
     *out = (plan){0};
     if (o->layout == LAYOUT_EXPERTS &&
-        (o->page < 4096 || o->page > 2097152 || (o->page & (o->page - 1)) != 0))
-        return err_set(e, ERR_USAGE, "a page is a power of two from 4096 to 2097152, not %llu",
-                       (unsigned long long)o->page);
+        (o->page < PLAN_LEAST_PAGE || o->page > PLAN_LARGEST_PAGE ||
+         (o->page & (o->page - 1)) != 0))
+        return err_set(e, ERR_USAGE, "a page is a power of two from %d to %d, not %llu",
+                       PLAN_LEAST_PAGE, PLAN_LARGEST_PAGE, (unsigned long long)o->page);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
-    assert(m || (o->layout == LAYOUT_PLAIN && o->scope == SCOPE_NONE));
+    assert(m || (o->layout == LAYOUT_PLAIN && o->scope == SCOPE_NONE && !o->rules));
     assert((o->scope == SCOPE_NONE) == !o->codec);
-    if (!collect_tensors(&p, e) || !layout_files(&p, e) || !name_files(&p, e) ||
+    if (!choose_tensors(&p, e) || !layout_files(&p, e) || !name_files(&p, e) ||
         !write_headers(&p, e) || !layout_records(&p, e) || !mark_and_sum(&p, e) ||
         !identify(&p, e)) {
         plan_free(&p);
@@ -300,11 +284,12 @@ uint64_t plan_held_bytes(const plan *p)
         const plan_tensor *t = &p->tensor[i];
         if (!t->source)
             continue;
+        // The part that comes first goes out as it is made.
         if (t->starts)
             held += codec_bytes(t->codec, t->source->out, t->source->in);
+        held -= t->to.bytes;
         if (held > most)
             most = held;
-        held -= t->to.bytes;
     }
     return most;
 }

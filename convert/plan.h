@@ -7,9 +7,11 @@
 #define SCRUPLE_CONVERT_PLAN_H
 
 #include "base/hash.h"
+#include "convert/recipe.h"
 #include "formats/model.h"
 #include "formats/pack_index.h"
 
+enum { PLAN_LEAST_PAGE = 4096, PLAN_LARGEST_PAGE = 2 << 20 };
 typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS } plan_layout;
 typedef enum {
     SCOPE_NONE,
@@ -20,22 +22,29 @@ typedef enum {
 
 typedef struct {
     plan_layout layout;
-    plan_scope scope;          // which weights are coded; all others are moved as they are
+    plan_scope scope;          // which weights are coded if no rule below decides; all others are
+                               // moved as they are
     const codec *codec;        // of the weights in scope; NULL with SCOPE_NONE
     const codec *fallback;     // where the codec's group does not divide the columns; may be NULL
     uint64_t page;             // data start of expert shards: a power of two, 4 KiB to 2 MiB
     uint64_t shard_bytes;      // plain shards and resident parts are cut before their tensors
                                // pass this size, never inside a module
-    const char *recipe;        // what else decides bytes (search, signs, statistics' digest): goes
+    const char *recipe;        // what else decides bytes (layout, statistics' digest): goes
                                // into the digest as it is
+    const recipe *rules;       // ordered, before the scope; NULL: none
+    codec_search search;       // of coded weights whose rule says nothing else
+    bool positive_scales;
 } plan_options;
 
-#define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, 5000000000u, ""}
+#define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, 5000000000u, "", NULL, \
+                       SEARCH_MSE, false}
 
 typedef struct {
     const tensor *from;        // moved: the source tensor; NULL where coded
     const weight *source;      // coded: the source weight,
     const codec *codec;        //   what it becomes,
+    codec_search search;       //   how its scales are found,
+    bool positive_scales;
     int part;                  //   and which part of that this tensor is
     bool owned;                // bound to a role; the three below are its
     role role;
@@ -66,12 +75,13 @@ typedef struct {
     arena names;
 } plan;
 
-// model may be NULL with LAYOUT_PLAIN and SCOPE_NONE. ERR_INPUT for what the codec or the layout
-// cannot hold, ERR_USAGE for a page or shard size that is none. Source and model outlive the plan.
+// model may be NULL with LAYOUT_PLAIN, SCOPE_NONE and no rules. ERR_INPUT for what the codec or the
+// layout cannot hold and for rules that decide nothing, ERR_USAGE for a page or shard size that is
+// none. Source, model and rules outlive the plan.
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);
-// Bytes of the largest set of encoded parts that a run over all files holds at one time.
+// Bytes of the largest set of encoded parts that wait for their place at one time.
 uint64_t plan_held_bytes(const plan *p);
 
 #endif

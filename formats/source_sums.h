@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 of the files a checkpoint consists of: the identity that outputs and statistics carry.
+// The identity of the files a checkpoint consists of, which outputs and statistics carry: SHA-256
+// of the whole file, or one that can be had in whatever order its tensors are read.
 #ifndef SCRUPLE_FORMATS_SOURCE_SUMS_H
 #define SCRUPLE_FORMATS_SOURCE_SUMS_H
 
@@ -11,5 +12,22 @@
 MUST_USE bool source_sums(const checkpoint *c, pool *p, sha256_digest *to, err *e);
 // Appends "files": [{name, bytes, sha256}].
 void source_sums_write(json_writer *w, const checkpoint *c, const sha256_digest *sums);
+
+typedef struct {
+    // SHA-256 over: SHA-256 of the header (its length's 8 bytes included), then the SHA-256 of each
+    // tensor's bytes, by offset, then size, then name. Says nothing of bytes that belong to no
+    // tensor.
+    sha256_digest tensors;
+    bool checked;         // the whole file was compared with a SHA-256 that was expected of it:
+    sha256_digest sha256; // this one
+} source_id;
+
+// Of one file, out of the digests of all tensors, each[checkpoint_count]; reads the header.
+MUST_USE bool source_id_of(const checkpoint *c, int file, const sha256_digest *each, source_id *to,
+                           err *e);
+// to[checkpoint_n_files], by reading everything; one tensor a worker at a time.
+MUST_USE bool source_ids(const checkpoint *c, pool *p, source_id *to, err *e);
+// Appends "files": [{name, bytes, tensors_sha256}], and sha256 where that was checked.
+void source_ids_write(json_writer *w, const checkpoint *c, const source_id *ids);
 
 #endif

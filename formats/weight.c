@@ -273,6 +273,16 @@ static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part
     r->bytes = (uint64_t)((row + n - 1) / r->block - r->first + 1) * r->row_bytes;
 }
 
+void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
+                       uint64_t *bytes)
+{
+    stored_part r;
+    assert(row >= 0 && n > 0 && row <= w->out - n && row % w->codec->row_quantum == 0);
+    range_of(w, i, row, n, &r);
+    *offset = r.offset;
+    *bytes = r.block ? r.bytes : row == 0 ? w->part[i]->bytes : 0;
+}
+
 bool weight_lay_out(stored_rows *s, const weight *w, int64_t row, int64_t n, err *e)
 {
     assert(row >= 0 && n > 0 && row <= w->out - n);

@@ -127,6 +127,8 @@ bool codec_divides(const codec *c, int64_t in)
     return c->form != CODEC_INT4_GROUP || in % c->group == 0;
 }
 
+bool codec_is_searched(const codec *c) { return c->form == CODEC_INT4_GROUP; }
+
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to)
 {
     if (c->part[i].row_block != 0)

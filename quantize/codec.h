@@ -70,6 +70,7 @@ uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in);
 uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type); // one row of the part
 uint64_t codec_bytes(const codec *c, int64_t out, int64_t in);  // all parts
 bool codec_divides(const codec *c, int64_t in);  // the group divides the columns
+bool codec_is_searched(const codec *c); // search, signs and importance decide its bytes
 // Parts whose content depends on the shape only (weight_shape): true and filled in.
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to);
 

@@ -4,6 +4,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -84,6 +85,21 @@ bool folder_has(const char *dir, const char *name)
     return has;
 }
 
+const char *folder_staged(const char *dir, const char *name)
+{
+    static char staged[300];
+    char begin[280];
+    dir_entry *entry;
+    int64_t n = list(dir, &entry);
+    (void)snprintf(begin, sizeof begin, ".%s.", name);
+    staged[0] = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (str_starts(entry[i].name, begin) && str_ends(entry[i].name, ".staged"))
+            (void)snprintf(staged, sizeof staged, "%s", entry[i].name);
+    dir_list_free(entry, n);
+    return staged;
+}
+
 void folder_flip(const char *dir, const char *name, long at)
 {
     size_t len;
@@ -131,7 +147,7 @@ static bool changes_files(const struct __ptrace_syscall_info *info)
 {
     static const long changing[] = {
         SYS_write, SYS_pwrite64, SYS_fsync, SYS_fdatasync, SYS_fallocate, SYS_ftruncate,
-        SYS_renameat2, SYS_unlinkat, SYS_mkdirat, SYS_flock,
+        SYS_renameat2, SYS_unlinkat, SYS_mkdirat,
 #ifdef SYS_rename
         SYS_rename, SYS_unlink, SYS_mkdir, SYS_rmdir,
 #endif

@@ -14,6 +14,9 @@ int folder_visible(const char *dir);
 // How many have.
 int folder_hidden(const char *dir);
 bool folder_has(const char *dir, const char *name);
+// The hidden name of a file's staged data, which has a token in it; "" where there are none. Good
+// until the next call.
+const char *folder_staged(const char *dir, const char *name);
 // The whole file, NUL-terminated; free it.
 char *folder_read(const char *dir, const char *name, size_t *len);
 // Flips one bit of a file, `at` bytes from its start or, negative, from its end.

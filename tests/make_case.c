@@ -65,7 +65,7 @@ void make_set_up(void)
     memset(&heard, 0, sizeof heard);
     the.order = (make_options){.command = "quantize", .input = the.t.dir, .output = the.out,
                                .plan = PLAN_DEFAULTS, .needs_model = true,
-                               .encode = ENCODE_DEFAULTS, .options_json = "{\"test\": 1}",
+                               .options_json = "{\"test\": 1}",
                                .memory = 1 << 30, .events = &all_ears};
 }
 
@@ -103,6 +103,28 @@ void make_runs(void)
     err e = ERR_INIT;
     if (!make_checkpoint(&the.order, &the.report, &e))
         ck_abort_msg("%s", e.text);
+}
+
+void make_open_parts(make_parts *k)
+{
+    err e = ERR_INIT;
+    bool complete;
+    *k = (make_parts){.with = {.memory = 1 << 30}};
+    ck_assert_msg(checkpoint_open(&k->source, the.t.dir, NULL, &e), "%s", e.text);
+    ck_assert_msg(model_open(&k->m, k->source, NULL, &e), "%s", e.text);
+    ck_assert_msg(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), "%s", e.text);
+    output_order with = {.dir = the.out, .input = the.t.dir, .plan = &k->p.id};
+    ck_assert_msg(output_open(&k->to, &with, &complete, &e), "%s", e.text);
+    ck_assert_msg(run_result_init(&k->r, &k->p, &e), "%s", e.text);
+}
+
+void make_close_parts(make_parts *k)
+{
+    run_result_free(&k->r, &k->p);
+    output_close(k->to);
+    plan_free(&k->p);
+    model_close(k->m);
+    checkpoint_close(k->source);
 }
 
 void make_sums_are_right(const char *dir)

@@ -8,6 +8,7 @@
   original's (transformers), digest equal (scruple digest)
 - fp8-block, fp8-block-pow2, fp8-channel: load in transformers at dtype float32, expert weights bit-equal to scruple's decode
 - int4-g32, int4-g64, int4-g128: load, expert weights equal to scruple's decode rounded to BF16
+- recipes with several types in one checkpoint: load, all weights equal to scruple's decode (int4: rounded to BF16)
 - every output folder complete, SHA256SUMS accepted by sha256sum -c
 """
 import json, os, subprocess, sys, tempfile
@@ -131,6 +132,37 @@ for kind in ("fp8-block", "fp8-block-pow2", "fp8-channel", "int4-g32", "int4-g64
         model = load(folder, torch.bfloat16)
     distance = (torch.log_softmax(reference, -1) - torch.log_softmax(logits(model).float(), -1)).abs().mean()
     say(bool(distance < 0.5), f"{kind}: mean |log p| difference to the original {distance:.4f}")
+
+# Several types in one checkpoint. transformers decompresses dense modules on the first forward pass.
+MIXES = {
+    "int4 experts, fp8-channel attention, int4 shared": ["--type", "int4-g32", "--tensor-type", "attention=fp8-channel", "--tensor-type", "shared=int4-g64"],
+    "fp8-channel experts, int4 attention but layer 0": ["--type", "fp8-channel", "--tensor-type", "attention & layer<1=keep", "--tensor-type", "attention=int4-g32"],
+    "int4 of three groups": ["--type", "int4-g32", "--tensor-type", "attention=int4-g64", "--tensor-type", "shared=int4-g128", "--tensor-type", "dense=int4-g128"],
+    "fp8-block experts but down": ["--type", "fp8-block", "--tensor-type", "experts.down=keep"],
+}
+
+
+def every_weight(model):
+    out = {k: v for k, v in model.state_dict().items() if ".mlp.experts." not in k}
+    for (n, projection), stacked in experts(model).items():
+        for e in range(len(stacked)):
+            out[f"model.layers.{n}.mlp.experts.{e}.{projection}_proj.weight"] = stacked[e]
+    return out
+
+
+for name, rules in MIXES.items():
+    folder, plain = os.path.join(work, "mix"), os.path.join(work, "mix-f32")
+    run("quantize", source, "-o", folder, *rules, "-q", "--force")
+    run("convert", folder, "-o", plain, "--to", "f32", "-q", "--force")
+    model = load(folder)
+    try:
+        logits(model)
+    except RuntimeError:             # int4 is decoded to BF16 beside float32; the weights are there
+        pass
+    theirs, ours = every_weight(model), tensors(plain)
+    wrong = [k for k, v in ours.items()
+             if k not in theirs or not any(torch.equal(theirs[k].float(), w.float()) for w in (v, v.to(torch.bfloat16)))]
+    say(not wrong, f"{name}: {len(ours)} tensors load and decode equal" + (f" but {wrong[:3]}" if wrong else ""))
 
 print(f"{'failed' if failures else 'passed'}: {failures} failures")
 sys.exit(failures > 0)

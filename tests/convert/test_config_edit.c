@@ -312,19 +312,113 @@ START_TEST(a_fall_back_of_plain_values_is_ignored)
 }
 END_TEST
 
-START_TEST(a_fall_back_of_the_same_form_gets_a_group_of_its_own)
+// The only text of a list.
+static void only(const char *path, const char *expected)
+{
+    list_is(path, (const char *const[]){expected}, 1);
+}
+
+START_TEST(a_fall_back_gets_a_group_of_its_own)
 {
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
     make_plan("int4-g64", SCOPE_EXPERTS, "int4-g32");
     edit(tiny_qwen3_moe_config);
-    const json *targets = json_path(root, "quantization_config.config_groups.group_1.targets");
-    ck_assert_int_eq(json_len(targets), 3 * 4);
-    ck_assert_str_eq(json_as_text(json_first(targets)),
-                     "re:^model\\.layers\\.0\\.mlp\\.experts\\.0\\.down_proj$");
-    ck_assert_int_eq(number_at("quantization_config.config_groups.group_1.weights.group_size"),
+    only("quantization_config.config_groups.group_0.targets",
+         "re:^model\\.layers\\.\\d+\\.mlp\\.experts\\.\\d+\\.down_proj$");
+    ck_assert_int_eq(number_at("quantization_config.config_groups.group_0.weights.group_size"),
                      32);
-    ck_assert_ptr_null(strstr(out.text, "\"re:^model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.experts"));
+    list_is("quantization_config.config_groups.group_1.targets",
+            (const char *const[]){
+                "re:^model\\.layers\\.\\d+\\.mlp\\.experts\\.\\d+\\.gate_proj$",
+                "re:^model\\.layers\\.\\d+\\.mlp\\.experts\\.\\d+\\.up_proj$"}, 2);
+    ck_assert_str_eq(text_at("quantization_config.format"), "pack-quantized");
+    ck_assert_ptr_null(strstr(out.text, "\"Linear\""));
+}
+END_TEST
+
+static void make_ruled_plan(const char *const *rule, size_t n)
+{
+    err e = ERR_INIT;
+    recipe rules = {0};
+    plan_options o = PLAN_DEFAULTS;
+    for (size_t i = 0; i < n; i++)
+        ASSERT_OK(recipe_add_option(&rules, rule[i], &e), e);
+    o.rules = &rules;
+    plan_free(&p);
+    ASSERT_OK(plan_make(&p, source, bound, &o, &e), e);
+    recipe_free(&rules);
+}
+
+START_TEST(types_of_several_forms_are_named_module_by_module)
+{
+    static const char *const rules[] = {"attention & layer=1=fp8-channel", "attention.q=keep",
+                                        "attention=int4-g32", "experts=int4-g32"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_ruled_plan(rules, COUNT_OF(rules));
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.format"), "mixed-precision");
+    // The experts' group comes first: transformers looks for it there.
+    ck_assert_str_eq(json_as_text(json_first(json_path(root,
+        "quantization_config.config_groups.group_0.targets"))),
+        "re:^model\\.layers\\.\\d+\\.mlp\\.experts\\.\\d+\\.down_proj$");
+    ck_assert_str_eq(text_at("quantization_config.config_groups.group_0.format"),
+                     "pack-quantized");
+    list_is("quantization_config.config_groups.group_1.targets",
+            (const char *const[]){"re:^model\\.layers\\.1\\.self_attn\\.k_proj$",
+                                  "re:^model\\.layers\\.1\\.self_attn\\.o_proj$",
+                                  "re:^model\\.layers\\.1\\.self_attn\\.q_proj$",
+                                  "re:^model\\.layers\\.1\\.self_attn\\.v_proj$"}, 4);
+    ck_assert_str_eq(text_at("quantization_config.config_groups.group_1.format"),
+                     "float-quantized");
+    ck_assert_str_eq(text_at("quantization_config.config_groups.group_1.weights.strategy"),
+                     "channel");
+    // Not "every layer's": layer 1 is of another type.
+    ck_assert_ptr_nonnull(strstr(out.text,
+        "\"re:^model\\\\.layers\\\\.0\\\\.self_attn\\\\.k_proj$\""));
+    ck_assert_ptr_nonnull(strstr(out.text,
+        "\"re:^model\\\\.layers\\\\.0\\\\.self_attn\\\\.q_proj$\""));
+    ck_assert_ptr_null(strstr(out.text, "layers\\\\.\\\\d+\\\\.self_attn"));
+}
+END_TEST
+
+START_TEST(experts_that_differ_are_named_one_by_one)
+{
+    static const char *const rules[] = {"experts.up & layer=0 & expert=2=fp8-channel",
+                                        "experts.up=int4-g32"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_ruled_plan(rules, COUNT_OF(rules));
+    edit(tiny_qwen3_moe_config);
+    only("quantization_config.config_groups.group_0.targets",
+         "re:^model\\.layers\\.0\\.mlp\\.experts\\.2\\.up_proj$");
+    ck_assert_int_eq(json_len(json_path(root, "quantization_config.config_groups.group_1.targets")),
+                     3 + 2); // the others of layer 0, layers 1 and 2 as patterns
+}
+END_TEST
+
+START_TEST(an_embedding_is_named_since_it_is_no_linear_layer)
+{
+    static const char *const rules[] = {"embedding=fp8-channel", "experts=fp8-channel"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_ruled_plan(rules, COUNT_OF(rules));
+    edit(tiny_qwen3_moe_config);
+    ck_assert_ptr_nonnull(strstr(out.text, "\"re:^model\\\\.embed_tokens$\""));
+    ck_assert_ptr_null(strstr(out.text, "\"Linear\""));
+    ck_assert_str_eq(text_at("quantization_config.format"), "float-quantized");
+}
+END_TEST
+
+START_TEST(rules_that_change_nothing_leave_the_text_alone)
+{
+    static const char *const rules[] = {"experts=keep", "attention=bf16"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_ruled_plan(rules, COUNT_OF(rules));
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(out.text, tiny_qwen3_moe_config);
 }
 END_TEST
 
@@ -339,7 +433,7 @@ START_TEST(two_methods_in_one_checkpoint_are_refused)
     open_model(config);
     make_plan("int4-g32", SCOPE_EXPERTS, NULL);
     ASSERT_REFUSED(try_edit(config), "'model.layers.1.self_attn.q_proj' is stored as fp8-block and "
-                                     "stays so under this scope; one quantization_config cannot");
+                                     "stays so; one quantization_config cannot");
     make_plan("fp8-block-pow2", SCOPE_EXPERTS, NULL);
     ASSERT_REFUSED(try_edit(config), "cannot describe it beside fp8-block-pow2");
     make_plan("int4-g32", SCOPE_ALL_LINEAR, NULL); // now it is converted
@@ -352,13 +446,20 @@ START_TEST(two_methods_in_one_checkpoint_are_refused)
 }
 END_TEST
 
-START_TEST(a_fall_back_of_another_form_is_refused)
+START_TEST(types_that_no_loader_reads_together_are_refused)
 {
+    static const char *const forms[] = {"attention=fp8-block", "experts=int4-g32"};
+    static const char *const scales[] = {"attention=fp8-block", "experts=fp8-block-pow2"};
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
-    make_plan("int4-g64", SCOPE_EXPERTS, "fp8-channel");
+    make_plan("int4-g64", SCOPE_EXPERTS, "fp8-block");
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "would be fp8-block and");
+    make_ruled_plan(forms, COUNT_OF(forms));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
-                 "the fall-back fp8-channel cannot stand beside int4-g64");
+                 "one quantization_config cannot describe both, loaders read either fp8-block or "
+                 "compressed-tensors' types");
+    make_ruled_plan(scales, COUNT_OF(scales));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "either kind of scale");
 }
 END_TEST
 
@@ -389,9 +490,13 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, a_tied_head_is_listed_without_a_tensor);
     tcase_add_test(c, a_pattern_never_names_a_quantized_module);
     tcase_add_test(c, a_fall_back_of_plain_values_is_ignored);
-    tcase_add_test(c, a_fall_back_of_the_same_form_gets_a_group_of_its_own);
+    tcase_add_test(c, a_fall_back_gets_a_group_of_its_own);
+    tcase_add_test(c, types_of_several_forms_are_named_module_by_module);
+    tcase_add_test(c, experts_that_differ_are_named_one_by_one);
+    tcase_add_test(c, an_embedding_is_named_since_it_is_no_linear_layer);
+    tcase_add_test(c, rules_that_change_nothing_leave_the_text_alone);
     tcase_add_test(c, two_methods_in_one_checkpoint_are_refused);
-    tcase_add_test(c, a_fall_back_of_another_form_is_refused);
+    tcase_add_test(c, types_that_no_loader_reads_together_are_refused);
     tcase_add_test(c, a_config_that_is_no_object_is_refused);
     suite_add_tcase(s, c);
     return s;

@@ -299,8 +299,8 @@ START_TEST(a_dry_run_writes_nothing_and_fails_where_the_run_would)
     the.order.dry_run = true;
     make_quantize("int4-g64", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     is_refused(ERR_INPUT, "--fallback TYPE");
-    the.order.plan.fallback = codec_find("fp8-channel");
-    is_refused(ERR_USAGE, "cannot stand beside int4-g64");
+    the.order.plan.fallback = codec_find("fp8-block");
+    is_refused(ERR_USAGE, "one quantization_config cannot describe both");
     the.order.plan.fallback = codec_find("bf16");
     the.order.memory = 1000;
     is_refused(ERR_ENV, "--memory allows 0 MiB");

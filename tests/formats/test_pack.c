@@ -35,7 +35,7 @@ static void set_up(void)
     tiny_write(&t, tiny_qwen3_moe_config);
     (void)snprintf(dir, sizeof dir, "%s", temp_dir_make());
     make_options o = {.command = "quantize", .input = t.dir, .output = dir, .plan = PLAN_DEFAULTS,
-                      .needs_model = true, .encode = ENCODE_DEFAULTS, .options_json = "{}",
+                      .needs_model = true, .options_json = "{}",
                       .memory = 1 << 30};
     o.plan.layout = LAYOUT_EXPERTS;
     o.plan.page = 4096;

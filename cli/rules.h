@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options that say which weights get which type, alike in quantize and explain.
+#ifndef SCRUPLE_CLI_RULES_H
+#define SCRUPLE_CLI_RULES_H
+
+#include "base/option.h"
+#include "convert/order.h"
+
+typedef struct {
+    const char *type, *fallback, *recipe;
+    text_list tensor_type;
+    int scope, search;
+    bool positive_scales;
+} rules_options;
+
+// Rows for a table whose struct T has a rules_options called `rules`.
+#define RULES_ROWS(T)                                                                         \
+    {OPTION_TEXT(T, rules.type), .name = "type", .value = "TYPE",                             \
+     .help = "int4-g32, int4-g64, int4-g128 (also W4A16), fp8-block, fp8-block-pow2, "        \
+             "fp8-channel",                                                                   \
+     .alias = {"outtype", "scheme"}},                                                         \
+    {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
+     .choices = order_scopes, .preset = "experts",                                            \
+     .help = "what --type is for: experts: the routed experts; all-linear: also attention, "  \
+             "shared experts and dense layers (never router, norms, embeddings, head)"},      \
+    {OPTION_LIST(T, rules.tensor_type), .name = "tensor-type", .value = "PATTERN=TYPE",       \
+     .help = "type for the weights that fit the pattern, before --recipe and --type; keep "   \
+             "moves them as they are; the first that fits decides (docs/recipes.md)"},        \
+    {OPTION_TEXT(T, rules.recipe), .name = "recipe", .value = "FILE",                         \
+     .help = "ordered rules as JSON, before --type"},                                         \
+    {OPTION_CHOICE(T, rules.search), .name = "search", .value = "HOW",                        \
+     .choices = order_searches, .preset = "mse",                                              \
+     .help = "how scales are found: least squared error, or the absolute maximum"},           \
+    {OPTION_FLAG(T, rules.positive_scales), .name = "positive-scales",                        \
+     .help = "int4: never a negative scale"},                                                 \
+    {OPTION_TEXT(T, rules.fallback), .name = "fallback", .value = "TYPE",                     \
+     .help = "type for tensors whose columns the group does not divide (also bf16)"}
+
+// Fills in what the options decide: scope, codec, fallback, search, signs, and the rules, which are
+// read into *rules (to be freed in any case); out->rules stays as it is. ERR_USAGE where nothing
+// gives a type.
+MUST_USE bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err *e);
+
+#endif

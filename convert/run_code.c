@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "convert/run_parts.h"
+
+// A batch of rows of one weight, and the digests that run over all of its batches.
+typedef struct {
+    runner *r;
+    const plan_tensor *t;
+    const float *importance;
+    int64_t row, rows, chunk;            // the batch; rows a task
+    int64_t *changed;                    // [tasks]
+    stored_rows stored;                  // the batch in the runner's memory
+    uint8_t fixed[CODEC_MAX_PARTS][64];  // as stored: parts that follow from the shape
+    const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
+    uint64_t read_bytes[CODEC_MAX_PARTS];
+    sha256 *source[CODEC_MAX_PARTS];     // of the stored parts
+    uint8_t *encoded[CODEC_MAX_PARTS];
+    uint64_t encoded_bytes[CODEC_MAX_PARTS];
+    xxh128 *sum[CODEC_MAX_PARTS];        // of the encoded parts
+    uint64_t held[CODEC_MAX_PARTS];      // their places, but for the part t->part
+} coding;
+
+// ---- tasks: digests of what was read, then chunks of rows ------------------------------------
+
+static int64_t count_changes(const float *a, const float *b, int64_t n)
+{
+    int64_t changed = 0;
+    for (int64_t i = 0; i < n; i++)
+        changed += f32_bits(a[i]) != f32_bits(b[i]);
+    return changed;
+}
+
+static void encoded_at(const coding *c, int64_t row, void *at[CODEC_MAX_PARTS])
+{
+    const codec *k = c->t->codec;
+    for (int i = 0; i < k->n_parts; i++) {
+        int64_t block = k->part[i].row_block;
+        uint64_t row_bytes = codec_part_row_bytes(k, i, c->t->source->in, k->part[i].type);
+        at[i] = c->encoded[i] + (block ? (uint64_t)((row - c->row) / block) * row_bytes : 0);
+    }
+}
+
+static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, int64_t *changed,
+                        err *e)
+{
+    const weight *w = c->t->source;
+    const codec *k = c->t->codec;
+    char where[MODEL_WHERE_TEXT];
+    void *at[CODEC_MAX_PARTS];
+    encoded_at(c, row, at);
+    encode_options o = {c->t->search, c->t->positive_scales, c->importance, row};
+    if (!k->encode(k, w->in, n, values, &o, at, e))
+        return err_in(e, "%s (%s)", w->module,
+                      role_where(c->t->role, c->t->layer, c->t->expert, where));
+    if (!c->r->options->count_changes)
+        return true;
+    part_view view[CODEC_MAX_PARTS];
+    for (int i = 0; i < k->n_parts; i++)
+        view[i] = (part_view){at[i], k->part[i].type};
+    float *back = values + n * w->in;
+    if (!k->decode(k, w->in, n, view, back, e))
+        return false;
+    *changed = count_changes(values, back, n * w->in);
+    return true;
+}
+
+static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
+{
+    const coding *c = ctx;
+    const weight *w = c->t->source;
+    float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
+    for (int64_t i = begin; i < end; i++) {
+        if (i < w->codec->n_parts) {
+            sha256_add(c->source[i], c->read[i], c->read_bytes[i]);
+            continue;
+        }
+        int64_t k = i - w->codec->n_parts;
+        int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
+        if (!weight_decode(&c->stored, c->r->batch, row, n, values, e) ||
+            !encode_rows(c, row, n, values, &c->changed[k], e))
+            return false;
+    }
+    return true;
+}
+
+// ---- batches ---------------------------------------------------------------------------------
+
+static bool read_batch(coding *c, err *e)
+{
+    const weight *w = c->t->source;
+    if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
+        return false;
+    for (int i = 0; i < w->codec->n_parts; i++) {
+        uint64_t offset;
+        weight_part_range(w, i, c->row, c->rows, &offset, &c->read_bytes[i]);
+        void *to = c->r->batch + c->stored.part[i].at;
+        if (!c->stored.part[i].block) {
+            if (c->read_bytes[i] > sizeof c->fixed[i])
+                return err_set(e, ERR_INTERNAL, "a fixed part of %s is larger than expected",
+                               w->codec->name);
+            to = c->fixed[i];
+        }
+        c->read[i] = to;
+        if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
+            return false;
+    }
+    weight_fill_fixed(&c->stored, c->r->batch);
+    return true;
+}
+
+// Where the batch's rows of part i lie in the part.
+static uint64_t part_offset(const coding *c, int i)
+{
+    const codec *k = c->t->codec;
+    int64_t block = k->part[i].row_block;
+    uint64_t row_bytes = codec_part_row_bytes(k, i, c->t->source->in, k->part[i].type);
+    return block ? (uint64_t)(c->row / block) * row_bytes : 0;
+}
+
+// Parts that wait in memory are encoded in their place, the others beside the stored rows.
+static void place_parts(coding *c, unsigned char *room)
+{
+    const codec *k = c->t->codec;
+    for (int i = 0; i < k->n_parts; i++) {
+        uint64_t bytes = codec_part_bytes(k, i, c->rows, c->t->source->in);
+        void *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
+        // What there is once for the whole weight comes with the first rows.
+        c->encoded_bytes[i] = k->part[i].row_block || c->row == 0 ? bytes : 0;
+        c->encoded[i] = memory ? (uint8_t *)memory + part_offset(c, i) : room;
+        if (!memory)
+            room += (bytes + 63) / 64 * 64;
+        (void)codec_fixed_part(k, i, c->t->source->out, c->t->source->in, c->encoded[i]);
+    }
+}
+
+static bool hand_on(coding *c, err *e)
+{
+    for (int i = 0; i < c->t->codec->n_parts; i++) {
+        uint64_t n = c->encoded_bytes[i];
+        xxh128_add(c->sum[i], c->encoded[i], n);
+        if (i == c->t->part) {
+            if (!runner_append(c->r, c->encoded[i], n, e))
+                return false;
+        } else if (!c->r->held.part[c->held[i]].memory &&
+                   !held_put(&c->r->held, c->held[i], part_offset(c, i), c->encoded[i], n, e)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool code_batches(coding *c, int64_t *changed, err *e)
+{
+    const weight *w = c->t->source;
+    int64_t most = run_batch_rows(c->t, c->r->sizes.batch);
+    for (c->row = 0; c->row < w->out; c->row += c->rows) {
+        c->rows = i64_min(most, w->out - c->row);
+        int64_t chunks = i64_ceil_div(c->rows, c->chunk);
+        if (!event_go_on(c->r->options->events, e) || !read_batch(c, e))
+            return false;
+        place_parts(c, c->r->batch + c->stored.bytes);
+        if (!pool_for(c->r->options->pool, w->codec->n_parts + chunks, 1, work, c, e) ||
+            !hand_on(c, e))
+            return false;
+        for (int64_t i = 0; i < chunks; i++)
+            *changed += c->changed[i];
+    }
+    return true;
+}
+
+// ---- a weight --------------------------------------------------------------------------------
+
+static bool open_coding(coding *c, err *e)
+{
+    const weight *w = c->t->source;
+    const codec *k = c->t->codec;
+    int64_t chunks = i64_ceil_div(run_batch_rows(c->t, c->r->sizes.batch), c->chunk);
+    c->changed = mem_new((uint64_t)chunks, sizeof *c->changed, "counts", e);
+    if (!c->changed)
+        return false;
+    for (int i = 0; i < w->codec->n_parts; i++)
+        if (!(c->source[i] = sha256_new(e)))
+            return false;
+    for (int i = 0; i < k->n_parts; i++)
+        if (!(c->sum[i] = xxh128_new(e)) ||
+            (i != c->t->part &&
+             !held_add(&c->r->held, w, i, codec_part_bytes(k, i, w->out, w->in), &c->held[i], e)))
+            return false;
+    return true;
+}
+
+static void end_sums(coding *c, xxh128_digest *sum)
+{
+    const weight *w = c->t->source;
+    for (int i = 0; i < w->codec->n_parts; i++) {
+        int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
+        sha256_end(c->source[i], &c->r->result->source[at]);
+        c->r->result->read[at] = true;
+        c->source[i] = NULL;
+    }
+    for (int i = 0; i < c->t->codec->n_parts; i++) {
+        xxh128_end(c->sum[i], i == c->t->part ? sum : &c->r->held.part[c->held[i]].digest);
+        c->sum[i] = NULL;
+    }
+}
+
+bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
+{
+    coding c = {.r = r, .t = &r->plan->tensor[index]};
+    const run_options *o = r->options;
+    bool has = false;
+    c.chunk = run_chunk_rows(c.t);
+    float *importance = mem_new((uint64_t)c.t->source->in, sizeof *importance, "importance", e);
+    bool ok = importance && open_coding(&c, e);
+    if (ok && o->importance)
+        ok = o->importance(o->ctx, r->plan->model, c.t, importance, &has, e);
+    c.importance = has ? importance : NULL;
+    ok = ok && code_batches(&c, &r->result->changed[index], e);
+    if (ok)
+        end_sums(&c, sum);
+    for (int i = 0; i < CODEC_MAX_PARTS; i++) {
+        sha256_free(c.source[i]);
+        xxh128_free(c.sum[i]);
+    }
+    free(importance);
+    free(c.changed);
+    return ok;
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of run.h, for its own files only: how a run cuts its memory (run_budget.c), in which
+// order it reads the source (run_walk.c), where encoded parts wait (run_hold.c), how a weight is
+// coded (run_code.c), how what went to the file is proven (run_proof.c), what later runs are told
+// (run_note.c).
+#ifndef SCRUPLE_CONVERT_RUN_PARTS_H
+#define SCRUPLE_CONVERT_RUN_PARTS_H
+
+#include "base/spill.h"
+#include "base/stream.h"
+#include "convert/run.h"
+
+// ---- budget ----------------------------------------------------------------------------------
+
+typedef struct {
+    uint64_t stream, ring;  // read ahead, written behind
+    uint64_t batch;         // stored and encoded rows of one weight
+    uint64_t held;          // encoded parts that wait in memory; more goes to scratch on disk
+    uint64_t worker;        // decoded rows of one thread
+} run_sizes;
+
+// ERR_ENV as run_fits. `begun`: what that has counted as to come is there by now.
+MUST_USE bool run_sizes_of(const plan *p, int threads, uint64_t memory, bool begun, run_sizes *out,
+                           uint64_t *needed, err *e);
+int64_t run_chunk_rows(const plan_tensor *t);                 // that one thread takes at a time
+int64_t run_batch_rows(const plan_tensor *t, uint64_t batch); // that are read together
+// Of a batch: stored bytes of all parts of the source, and of the encoded ones; each part begins
+// on a multiple of 64.
+uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows);
+uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows);
+
+// ---- order of reading ------------------------------------------------------------------------
+
+// All bytes that the units of a slice need, in the order in which the run takes them: for each
+// tensor of a unit that is moved its bytes, for each weight at its starting part batch after batch
+// the rows of its stored parts.
+typedef struct {
+    const plan *plan;
+    const bool *resumed;    // units to leave out
+    uint64_t batch;
+    int64_t file, end_file, tensor, row;
+    int part;
+} source_walk;
+
+void walk_begin(source_walk *w, const plan *p, const bool *resumed, run_slice slice,
+                uint64_t batch);
+bool walk_next(void *walk, stream_range *out, bool *end, err *e); // a stream_ranges
+// Its source tensors in that order: calls `fn` until it says false.
+bool unit_sources(const plan *p, int64_t file, bool (*fn)(void *ctx, const tensor *t), void *ctx);
+
+// ---- whole files of the source ---------------------------------------------------------------
+
+typedef struct {
+    sha256 *sha;            // NULL: nobody asks, or it is not read in order
+    uint64_t at;
+} file_sum;
+
+// For the files that `x` (may be NULL) knows; *out is NULL where there are none.
+MUST_USE bool sums_open(file_sum **out, const checkpoint *c, const struct expected *x, err *e);
+// Bytes that were read; any others than the next ones of the file end its digest.
+void sums_bytes(file_sum *sums, int file, uint64_t offset, const void *bytes, uint64_t n);
+void sums_end(file_sum *sums, const checkpoint *c, run_result *r);
+void sums_close(file_sum *sums, const checkpoint *c);
+
+// ---- held parts ------------------------------------------------------------------------------
+
+typedef struct {
+    const weight *source;
+    int part;
+    uint64_t bytes;
+    void *memory;           // NULL: in the scratch file, from `at` on
+    uint64_t at;
+    xxh128_digest digest;   // of what was encoded
+} held_part;
+
+typedef struct {
+    held_part *part;
+    uint64_t n, cap;
+    uint64_t limit, in_memory;
+    spill spill;
+    uint64_t spilled;       // bytes of the scratch file in use
+} held_store;
+
+// For one unit: finds out how much scratch it needs, and opens it in `dir`.
+MUST_USE bool held_open(held_store *h, const plan *p, const plan_file *f, uint64_t limit,
+                        const char *dir, err *e);
+void held_close(held_store *h);
+// Room for a part that waits; *index is its place until something is taken out.
+MUST_USE bool held_add(held_store *h, const weight *source, int part, uint64_t bytes,
+                       uint64_t *index, err *e);
+MUST_USE bool held_put(held_store *h, uint64_t index, uint64_t offset, const void *bytes,
+                       uint64_t n, err *e);
+int64_t held_find(const held_store *h, const weight *source, int part); // -1
+MUST_USE bool held_get(const held_store *h, uint64_t index, uint64_t offset, void *to, uint64_t n,
+                       err *e);
+void held_drop(held_store *h, uint64_t index);
+
+// ---- proof in flight -------------------------------------------------------------------------
+
+typedef struct proof proof;
+
+// `header` is the unit's: what it says of names and places is what is proven.
+MUST_USE bool proof_open(proof **out, const plan_file *f, err *e);
+void proof_bytes(void *proof_, uint64_t offset, const void *bytes, uint64_t n); // an out_watch
+// After all bytes: ERR_INTERNAL where a tensor at its address is not the one whose digest is
+// given ([f->n], in the order of the plan's tensors). Record digests go to record[n_experts]. `how`
+// the bytes came, for the sentence: "as written", "read back".
+MUST_USE bool proof_end(proof *p, const char *how, const plan_tensor *tensors,
+                        const xxh128_digest *expected, xxh128_digest *record, err *e);
+void proof_close(proof *p);
+
+// ---- notes -----------------------------------------------------------------------------------
+
+// What other runs have to know of a unit that is finished, as JSON text.
+MUST_USE bool note_write(const plan *p, int64_t file, const run_result *r, strbuf *out, err *e);
+// *known = false where the text is no such note; the result is then as it was.
+MUST_USE bool note_read(const plan *p, int64_t file, const char *text, run_result *r, bool *known,
+                        err *e);
+
+// ---- the run ---------------------------------------------------------------------------------
+
+typedef struct {
+    const plan *plan;
+    const run_options *options;
+    run_result *result;
+    run_sizes sizes;
+    stream *in;
+    file_sum *sums;
+    out_file *file;
+    held_store held;
+    unsigned char *batch;   // sizes.batch bytes
+    unsigned char *values;  // sizes.worker bytes a thread
+    uint64_t done;          // tensor bytes, for progress
+} runner;
+
+// The next n bytes of tensor `index`.
+MUST_USE bool runner_append(runner *r, const void *bytes, uint64_t n, err *e);
+// Reads, encodes and appends the part that tensor `index` is, in which a weight starts; its other
+// parts are held. *sum is the digest of what was encoded.
+MUST_USE bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e);
+
+#endif

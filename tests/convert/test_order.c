@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Orders as JSON and back.
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/order.h"
+#include "tests/refused.h"
+
+Suite *suite_order(void);
+
+static bool parse(const char *command, const char *text, order *o, err *e)
+{
+    json *root;
+    ck_assert(json_parse(&root, text, strlen(text), "options", e));
+    bool ok = order_parse(o, command, root, e);
+    json_free(root);
+    return ok;
+}
+
+static void comes_back(const char *command, const char *text)
+{
+    err e = ERR_INIT;
+    order o;
+    strbuf out = {0};
+    json_writer w = {.out = &out};
+    ASSERT_OK(parse(command, text, &o, &e), e);
+    order_write(&o, &w, NULL);
+    ck_assert_str_eq(out.text, text);
+    ck_assert_str_eq(order_command(&o), command);
+    strbuf_free(&out);
+    order_free(&o);
+}
+
+#define HEX "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
+
+START_TEST(orders_come_back_as_they_were_written)
+{
+    comes_back("convert", "{\"to\":\"experts\",\"page\":4096}");
+    comes_back("convert", "{\"to\":\"safetensors\"}");
+    comes_back("convert", "{\"to\":\"bf16\",\"allow_lossy\":true}");
+    comes_back("convert", "{\"to\":\"f32\",\"allow_lossy\":false}");
+    comes_back("quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+               "\"positive_scales\":false,\"fallback\":null,\"layout\":\"experts\","
+               "\"page\":16384}");
+    comes_back("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":\"absmax\","
+               "\"positive_scales\":true,\"fallback\":\"bf16\",\"layout\":\"plain\","
+               "\"statistics\":\"" HEX "\"}");
+    comes_back("quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+               "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":[\"experts.up & "
+               "layer<3\",\"*.gate_proj\"],\"type\":\"int4-g64\",\"search\":\"absmax\","
+               "\"positive_scales\":true,\"fallback\":\"int4-g32\",\"optional\":true},{\"match\":["
+               "\"router\"],\"type\":\"keep\"}],\"layout\":\"plain\"}");
+}
+END_TEST
+
+START_TEST(an_order_decides_the_plan_alike)
+{
+    err e = ERR_INIT;
+    order o;
+    ASSERT_OK(parse("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":"
+                    "\"absmax\",\"positive_scales\":true,\"fallback\":\"bf16\",\"layout\":"
+                    "\"experts\",\"page\":8192}", &o, &e), e);
+    ck_assert(o.quantize && !o.weighted && order_needs_model(&o));
+    ck_assert_ptr_eq(o.plan.codec, codec_find("fp8-block"));
+    ck_assert_ptr_eq(o.plan.fallback, codec_find("bf16"));
+    ck_assert_int_eq(o.plan.scope, SCOPE_ALL_LINEAR);
+    ck_assert_int_eq(o.plan.layout, LAYOUT_EXPERTS);
+    ck_assert_uint_eq(o.plan.page, 8192);
+    ck_assert_int_eq(o.plan.search, SEARCH_ABSMAX);
+    ck_assert(o.plan.positive_scales);
+    ASSERT_OK(parse("convert", "{\"to\":\"safetensors\"}", &o, &e), e);
+    ck_assert(!order_needs_model(&o) && !o.plan.codec && o.plan.scope == SCOPE_NONE);
+    ASSERT_OK(parse("convert", "{\"to\":\"f16\",\"allow_lossy\":true}", &o, &e), e);
+    ck_assert(order_needs_model(&o) && o.allow_lossy && o.plan.scope == SCOPE_MATRICES);
+}
+END_TEST
+
+START_TEST(orders_that_are_none_are_refused)
+{
+    static const struct {
+        const char *command, *text, *words;
+    } bad[] = {
+        {"verify", "{}", "no command 'verify'"},
+        {"convert", "[]", "no object"},
+        {"convert", "{}", "'to'"},
+        {"convert", "{\"to\":\"gguf\"}", "'to'"},
+        {"convert", "{\"to\":\"BF16\",\"allow_lossy\":true}", "'to'"},
+        {"convert", "{\"to\":\"experts\"}", "'page'"},
+        {"convert", "{\"to\":\"experts\",\"page\":-1}", "'page'"},
+        {"convert", "{\"to\":\"experts\",\"page\":\"16\"}", "'page'"},
+        {"convert", "{\"to\":\"bf16\"}", "'allow_lossy'"},
+        {"convert", "{\"to\":\"safetensors\",\"page\":4096}", "does not know"},
+        {"quantize", "{\"type\":\"int4-g32\"}", "'scope'"},
+        {"quantize", "{\"type\":\"bf16\",\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"layout\":\"plain\"}", "'fallback'"},
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":0,\"fallback\":null,\"layout\":\"plain\"}", "'positive_scales'"},
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\",\"statistics\":\"12\"}",
+         "'statistics'"},
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\",\"more\":1}",
+         "does not know"},
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+         "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":\"layer<\",\"type\":"
+         "\"keep\"}],\"layout\":\"plain\"}", "rule 1: pattern 'layer<'"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        order o;
+        ASSERT_REFUSED(parse(bad[i].command, bad[i].text, &o, &refused), bad[i].words);
+        order_free(&o);
+    }
+}
+END_TEST
+
+Suite *suite_order(void)
+{
+    Suite *s = suite_create("order");
+    TCase *c = tcase_create("order");
+    tcase_add_test(c, orders_come_back_as_they_were_written);
+    tcase_add_test(c, an_order_decides_the_plan_alike);
+    tcase_add_test(c, orders_that_are_none_are_refused);
+    suite_add_tcase(s, c);
+    return s;
+}

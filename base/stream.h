@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading ahead: byte ranges of files, known in their order before, are read by own threads while
 // the caller works on what came before. Large ranges go past the page cache (O_DIRECT) where the
-// file system takes part, small ones through it. The caller sees one sequence of bytes, the ranges
-// one behind the other; who knows what lies where is the caller. Writes nothing; that is out.h.
+// file system takes part and the cache does not have them already, small ones through it. The
+// caller sees one sequence of bytes, the ranges one behind the other; who knows what lies where is
+// the caller. Writes nothing; that is out.h.
 #ifndef SCRUPLE_BASE_STREAM_H
 #define SCRUPLE_BASE_STREAM_H
 

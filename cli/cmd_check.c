@@ -44,6 +44,8 @@ static void as_text(const result *r, strbuf *out)
         print_safe(out, r->findings.item[i].subject);
         strbuf_printf(out, ": %s\n", r->findings.item[i].what);
     }
+    if (r->findings.more)
+        strbuf_printf(out, "and %llu more\n", (unsigned long long)r->findings.more);
     if (r->findings.n)
         return;
     int files = checkpoint_n_files(r->c);
@@ -86,6 +88,7 @@ static void as_json(const result *r, strbuf *out)
         jw_object_end(&w);
     }
     jw_array_end(&w);
+    jw_int(&w, "findings_not_named", (int64_t)r->findings.more);
     jw_object_end(&w);
     strbuf_puts(out, "\n");
 }
@@ -122,7 +125,8 @@ static bool run(const context *ctx, const void *options, err *e)
     }
     if (ok && r.findings.n)
         ok = err_set(e, ERR_NO, "'%s': %llu finding%s", o->model,
-                     (unsigned long long)r.findings.n, r.findings.n == 1 ? "" : "s");
+                     (unsigned long long)(r.findings.n + r.findings.more),
+                     r.findings.n == 1 ? "" : "s");
     strbuf_free(&out);
     content_findings_free(&r.findings);
     checkpoint_close(c);

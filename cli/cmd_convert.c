@@ -7,7 +7,8 @@
 typedef struct {
     const char *model, *output, *to, *save_plan;
     uint64_t page;
-    bool allow_lossy;
+    const char *expect;
+    bool allow_lossy, read_back;
 } convert_options;
 
 static const option table[] = {
@@ -24,6 +25,8 @@ static const option table[] = {
                           "2MiB"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
      .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
+    EXPECT_OPTION(convert_options, expect),
+    READ_BACK_OPTION(convert_options, read_back),
     {OPTION_TEXT(convert_options, save_plan), .name = "save-plan", .value = "FILE",
      .help = "also write the plan, for scruple run, status and merge; with --dry-run only that"},
 };
@@ -44,6 +47,8 @@ static bool run(const context *c, const void *options, err *e)
     if (!order_set_form(&what, o->to, e) || !job_from_order(&j, &what, &paths, e))
         return false;
     j.make.save_plan = o->save_plan;
+    j.make.expect = o->expect;
+    j.make.read_back = o->read_back;
     bool ok = made_and_told(c, &j.make, e);
     job_close(&j);
     return ok;
@@ -54,8 +59,11 @@ const command cmd_convert = {
     .group = "make",
     .summary = "re-pack a checkpoint without loss, and prove it",
     .about =
-        "Writes the checkpoint in another layout. Tensors are moved byte for byte; each\n"
-        "is read back and compared with its source before the output gets its name.\n"
+        "Writes the checkpoint in another layout. Tensors are moved byte for byte: what\n"
+        "goes to each place of the output is hashed there and compared with the source\n"
+        "before the output gets its name; --read-back asks the disk as well. Input files\n"
+        "must have the SHA-256 that SHA256SUMS beside them, their blobs' names in a Hub\n"
+        "cache or --expect say, where one of them says something.\n"
         "Values are converted only by --to bf16, f16 and f32, which answer 1 and name the\n"
         "tensors where a value would change.\n"
         "\n"

@@ -4,7 +4,7 @@
 #include "convert/job.h"
 
 typedef struct {
-    const char *plan, *input, *output, *stats;
+    const char *plan, *input, *output, *stats, *expect;
 } merge_options;
 
 static const option table[] = {
@@ -16,6 +16,7 @@ static const option table[] = {
      .help = "likewise the folder with the parts", .alias = {"outfile", "out", "output-dir"}},
     {OPTION_TEXT(merge_options, stats), .name = "stats", .value = "FILE",
      .help = "likewise the statistics", .alias = {"imatrix"}},
+    EXPECT_OPTION(merge_options, expect),
 };
 
 static const command_example examples[] = {
@@ -30,6 +31,7 @@ static bool run(const context *c, const void *options, err *e)
     if (!job_from_plan(&j, o->plan, &instead, e))
         return false;
     j.make.mode = OUTPUT_MERGE;
+    j.make.expect = o->expect;
     bool ok = made_and_told(c, &j.make, e);
     job_close(&j);
     return ok;
@@ -43,7 +45,9 @@ const command cmd_merge = {
         "Checks that every unit of the plan is there as its part noted it, writes the\n"
         "small files, the index, scruple.json, config.json and SHA256SUMS, and gives all\n"
         "files their names. Copies no tensor and reads none: it takes seconds, whatever\n"
-        "the model's size. The folder is then byte for byte what one run would have made.\n"
+        "the model's size. (Where SHA256SUMS, a Hub cache or --expect say what SHA-256\n"
+        "the input's files must have, those are read once.) The folder is then byte for\n"
+        "byte what one run would have made.\n"
         "\n"
         "Answers 4 and names what is missing where a unit is not there. Repeated on a\n"
         "folder that is complete it says so and does nothing; interrupted, it goes on.",

@@ -9,6 +9,8 @@ typedef struct {
     rules_options rules;
     int layout;
     uint64_t page;
+    const char *expect;
+    bool read_back;
 } quantize_options;
 
 static const char *const layouts[] = {"experts", "plain", NULL};
@@ -27,6 +29,8 @@ static const option table[] = {
      .help = "experts: an expert pack; plain: ordinary shards"},
     {OPTION_BYTES(quantize_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
      .min = 4096, .help = "alignment of the first record, a power of two up to 2MiB"},
+    EXPECT_OPTION(quantize_options, expect),
+    READ_BACK_OPTION(quantize_options, read_back),
     {OPTION_TEXT(quantize_options, save_plan), .name = "save-plan", .value = "FILE",
      .help = "also write the plan, for scruple run, status and merge; with --dry-run only that"},
 };
@@ -51,6 +55,8 @@ static bool quantize(const context *c, const quantize_options *o, order *what, e
         !job_from_order(&j, what, &paths, e))
         return false;
     j.make.save_plan = o->save_plan;
+    j.make.expect = o->expect;
+    j.make.read_back = o->read_back;
     bool ok = made_and_told(c, &j.make, e);
     job_close(&j);
     return ok;

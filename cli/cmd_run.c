@@ -7,7 +7,9 @@
 
 typedef struct {
     const char *plan, *part, *input, *output, *stats;
+    const char *expect;
     int64_t parts;
+    bool read_back;
 } run_plan_options;
 
 static const option table[] = {
@@ -24,6 +26,8 @@ static const option table[] = {
      .help = "likewise the folder to write", .alias = {"outfile", "out", "output-dir"}},
     {OPTION_TEXT(run_plan_options, stats), .name = "stats", .value = "FILE",
      .help = "likewise the statistics", .alias = {"imatrix"}},
+    EXPECT_OPTION(run_plan_options, expect),
+    READ_BACK_OPTION(run_plan_options, read_back),
 };
 
 static const command_example examples[] = {
@@ -42,6 +46,8 @@ static bool run(const context *c, const void *options, err *e)
     if ((o->part && !part_choose(o->part, o->parts, &part, &parts, e)) ||
         !job_from_plan(&j, o->plan, &instead, e))
         return false;
+    j.make.expect = o->expect;
+    j.make.read_back = o->read_back;
     if (o->part) {
         j.make.mode = OUTPUT_PART;
         j.make.part = part;

@@ -87,7 +87,7 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     strbuf_printf(out, "  %lld tensors in %lld files, %lld weights coded", (long long)r->n_tensors,
                   (long long)r->n_files, (long long)r->n_coded);
     if (!o->dry_run && !r->already_complete)
-        strbuf_printf(out, ", %lld tensors read back and identical to the source",
+        strbuf_printf(out, ", %lld tensors proven identical to the source",
                       (long long)r->n_moved);
     strbuf_printf(out, "\n  %lld other files copied, %lld left behind (scruple.json names them)",
                   (long long)r->n_copied, (long long)r->n_left);

@@ -22,8 +22,9 @@ typedef struct {
 } companions;
 
 // Looks at the folder of a checkpoint; its shards, index, config.json, and what scruple writes
-// itself (scruple.json, scruple-recipe.json, SHA256SUMS, experts.idx) belong to neither list. A single file without a
-// config.json beside it has no companions: what else lies in its folder is not known to be its.
+// itself (scruple.json, scruple-recipe.json, SHA256SUMS, experts.idx) belong to neither list. A
+// single file without a config.json beside it has no companions: what else lies in its folder is
+// not known to be its.
 MUST_USE bool companions_find(companions *c, const checkpoint *source, err *e);
 void companions_free(companions *c);
 // Stages the copied ones; ERR_INPUT where one has changed since companions_find.

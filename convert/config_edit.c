@@ -145,7 +145,7 @@ static bool collect_modules(const plan *p, modules *m, err *e)
     return ok;
 }
 
-// The widest pattern that fits this module and none of another type: all layers, this layer, itself.
+// The widest pattern that fits this module and none of another type: all layers, this layer, this.
 static bool widest_pattern(const modules *m, const module *one, strbuf *out, err *e)
 {
     for (int skip = 0; skip < 3; skip++) {

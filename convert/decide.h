@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A recipe applied to a model: for every weight the rule that decides and the type that results.
 // The rules come first, --type with --scope acts as the last one, what no rule decides is moved as
-// it is. A rule or pattern that decides nothing is refused unless it is optional, or unless it is of
-// a file and --tensor-type took its weights: most others are typing errors.
+// it is. A rule or pattern that decides nothing is refused, most of them are typing errors: unless
+// it is optional, or of a file and --tensor-type took its weights.
 //
 // What a rule reaches. Loose patterns (globs, regular expressions, ranges) mean linear weights
 // (role_is_linear) only; routers, embeddings and heads have to be named by a class, a role or

@@ -37,14 +37,7 @@ static bool open_output(maker *m, err *e)
 static bool run_units(maker *m, const run_slice *slice, err *e)
 {
     const make_options *o = m->options;
-    run_options with = {.pool = o->pool,
-                        .memory = o->memory,
-                        .events = o->events,
-                        .importance = o->importance,
-                        .ctx = o->ctx,
-                        .count_changes = o->count_changes || o->refuse_changes,
-                        .slice = slice,
-                        .scratch = o->output};
+    const run_options with = maker_run_options(m, slice);
     return run_plan(&m->plan, &with, m->out, &m->result, e) && maker_refuse_changes(m, e) &&
            (!o->read_back || run_read_back(&m->plan, &with, m->out, &m->result, e));
 }

@@ -28,6 +28,8 @@ typedef struct {
     const char *save_plan;      // path of a plan file to write (replaced with `force`), even by a
     const order *order;         // dry run, and what it says; save_plan may be NULL
     const char *statistics_path;
+    const char *expect;         // a list of SHA-256 that the input's files must have; NULL: what
+                                // stands beside them (expected.h)
     bool read_back;             // finished files are read again from the medium and compared
     pool *pool;
     uint64_t memory;

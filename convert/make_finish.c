@@ -6,12 +6,32 @@
 #include "convert/manifest.h"
 #include "convert/recipe_table.h"
 
-bool maker_identify_source(maker *m, const run_result *r, err *e)
+run_options maker_run_options(const maker *m, const run_slice *slice)
 {
+    const make_options *o = m->options;
+    return (run_options){.pool = o->pool,
+                         .memory = o->memory,
+                         .events = o->events,
+                         .importance = o->importance,
+                         .ctx = o->ctx,
+                         .count_changes = o->count_changes || o->refuse_changes,
+                         .expected = &m->expected,
+                         .slice = slice,
+                         .scratch = o->output};
+}
+
+bool maker_identify_source(maker *m, run_result *r, err *e)
+{
+    const run_options with = maker_run_options(m, NULL);
+    run_result nothing = {0};
     m->source_id = mem_new((uint64_t)checkpoint_n_files(m->source), sizeof *m->source_id,
                            "digests", e);
-    return m->source_id && (r ? run_source_ids(&m->plan, r, m->source_id, e)
-                              : source_ids(m->source, m->options->pool, m->source_id, e));
+    bool ok = m->source_id && (r ? run_source_ids(&m->plan, r, m->source_id, e)
+                                 : source_ids(m->source, m->options->pool, m->source_id, e) &&
+                                       run_result_init(&nothing, &m->plan, e));
+    ok = ok && run_expected(&m->plan, &with, &m->expected, r ? r : &nothing, m->source_id, e);
+    run_result_free(&nothing, &m->plan);
+    return ok;
 }
 
 enum { TENSORS_NAMED = 20 }; // by warnings; the error counts all

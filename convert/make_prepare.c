@@ -142,7 +142,8 @@ static bool make_plan(maker *m, err *e)
 bool maker_prepare(maker *m, err *e)
 {
     const make_options *o = m->options;
-    if (!checkpoint_open(&m->source, o->input, o->events, e))
+    if (!checkpoint_open(&m->source, o->input, o->events, e) ||
+        !expected_find(&m->expected, m->source, o->expect, o->events, e))
         return false;
     if (o->needs_model && !model_open(&m->model, m->source, o->events, e))
         return false;
@@ -225,6 +226,7 @@ void maker_free(maker *m)
     strbuf_free(&m->edited);
     strbuf_free(&m->recipe);
     free(m->source_id);
+    expected_free(&m->expected);
     plan_free(&m->plan);
     model_close(m->model);
     checkpoint_close(m->source);

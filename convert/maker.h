@@ -6,6 +6,7 @@
 
 #include "convert/companions.h"
 #include "convert/make.h"
+#include "formats/expected.h"
 #include "formats/source_sums.h"
 
 typedef struct {
@@ -28,6 +29,7 @@ typedef struct {
     uint64_t n_small;
     output *out;
     run_result result;
+    expected expected;         // SHA-256 of the source's files, on somebody's word
     source_id *source_id;
 } maker;
 
@@ -37,8 +39,11 @@ MUST_USE bool maker_prepare(maker *m, err *e);
 MUST_USE bool maker_order(maker *m, output_order *with, err *e);
 // Writes the plan file that was asked for, unless it is there already.
 MUST_USE bool maker_save_plan(maker *m, err *e);
-// The source's identity: by what the run has read, or (NULL) by reading all of it.
-MUST_USE bool maker_identify_source(maker *m, const run_result *r, err *e);
+// For the units of `slice` (NULL: all), which stays the caller's.
+run_options maker_run_options(const maker *m, const run_slice *slice);
+// The source's identity: by what the run has read, or (NULL) by reading all of it; its files are
+// what somebody expects them to be.
+MUST_USE bool maker_identify_source(maker *m, run_result *r, err *e);
 // ERR_NO where values have changed that must not. Counts them.
 MUST_USE bool maker_refuse_changes(maker *m, err *e);
 // Small files, index, manifest, config, and publishing.

@@ -208,13 +208,24 @@ static bool in_replaces(const journal *j, const char *name)
     return false;
 }
 
+// A part relies only on its own files.
+static bool is_relied_on(const output_order *with, const char *name)
+{
+    if (with->mode != OUTPUT_PART)
+        return with->mode != OUTPUT_LOOK;
+    for (uint64_t i = with->own_first; i < with->own_first + with->n_own; i++)
+        if (strcmp(with->file[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static bool take_note(const output_order *with, const char *file, journal *j, err *e)
 {
     file_note n;
     bool counts;
     if (!file_note_read(&n, with->dir, file, j->plan, &counts, e))
         return false;
-    if (counts && output_folder_holds(with->dir, &n, with->mode != OUTPUT_LOOK))
+    if (counts && output_folder_holds(with->dir, &n, is_relied_on(with, n.name)))
         return journal_put(j, &n, e);
     if (counts)
         file_note_free(&n);

@@ -75,9 +75,9 @@ typedef struct {
     arena names;
 } plan;
 
-// model may be NULL with LAYOUT_PLAIN, SCOPE_NONE and without rules. ERR_INPUT for what the codec or
-// the layout cannot hold and for rules that decide nothing, ERR_USAGE for a page or shard size that
-// is none. Source, model and rules outlive the plan.
+// model may be NULL with LAYOUT_PLAIN, SCOPE_NONE and no rules. ERR_INPUT for what the codec or the
+// layout cannot hold and for rules that decide nothing, ERR_USAGE for a page or shard size that is
+// none. Source, model and rules outlive the plan.
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);

@@ -51,8 +51,8 @@ enum { RECIPE_RULE_TEXT = 320 };
 const char *recipe_rule_text(const recipe_rule *r, char buf[RECIPE_RULE_TEXT]);
 const char *recipe_search_name(codec_search s); // "mse"
 
-// Writing a file: begin, one call a rule, end. Codec NULL is "keep"; search and signs are written where
-// they decide anything.
+// Writing a file: begin, one call a rule, end. Codec NULL is "keep"; search and signs are written
+// where they decide anything.
 void recipe_write_begin(json_writer *w, const char *comment);
 void recipe_write_rule(json_writer *w, const char *pattern, const codec *c, codec_search search,
                        bool positive_scales);

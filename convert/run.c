@@ -22,8 +22,10 @@ bool run_result_init(run_result *r, const plan *p, err *e)
     r->changed = mem_new((uint64_t)p->n_tensors, sizeof *r->changed, "counts", e);
     r->source = mem_new(sources, sizeof *r->source, "digests", e);
     r->read = mem_new(sources, sizeof *r->read, "digests", e);
+    r->file = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *r->file, "digests", e);
+    r->whole = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *r->whole, "digests", e);
     bool ok = r->resumed && r->tensor && r->record && r->header && r->changed && r->source &&
-              r->read;
+              r->read && r->file && r->whole;
     for (int64_t f = 0; ok && f < p->n_files; f++) {
         xxh128_of(p->file[f].header.text, p->file[f].header.len, &r->header[f]);
         if (!p->file[f].holds_experts)
@@ -48,6 +50,8 @@ void run_result_free(run_result *r, const plan *p)
     free(r->changed);
     free(r->source);
     free(r->read);
+    free(r->file);
+    free(r->whole);
     *r = (run_result){0};
 }
 
@@ -102,6 +106,7 @@ static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *
         if (n == 0)
             return err_set(e, ERR_INTERNAL, "the source ended inside tensor '%s'", t->from->name);
         sha256_add(source, bytes, n);
+        sums_bytes(r->sums, t->from->file, t->from->offset + (t->from->bytes - left), bytes, n);
         xxh128_add(sum, bytes, n);
         if (!runner_append(r, bytes, n, e))
             return false;
@@ -239,13 +244,20 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
     if (!run_sizes_of(p, threads, o->memory, &r.sizes, &needed, e) ||
         !recall_units(&r, slice, out, e))
         return false;
+    r.batch = mem_new_aligned(r.sizes.batch, 1, "a batch of rows", e);
+    if (o->batch && o->batch < r.sizes.batch)
+        r.sizes.batch = o->batch;
+    if (o->held && o->held < r.sizes.held)
+        r.sizes.held = o->held;
     walk_begin(&walk, p, result->resumed, slice, r.sizes.batch);
     const stream_options reading = {.memory = r.sizes.stream};
-    r.batch = mem_new_aligned(r.sizes.batch, 1, "a batch of rows", e);
     r.values = mem_new_aligned(r.sizes.worker * (uint64_t)threads, 1, "decoded rows", e);
-    bool ok = r.batch && r.values && stream_open(&r.in, walk_next, &walk, &reading, e) &&
+    bool ok = r.batch && r.values && sums_open(&r.sums, p->source, o->expected, e) &&
+              stream_open(&r.in, walk_next, &walk, &reading, e) &&
               make_units(&r, slice, out, e);
     stream_close(r.in);
+    sums_end(ok ? r.sums : NULL, p->source, result);
+    sums_close(r.sums, p->source);
     free(r.batch);
     free(r.values);
     return ok;

@@ -29,7 +29,12 @@ typedef struct {
                        err *e);
     void *ctx;
     bool count_changes;     // compare what was coded with what its bytes decode to
+    // Files that it knows are hashed as wholes where they are read in order, for run_expected;
+    // NULL: none.
+    const struct expected *expected;
     const run_slice *slice; // the units to make; NULL: all
+    uint64_t batch, held;   // ceilings on what is read together and what waits in memory, below
+                            // what `memory` allows (tests); 0: none
     const char *scratch;    // a folder for what outgrows memory, usually the output's; NULL: the
                             // current one
 } run_options;
@@ -43,6 +48,8 @@ typedef struct {
                             // starting part) that do not come back as they were
     sha256_digest *source;  // [checkpoint_count] of the bytes of each source tensor that was read
     bool *read;             // [checkpoint_count] whether it was
+    sha256_digest *file;    // [checkpoint_n_files] of each whole file of the source,
+    bool *whole;            //   where it is known
 } run_result;
 
 MUST_USE bool run_result_init(run_result *r, const plan *p, err *e);
@@ -58,9 +65,14 @@ MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_res
 // tensors, counts of changes, out of the notes that other runs or parts left with their units.
 // ERR_ENV where a unit is not finished, or its note is none (the unit is then rejected).
 MUST_USE bool run_recall(const plan *p, output *out, run_result *r, err *e);
-// Identities of the source's files, [checkpoint_n_files], out of what was read. ERR_INTERNAL where a
-// tensor is not known: units are missing.
+// Identities of the source's files, [checkpoint_n_files], out of what was read. ERR_INTERNAL where
+// a tensor is not known: units are missing.
 MUST_USE bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e);
+// Compares the source's files with what is expected of them (ERR_INPUT with the file, who says so,
+// what was found). Those that the run has not read from front to end are read once more. Fills in
+// what to[checkpoint_n_files] says of whole files.
+MUST_USE bool run_expected(const plan *p, const run_options *o, const struct expected *x,
+                           run_result *r, source_id *to, err *e);
 // Reads every finished unit of the slice back from the medium, header and all, and compares it with
 // what was written (ERR_INTERNAL where a byte differs); a resumed one with the SHA-256 that it was
 // finished with (ERR_ENV, and it is rejected).

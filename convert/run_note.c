@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A unit's note: {"note": 1, "records": "hex", "sources": "hex", "changed": [[tensor, values], ...]}
-// with the digests one behind the other: XXH3 of the records, SHA-256 of the source tensors in the
+// A unit's note is {"note":1,"records":"hex","sources":"hex","changed":[[tensor,values], ...]} with
+// digests one behind the other: XXH3 of the records, SHA-256 of the source tensors in the
 // order of unit_sources; `changed` by the unit's own tensors, increasing.
 #include <stdlib.h>
 #include <string.h>

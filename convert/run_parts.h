@@ -48,6 +48,20 @@ bool walk_next(void *walk, stream_range *out, bool *end, err *e); // a stream_ra
 // Its source tensors in that order: calls `fn` until it says false.
 bool unit_sources(const plan *p, int64_t file, bool (*fn)(void *ctx, const tensor *t), void *ctx);
 
+// ---- whole files of the source ---------------------------------------------------------------
+
+typedef struct {
+    sha256 *sha;            // NULL: nobody asks, or it is not read in order
+    uint64_t at;
+} file_sum;
+
+// For the files that `x` (may be NULL) knows; *out is NULL where there are none.
+MUST_USE bool sums_open(file_sum **out, const checkpoint *c, const struct expected *x, err *e);
+// Bytes that were read; any others than the next ones of the file end its digest.
+void sums_bytes(file_sum *sums, int file, uint64_t offset, const void *bytes, uint64_t n);
+void sums_end(file_sum *sums, const checkpoint *c, run_result *r);
+void sums_close(file_sum *sums, const checkpoint *c);
+
 // ---- held parts ------------------------------------------------------------------------------
 
 typedef struct {
@@ -111,6 +125,7 @@ typedef struct {
     run_result *result;
     run_sizes sizes;
     stream *in;
+    file_sum *sums;
     out_file *file;
     held_store held;
     unsigned char *batch;   // sizes.batch bytes

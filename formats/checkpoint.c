@@ -8,7 +8,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/stream.h"
 #include "formats/shards.h"
+
+enum { AHEAD = 16 << 20 }; // of memory, for what digests read ahead
 
 struct checkpoint {
     char *path, *dir;
@@ -458,7 +461,23 @@ bool checkpoint_unchanged(const checkpoint *c, err *e)
     return true;
 }
 
-enum { BLOCK = 1 << 20 };
+// Tensors [next, end) in the files' order.
+typedef struct {
+    const checkpoint *c;
+    int64_t next, end;
+} tensor_walk;
+
+static bool next_tensor(void *ctx, stream_range *out, bool *end, err *e)
+{
+    tensor_walk *w = ctx;
+    (void)e;
+    *end = w->next == w->end;
+    if (!*end) {
+        const tensor *t = checkpoint_at(w->c, w->next++);
+        *out = (stream_range){checkpoint_file(w->c, t->file), t->offset, t->bytes};
+    }
+    return true;
+}
 
 // Progress over all tensors of a digest; NULL where nobody asks.
 typedef struct {
@@ -466,35 +485,41 @@ typedef struct {
     uint64_t done, total;
 } pace;
 
-static bool digest_tensor(const checkpoint *c, const tensor *t, void *block, pace *p,
-                          xxh128_digest *out, err *e)
+// `s` is at the tensor's first byte.
+static bool digest_tensor(const tensor *t, stream *s, pace *p, xxh128_digest *out, err *e)
 {
+    char buf[STR_SHORT];
     xxh128 *x = xxh128_new(e);
-    if (!x)
-        return false;
-    for (uint64_t at = 0; at < t->bytes;) {
-        uint64_t n = t->bytes - at < BLOCK ? t->bytes - at : BLOCK;
-        if ((p && !event_go_on(p->v, e)) || !checkpoint_read(c, t, at, block, n, e)) {
-            xxh128_free(x);
-            return false;
+    bool ok = x != NULL;
+    for (uint64_t at = 0, n = 0; ok && at < t->bytes; at += n) {
+        const void *bytes;
+        ok = !p || event_go_on(p->v, e);
+        if (!ok || !stream_take(s, t->bytes - at, &bytes, &n, e)) {
+            ok = ok && err_in(e, "tensor '%s'", str_short(t->name, buf));
+            break;
         }
-        xxh128_add(x, block, (size_t)n);
-        at += n;
+        xxh128_add(x, bytes, (size_t)n);
         if (p) {
             p->done += n;
             event_progress(p->v, "bytes", p->done, p->total);
         }
     }
-    xxh128_end(x, out);
-    return true;
+    if (ok)
+        xxh128_end(x, out);
+    else
+        xxh128_free(x);
+    return ok;
 }
 
 bool checkpoint_tensor_digest(const checkpoint *c, const tensor *t, xxh128_digest *out, err *e)
 {
+    int64_t i = checkpoint_index_of(c, t->name);
+    tensor_walk walk = {c, i, i + 1};
+    const stream_options o = {.memory = AHEAD, .readers = t->bytes < AHEAD / 4 ? 1 : 0};
+    stream *s;
     *out = (xxh128_digest){0};
-    void *block = mem_new_aligned(t->bytes < BLOCK ? t->bytes : BLOCK, 1, "a block", e);
-    bool ok = block && digest_tensor(c, t, block, NULL, out, e);
-    free(block);
+    bool ok = stream_open(&s, next_tensor, &walk, &o, e) && digest_tensor(t, s, NULL, out, e);
+    stream_close(s);
     return ok;
 }
 
@@ -530,16 +555,19 @@ bool checkpoint_digests(const checkpoint *c, const events *v, xxh128_digest *eac
     pace p = {.v = v};
     sha256 *s = NULL;
     *out = (sha256_digest){0};
+    tensor_walk walk = {c, 0, n};
+    stream *ahead = NULL;
     content *item = mem_new((uint64_t)n, sizeof *item, "digests", e);
-    void *block = mem_new_aligned(BLOCK, 1, "a block", e);
-    bool ok = item && block;
+    bool ok = item != NULL;
     for (int64_t i = 0; ok && i < n; i++) {
         item[i].t = checkpoint_at(c, i);
         p.total += item[i].t->bytes;
     }
     // Read in the files' order, written down in the names'.
+    ok = ok && stream_open(&ahead, next_tensor, &walk, &(stream_options){.memory = AHEAD}, e);
     for (int64_t i = 0; ok && i < n; i++)
-        ok = digest_tensor(c, item[i].t, block, &p, &item[i].digest, e);
+        ok = digest_tensor(item[i].t, ahead, &p, &item[i].digest, e);
+    stream_close(ahead);
     for (int64_t i = 0; each && ok && i < n; i++)
         each[i] = item[i].digest;
     ok = ok && checkpoint_unchanged(c, e) && (s = sha256_new(e)) != NULL;
@@ -550,6 +578,5 @@ bool checkpoint_digests(const checkpoint *c, const events *v, xxh128_digest *eac
         sha256_end(s, out);
     }
     free(item);
-    free(block);
     return ok;
 }

@@ -42,12 +42,12 @@ MUST_USE bool checkpoint_read(const checkpoint *c, const tensor *t, uint64_t off
                               uint64_t n, err *e);
 // Fails (ERR_INPUT) if any file changed since it was opened: to ask after long work.
 MUST_USE bool checkpoint_unchanged(const checkpoint *c, err *e);
-// Content digest of one tensor: XXH3-128 of its bytes, read in blocks.
+// Content digest of one tensor of c: XXH3-128 of its bytes, read ahead in 16 MiB.
 MUST_USE bool checkpoint_tensor_digest(const checkpoint *c, const tensor *t, xxh128_digest *out,
                                        err *e);
 // One digest for the set of tensors, independent of container, file split and order: SHA-256 over
-// the lines "name\tdtype\tshape\txxh128\n" in byte order of names, with shapes as "[3,4]". One
-// block of memory and 24 bytes a tensor; progress in "bytes", stops when asked to.
+// the lines "name\tdtype\tshape\txxh128\n" in byte order of names, with shapes as "[3,4]". 16 MiB
+// of memory and 24 bytes a tensor; progress in "bytes", stops when asked to.
 MUST_USE bool checkpoint_digest(const checkpoint *c, const events *events, sha256_digest *out,
                                 err *e);
 // The same, and every tensor's own digest by its index: each [checkpoint_count], may be NULL.

@@ -22,7 +22,7 @@ typedef struct {
 } expected_line;
 
 // Zero-initialised is a valid empty one: nobody says anything.
-typedef struct {
+typedef struct expected {
     expected_sum *file;    // [checkpoint_n_files]
     int64_t n_known;       // of them
     expected_line *other;  // names of the list that are no file of the checkpoint, in its order

@@ -88,6 +88,27 @@ static int64_t order_runs(name_index *x, source *s)
     return -1;
 }
 
+static uint32_t bucket_of(const name_index *x, uint64_t hash)
+{
+    return x->bits ? (uint32_t)hash >> (32 - x->bits) : 0;
+}
+
+// About 8 names a bucket, so that a search stays within a line or two of cache.
+static bool cut_buckets(name_index *x, err *e)
+{
+    while ((x->n >> x->bits) > 8)
+        x->bits++;
+    uint32_t n = 1u << x->bits;
+    x->first = mem_new((uint64_t)n + 1, sizeof *x->first, "names", e);
+    if (!x->first)
+        return false;
+    for (int64_t i = 0; i < x->n; i++)
+        x->first[bucket_of(x, x->entry[i] >> 32) + 1]++;
+    for (uint32_t b = 0; b < n; b++)
+        x->first[b + 1] += x->first[b];
+    return true;
+}
+
 bool name_index_build(name_index *x, const void *names, int64_t n, name_at at, int64_t *twice,
                       err *e)
 {
@@ -95,7 +116,7 @@ bool name_index_build(name_index *x, const void *names, int64_t n, name_at at, i
     source s = {names, at};
     assert(n <= UINT32_MAX);
     *twice = -1;
-    *x = (name_index){mem_new((uint64_t)n, sizeof *x->entry, "names", e), n};
+    *x = (name_index){.entry = mem_new((uint64_t)n, sizeof *x->entry, "names", e), .n = n};
     if (!x->entry)
         return false;
     for (int64_t i = 0; i < n; i++)
@@ -112,13 +133,19 @@ bool name_index_build(name_index *x, const void *names, int64_t n, name_at at, i
         free(other);
     }
     *twice = order_runs(x, &s);
-    return true;
+    if (cut_buckets(x, e))
+        return true;
+    name_index_free(x);
+    return false;
 }
 
 int64_t name_index_find(const name_index *x, const void *names, name_at at, const char *name)
 {
     uint64_t hash = hash_of(name);
-    int64_t low = 0, high = x->n;
+    if (x->n == 0)
+        return -1;
+    uint32_t bucket = bucket_of(x, hash);
+    int64_t low = x->first[bucket], high = x->first[bucket + 1];
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
         int64_t number = (int64_t)(x->entry[middle] & UINT32_MAX);
@@ -137,5 +164,6 @@ int64_t name_index_find(const name_index *x, const void *names, name_at at, cons
 void name_index_free(name_index *x)
 {
     free(x->entry);
+    free(x->first);
     *x = (name_index){0};
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds names that lie somewhere else by number: 8 bytes a name, no copies, no worst case that a
+// Finds names that lie somewhere else by number: 9 bytes a name, no copies, no worst case that a
 // file could choose (names of one hash are ordered by their bytes). Fixed once it is built; for
 // tables that grow there is strmap.
 #ifndef SCRUPLE_FORMATS_NAME_INDEX_H
@@ -11,6 +11,8 @@ typedef const char *(*name_at)(const void *names, int64_t i);
 
 typedef struct {
     uint64_t *entry; // [n]: hash in the upper half, number in the lower, sorted
+    uint32_t *first; // [2^bits + 1]: where the entries begin whose hash has these upper bits
+    int bits;
     int64_t n;
 } name_index;
 

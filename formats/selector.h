@@ -5,7 +5,7 @@
 //     experts.down            a role (role.h), or a class of roles: experts, shared, attention,
 //                             dense, router, norms, embeddings, head; `linear` is the first four
 //     layer<3   layer=7   layer>=58   layer=3..5   expert<8       ranges; both ends belong to a..b
-//     *.mlp.experts.*.up_proj a glob over the whole module or tensor name: '*' any run, '?' one byte
+//     *.mlp.experts.*.up_proj a glob over a whole module or tensor name: '*' any run, '?' one byte
 //     re:layers\.[0-3]\.      a regular expression, found anywhere in the module or tensor name
 //     model.norm              a module or tensor by its whole name
 //     name:anything & all     the same; everything behind the colon belongs to the name

@@ -30,9 +30,9 @@ MUST_USE bool weight_bind(weight *w, const checkpoint *c, const char *module, co
 // own scratch.
 MUST_USE bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s,
                                err *e);
-// Which bytes of part i rows [row, row + n) need; row is a multiple of the codec's row_quantum, n too
-// unless the range ends with the weight, so that ranges one behind the other cover the part. A part
-// without rows (weight_shape) belongs to row 0.
+// Which bytes of part i rows [row, row + n) need; row is a multiple of the codec's row_quantum, n
+// too unless the range ends with the weight, so that ranges one behind the other cover the part. A
+// part without rows (weight_shape) belongs to row 0.
 void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
                        uint64_t *bytes);
 // As weight_read_rows, out of memory: part[i] is what weight_part_range told of a range that begins

@@ -105,6 +105,28 @@ void make_runs(void)
         ck_abort_msg("%s", e.text);
 }
 
+void make_open_parts(make_parts *k)
+{
+    err e = ERR_INIT;
+    bool complete;
+    *k = (make_parts){.with = {.memory = 1 << 30}};
+    ck_assert_msg(checkpoint_open(&k->source, the.t.dir, NULL, &e), "%s", e.text);
+    ck_assert_msg(model_open(&k->m, k->source, NULL, &e), "%s", e.text);
+    ck_assert_msg(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), "%s", e.text);
+    output_order with = {.dir = the.out, .input = the.t.dir, .plan = &k->p.id};
+    ck_assert_msg(output_open(&k->to, &with, &complete, &e), "%s", e.text);
+    ck_assert_msg(run_result_init(&k->r, &k->p, &e), "%s", e.text);
+}
+
+void make_close_parts(make_parts *k)
+{
+    run_result_free(&k->r, &k->p);
+    output_close(k->to);
+    plan_free(&k->p);
+    model_close(k->m);
+    checkpoint_close(k->source);
+}
+
 void make_sums_are_right(const char *dir)
 {
     char command[600];

@@ -34,4 +34,17 @@ void make_sums_are_right(const char *dir);
 void make_same_tensors(const char *a, const char *b);
 void make_file_says(const char *dir, const char *name, const char *words);
 
+// The steps of a run, one by one, so that something can happen between them; in the.out.
+typedef struct {
+    checkpoint *source;
+    model *m;
+    plan p;
+    output *to;
+    run_options with;
+    run_result r;
+} make_parts;
+
+void make_open_parts(make_parts *k);
+void make_close_parts(make_parts *k);
+
 #endif

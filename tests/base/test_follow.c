@@ -30,7 +30,8 @@ static void set_up(void)
         "cache/models--m/snapshots", HUB, HUB "/sub", "cache/models--m/snapshots/old",
         "cache/models--n", "cache/models--n/blobs", "cache/models--m/refs"};
     static const char *const inside[] = {
-        "model/real", "model/.hidden", "model/with space", "model/m\xc3\xa9l", "model/" N250 "12345",
+        "model/real", "model/.hidden", "model/with space", "model/m\xc3\xa9l",
+        "model/" N250 "12345",
         "model/sub/real", "model/sub/deep/real", "cache/models--m/blobs/e1", "cache/blobs/ab/xet",
         HUB "/copied"};
     static const char *const secret[] = {

@@ -3,11 +3,14 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -172,6 +175,163 @@ START_TEST(leaves_nothing_behind_when_writing_fails)
 }
 END_TEST
 
+// ---- written behind ----
+
+// Every fsync of the process passes here: the protocol's cost is part of what is tested.
+static atomic_int syncs;
+
+int fsync(int fd)
+{
+    atomic_fetch_add(&syncs, 1);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+    atomic_fetch_add(&syncs, 1);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+typedef struct {
+    unsigned char *bytes;
+    uint64_t begin, at;
+} witness;
+
+static void look(void *ctx, uint64_t offset, const void *bytes, uint64_t n)
+{
+    witness *w = ctx;
+    ck_assert_uint_eq(offset, w->at);
+    memcpy(w->bytes + (offset - w->begin), bytes, n);
+    w->at += n;
+}
+
+// A file of `n` bytes behind `header` ones, in pieces that fit nothing.
+static void write_behind(const char *name, uint64_t header, uint64_t n, bool known, bool buffered)
+{
+    err e = ERR_INIT;
+    out_file o;
+    sha256_digest digest;
+    unsigned char *bytes = malloc(header + n), *seen = malloc(n + 1);
+    ck_assert(bytes && seen);
+    witness w = {seen, header, header};
+    for (uint64_t i = 0; i < header + n; i++)
+        bytes[i] = (unsigned char)(i * 2654435761u >> 13);
+    ASSERT_OK(out_open(&o, dir, name, known ? header + n : 0, bytes, header, &e), e);
+    out_watched(&o, look, &w);
+    ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, buffered, &e), e);
+    uint64_t piece = 1;
+    for (uint64_t at = 0; at < n; at += piece) {
+        piece = piece * 7 % 150001 + 1;
+        piece = piece < n - at ? piece : n - at;
+        ASSERT_OK(out_append(&o, bytes + header + at, piece, &e), e);
+    }
+    ASSERT_OK(out_settle(&o, &e), e);
+    ck_assert_uint_eq(w.at, header + n);
+    ck_assert_mem_eq(seen, bytes + header, n);
+    atomic_store(&syncs, 0);
+    ASSERT_OK(out_publish(&o, false, &digest, &e), e);
+    ck_assert_int_eq(atomic_load(&syncs), 2); // the file, the folder
+    assert_content(name, bytes, header + n);
+    assert_digest(&digest, bytes, header + n);
+    free(bytes);
+    free(seen);
+}
+
+// Headers and ends on and beside pages and blocks (64 KiB), the page cache or none.
+START_TEST(written_behind_a_file_is_the_same)
+{
+    static const uint64_t headers[] = {0, 10, 5000, 65536, 200000};
+    static const uint64_t sizes[] = {0, 1, 65537, 262144 + 4096, 700001};
+    char name[40];
+    for (size_t i = 0; i < COUNT_OF(headers); i++)
+        for (size_t k = 0; k < COUNT_OF(sizes); k++)
+            for (int how = 0; how < 2; how++) {
+                (void)snprintf(name, sizeof name, "%zu-%zu-%d", i, k, how);
+                write_behind(name, headers[i], sizes[k], (i + k) % 2, how);
+            }
+    ck_assert_int_eq(temp_count(dir), COUNT_OF(headers) * COUNT_OF(sizes) * 2);
+}
+END_TEST
+
+START_TEST(a_small_file_is_not_written_behind)
+{
+    err e = ERR_INIT;
+    out_file o;
+    ASSERT_OK(out_open(&o, dir, "a", 65536, NULL, 0, &e), e);
+    ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, false, &e), e);
+    ck_assert_ptr_null(o.ring);
+    out_discard(&o);
+    ASSERT_OK(out_open(&o, dir, "a", 65537, NULL, 0, &e), e);
+    ASSERT_OK(out_append(&o, "x", 1, &e), e);
+    ASSERT_FAILS(out_write_behind(&o, OUT_BEHIND_LEAST, false, &refused), ERR_INTERNAL,
+                 "written already");
+    out_discard(&o);
+    ASSERT_OK(out_open(&o, dir, "a", 65537, NULL, 0, &e), e);
+    ASSERT_OK(out_write_behind(&o, 0, false, &e), e);
+    ck_assert_ptr_nonnull(o.ring);
+    out_discard(&o);
+    ck_assert_int_eq(temp_count(dir), 0);
+}
+END_TEST
+
+// The header's place is zeros until the end, and giving up at any point leaves nothing.
+START_TEST(written_behind_the_header_comes_last)
+{
+    static unsigned char bytes[1000000];
+    static const char zeros[5000];
+    err e = ERR_INIT;
+    out_file o;
+    in_file f;
+    char first[5000];
+    memset(bytes, 7, sizeof bytes);
+    for (int buffered = 0; buffered < 2; buffered++) {
+        ASSERT_OK(out_open(&o, dir, "a", 5000 + sizeof bytes, bytes, 5000, &e), e);
+        ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, buffered, &e), e);
+        ASSERT_OK(out_append(&o, bytes, sizeof bytes, &e), e);
+        ASSERT_OK(out_settle(&o, &e), e);
+        ASSERT_OK(in_open(&f, o.temp, &e), e);
+        ASSERT_OK(in_read(&f, 0, first, sizeof first, &e), e);
+        ck_assert_mem_eq(first, zeros, sizeof first);
+        in_close(&f);
+        out_discard(&o);
+        ASSERT_OK(out_open(&o, dir, "a", 5000 + sizeof bytes, bytes, 5000, &e), e);
+        ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, buffered, &e), e);
+        ASSERT_OK(out_append(&o, bytes, 600000, &e), e);
+        out_discard(&o); // with threads at work
+    }
+    ASSERT_OK(out_open(&o, dir, "a", sizeof bytes, NULL, 0, &e), e);
+    ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, false, &e), e);
+    ASSERT_OK(out_append(&o, bytes, 600000, &e), e);
+    ASSERT_FAILS(out_publish(&o, false, NULL, &refused), ERR_INTERNAL, "600000 bytes written");
+    ck_assert_int_eq(temp_count(dir), 0);
+}
+END_TEST
+
+// Errors of the threads are told by what comes next, with the same sentence, and only once.
+START_TEST(written_behind_a_failure_is_told_later)
+{
+    static char bytes[3000000];
+    err e = ERR_INIT;
+    out_file o;
+    struct rlimit limit = {700000, 700000};
+    ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    for (int buffered = 0; buffered < 2; buffered++) {
+        ASSERT_OK(out_open(&o, dir, "a", 0, "HEAD", 4, &e), e);
+        ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, buffered, &e), e);
+        ASSERT_FAILS(out_append(&o, bytes, sizeof bytes, &refused), ERR_ENV, "File too large");
+        ck_assert_int_eq(temp_count(dir), 0);
+        ASSERT_FAILS(out_append(&o, bytes, 1, &refused), ERR_INTERNAL, "closed");
+        // The last block's, when nothing is appended any more.
+        ASSERT_OK(out_open(&o, dir, "a", 0, "HEAD", 4, &e), e);
+        ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, buffered, &e), e);
+        ASSERT_OK(out_append(&o, bytes, 701000, &e), e);
+        ASSERT_FAILS(out_publish(&o, false, NULL, &refused), ERR_ENV, "File too large");
+        ck_assert_int_eq(temp_count(dir), 0);
+    }
+}
+END_TEST
+
 static bool mount_here(const char *type, const char *options)
 {
     bool ok = unshare(CLONE_NEWNS) == 0 &&
@@ -201,6 +361,32 @@ START_TEST(says_how_much_a_full_disk_lacks)
     ASSERT_OK(out_publish(&o, false, NULL, &e), e);
     assert_content("a", bytes, 200000);
     ck_assert_int_eq(umount2(dir, MNT_DETACH), 0);
+}
+END_TEST
+
+// Where there is no O_DIRECT, and where space ends inside a block.
+START_TEST(written_behind_memory_and_full_disks_do_as_well)
+{
+    static char bytes[600000];
+    err e = ERR_INIT;
+    out_file o;
+    for (int k = 0; k < 2; k++) {
+        if (!mount_here(k ? "ramfs" : "tmpfs", k ? NULL : "size=1m"))
+            return;
+        write_behind("b", 5000, 700001, true, false);
+        ck_assert_int_eq(unlink(temp_path(dir, "b")), 0);
+        if (k == 0) {
+            ASSERT_OK(out_open(&o, dir, "a", 0, NULL, 0, &e), e);
+            ASSERT_OK(out_write_behind(&o, OUT_BEHIND_LEAST, false, &e), e);
+            ASSERT_OK(out_append(&o, bytes, sizeof bytes, &e), e);
+            bool more = out_append(&o, bytes, sizeof bytes, &refused);
+            ck_assert(!more || !out_publish(&o, false, NULL, &refused));
+            ck_assert_int_eq(refused.kind, ERR_ENV);
+            ck_assert_ptr_nonnull(strstr(refused.text, "no space for"));
+            ck_assert_int_eq(temp_count(dir), 0);
+        }
+        ck_assert_int_eq(umount2(dir, MNT_DETACH), 0);
+    }
 }
 END_TEST
 
@@ -253,6 +439,14 @@ Suite *suite_out(void)
     tcase_add_test(c, says_how_much_a_full_disk_lacks);
     tcase_add_test(c, does_without_preallocation_where_there_is_none);
     tcase_add_test(c, makes_folders_and_their_parents);
+    suite_add_tcase(s, c);
+    c = tcase_create("written behind");
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, written_behind_a_file_is_the_same);
+    tcase_add_test(c, a_small_file_is_not_written_behind);
+    tcase_add_test(c, written_behind_the_header_comes_last);
+    tcase_add_test(c, written_behind_a_failure_is_told_later);
+    tcase_add_test(c, written_behind_memory_and_full_disks_do_as_well);
     suite_add_tcase(s, c);
     return s;
 }

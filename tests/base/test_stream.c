@@ -17,6 +17,15 @@ static const char *dir;
 static unsigned char *content; // of both files; the second one is turned around
 static in_file file[2];
 
+// A file that was just written would be read from the page cache.
+static void write_cold(const char *name, const void *bytes)
+{
+    temp_write(dir, name, bytes, SIZE);
+    int fd = open(temp_path(dir, name), O_RDONLY);
+    ck_assert(fd >= 0 && fsync(fd) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    (void)close(fd);
+}
+
 static void open_files(void)
 {
     err e = ERR_INIT;
@@ -27,8 +36,8 @@ static void open_files(void)
         x = x * 1664525u + 1013904223u;
         content[i] = content[2 * SIZE - 1 - i] = (unsigned char)(x >> 24);
     }
-    temp_write(dir, "a", content, SIZE);
-    temp_write(dir, "b", content + SIZE, SIZE);
+    write_cold("a", content);
+    write_cold("b", content + SIZE);
     ASSERT_OK(in_open(&file[0], temp_path(dir, "a"), &e), e);
     ASSERT_OK(in_open(&file[1], temp_path(dir, "b"), &e), e);
 }
@@ -151,6 +160,18 @@ START_TEST(reads_up_to_the_end_of_a_file)
     r[0] = (stream_range){&file[0], 0, SIZE};
     reads_right_in_all_ways(r, 1);
     reads_right_in_all_ways(r, 0);
+}
+END_TEST
+
+START_TEST(reads_what_the_page_cache_holds_from_there)
+{
+    static char warm[SIZE / 2];
+    err e = ERR_INIT;
+    const stream_range r[] = {{&file[0], 0, SIZE}, {&file[1], 13, SIZE - 13}};
+    ASSERT_OK(in_read(&file[0], 0, warm, sizeof warm, &e), e);
+    reads_right_in_all_ways(r, 2);
+    ASSERT_OK(in_read(&file[0], SIZE / 2, warm, sizeof warm, &e), e);
+    reads_right_in_all_ways(r, 2);
 }
 END_TEST
 
@@ -279,6 +300,7 @@ Suite *suite_stream(void)
     for (size_t i = 0; i < COUNT_OF(both); i++) {
         tcase_add_test(both[i], reads_from_any_offset_any_length);
         tcase_add_test(both[i], reads_up_to_the_end_of_a_file);
+        tcase_add_test(both[i], reads_what_the_page_cache_holds_from_there);
         tcase_add_test(both[i], reads_many_small_ranges_with_large_ones_between);
         tcase_add_test(both[i], tells_an_error_where_it_lies);
         tcase_add_test(both[i], a_file_that_shrank_is_a_sentence);

@@ -97,6 +97,8 @@ static void run(void)
 
 static void is_refused(const char *words)
 {
+    free(list);
+    list = NULL;
     ASSERT_REFUSED(decide(&options, source, bound, &list, &refused), words);
     ck_assert_ptr_null(list);
 }
@@ -283,7 +285,8 @@ START_TEST(what_cannot_be_coded_is_refused_by_name)
     open_model(config);
     free(config);
     rule("norm.final=bf16");
-    is_refused("--tensor-type norm.final=bf16: 'model.norm.weight' is a vector, it can only be kept");
+    is_refused("--tensor-type norm.final=bf16: 'model.norm.weight' is a vector, it can only be "
+               "kept");
     recipe_free(&rules);
     rule("model.layers.3.eh_proj.weight=int4-g32");
     is_refused("belongs to no role of the model ('mtp-layer'), it can only be kept");
@@ -301,8 +304,8 @@ START_TEST(a_rule_that_fits_nothing_is_refused_unless_it_is_optional)
     static const struct {
         const char *text, *words;
     } cases[] = {
-        {"experts & layer>5=int4-g32", "--tensor-type experts & layer>5=int4-g32 decides nothing: no "
-                                       "tensor of this model fits 'experts & layer>5'"},
+        {"experts & layer>5=int4-g32", "--tensor-type experts & layer>5=int4-g32 decides nothing: "
+                                       "no tensor of this model fits 'experts & layer>5'"},
         {"shared=int4-g32", "no tensor of this model fits 'shared'"},
         {"q_proj=int4-g32", "'q_proj' is no whole name; it stands in "
                             "'model.layers.0.self_attn.q_proj', which *q_proj* would match"},
@@ -318,8 +321,6 @@ START_TEST(a_rule_that_fits_nothing_is_refused_unless_it_is_optional)
         is_refused(cases[i].words);
         rules.rule[0].optional = true;
         run();
-        free(list);
-        list = NULL;
     }
 }
 END_TEST
@@ -340,8 +341,8 @@ START_TEST(a_rule_behind_others_that_take_all_is_refused)
     rule("experts=fp8-channel");
     rule("experts.down & layer=1=keep");
     is_refused("--tensor-type experts.down & layer=1=keep decides nothing: earlier rules have "
-               "decided all that it fits, 'model.layers.1.mlp.experts.0.down_proj.weight' for one by "
-               "--tensor-type experts=fp8-channel");
+               "decided all that it fits, 'model.layers.1.mlp.experts.0.down_proj.weight' for one "
+               "by --tensor-type experts=fp8-channel");
     recipe_free(&rules);
     rule("model.layers.0.mlp.gate=keep");
     rule("name:model.layers.0.mlp.gate=f32");
@@ -493,6 +494,41 @@ START_TEST(a_mixed_output_carries_its_table_and_is_made_again_from_it)
 }
 END_TEST
 
+// What is said of a plan by these rules; the text lies in `heard`.
+static void hear(const char *const *rule_text, size_t n)
+{
+    recipe_free(&rules);
+    for (size_t i = 0; i < n; i++)
+        rule(rule_text[i]);
+    memset(&heard, 0, sizeof heard);
+    make_runs();
+}
+
+START_TEST(mixes_that_loaders_do_not_read_are_warned_of)
+{
+    static const char *const across[] = {"experts & layer=1=fp8-channel", "experts=int4-g32"};
+    static const char *const plain[] = {"experts & layer=1=keep", "experts=fp8-channel"};
+    static const char *const around[] = {"attention=fp8-channel", "experts=int4-g32"};
+    static const char *const router[] = {"router & layer=2=fp8-channel"};
+    static const char *const wider[] = {"router=f32", "embedding=f32"};
+    make_use_qwen3();
+    the.order.plan.rules = &rules;
+    the.order.dry_run = true;
+    hear(across, COUNT_OF(across));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "the routed experts are stored as int4-g32 in layer "
+                                               "0 and as fp8-channel in layer 1"));
+    hear(plain, COUNT_OF(plain));
+    ck_assert_str_eq(heard.warned, "");
+    hear(around, COUNT_OF(around));
+    ck_assert_str_eq(heard.warned, "");
+    hear(router, COUNT_OF(router));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "'model.layers.2.mlp.gate' is stored as "
+                                               "fp8-channel: few loaders read routers"));
+    hear(wider, COUNT_OF(wider));
+    ck_assert_str_eq(heard.warned, "");
+}
+END_TEST
+
 START_TEST(a_table_of_the_source_does_not_travel)
 {
     make_use_qwen3();
@@ -531,6 +567,7 @@ Suite *suite_decide(void)
     c = tcase_create("runs");
     tcase_add_checked_fixture(c, make_set_up, make_tear_down);
     tcase_add_test(c, a_mixed_output_carries_its_table_and_is_made_again_from_it);
+    tcase_add_test(c, mixes_that_loaders_do_not_read_are_warned_of);
     tcase_add_test(c, a_table_of_the_source_does_not_travel);
     suite_add_tcase(s, c);
     return s;

@@ -127,7 +127,8 @@ static bool read_pack(const char *path, err *e)
     for (int64_t x = 0; ok && x < 2; x++) {
         pack_record r;
         char bytes[64];
-        ok = pack_find(p, 1, x, &r, e) && pack_read(p, &r, bytes, e) && pack_verify(p, &r, bytes, e);
+        ok = pack_find(p, 1, x, &r, e) && pack_read(p, &r, bytes, e) &&
+             pack_verify(p, &r, bytes, e);
     }
     pack_close(p);
     return ok;
@@ -194,9 +195,12 @@ static const struct {
 // One line: file, status, sentence. True where the verdict is the expected one; says so if not.
 static bool judge(char *line)
 {
-    const char *file = strtok(line, "\t"), *status = strtok(NULL, "\t");
-    const char *sentence = strtok(NULL, "\t");
-    ck_assert(file && status && (sentence != NULL) == (strcmp(status, "0") != 0));
+    char *status = strchr(line, '\t'), *sentence = status ? strchr(status + 1, '\t') : NULL;
+    const char *file = line;
+    uint64_t kind;
+    ck_assert(status && sentence);
+    *status++ = *sentence++ = 0;
+    ck_assert(str_to_u64(status, ERR_INTERNAL, &kind) && (*sentence != 0) == (kind != 0));
     size_t i = 0;
     while (i < COUNT_OF(formats) && !str_starts(file, formats[i].folder))
         i++;
@@ -205,7 +209,7 @@ static bool judge(char *line)
     char path[256];
     (void)snprintf(path, sizeof path, DIR "%s", file);
     bool ok = formats[i].read(path, &e);
-    if (ok ? !sentence : sentence && (int)e.kind == atoi(status) && strstr(e.text, sentence))
+    if (ok ? kind == ERR_NONE : e.kind == kind && kind && strstr(e.text, sentence))
         return true;
     printf("%s\t%d\t%s\n", file, (int)e.kind, e.text);
     (void)fflush(stdout);

@@ -32,8 +32,9 @@ static void parse_rules(const char *rules)
 START_TEST(rules_are_read_in_order_with_all_they_say)
 {
     parse_rules("{\"match\": \"experts.down & layer<3\", \"type\": \"INT4-g32\", \"search\": "
-                "\"absmax\", \"positive_scales\": true, \"fallback\": \"bf16\", \"optional\": true, "
-                "\"comment\": \"why\"}, {\"type\": \"keep\", \"match\": [\"router\", \"norms\"]}");
+                "\"absmax\", \"positive_scales\": true, \"fallback\": \"bf16\", \"optional\": "
+                "true, \"comment\": \"why\"}, "
+                "{\"type\": \"keep\", \"match\": [\"router\", \"norms\"]}");
     ck_assert_int_eq(r.n, 2);
     ck_assert_ptr_eq(r.rule[0].codec, codec_find("int4-g32"));
     ck_assert_ptr_eq(r.rule[0].fallback, codec_find("bf16"));
@@ -95,7 +96,8 @@ START_TEST(a_file_that_is_no_recipe_is_refused)
         {"{\"schema_version\": 2, \"rules\": []}", "'schema_version' must be there and be 1"},
         {"{\"schema_version\": 1}", "'rules' is missing"},
         {"{\"schema_version\": 1, \"rules\": {}}", "'rules' must be a list"},
-        {"{\"schema_version\": 1, \"ruels\": []}", "no key is called 'ruels'; did you mean 'rules'?"},
+        {"{\"schema_version\": 1, \"ruels\": []}",
+         "no key is called 'ruels'; did you mean 'rules'?"},
         {"{\"schema_version\": 1, \"rules\": [], \"rules\": []}", "rules"},
         {"{\"schema_version\": 1, \"rules\": [], \"comment\": 1}", "'comment' must be a text"},
         {"{\"schema_version\": 1, \"rules\": []} x", "r.json"},
@@ -115,7 +117,8 @@ START_TEST(a_bad_rule_is_refused_with_its_number)
         {"7", "recipe 'r.json': rule 2: a rule is a JSON object"},
         {"{\"type\": \"keep\"}", "rule 2: 'match' is missing"},
         {"{\"match\": \"experts\"}", "rule 2: 'type' is missing"},
-        {"{\"match\": \"experts\", \"typ\": \"keep\"}", "no key is called 'typ'; did you mean 'type'?"},
+        {"{\"match\": \"experts\", \"typ\": \"keep\"}",
+         "no key is called 'typ'; did you mean 'type'?"},
         {"{\"match\": \"experts\", \"zzzz\": 1}", "no key is called 'zzzz'"},
         {"{\"match\": 3, \"type\": \"keep\"}", "'match' must be a pattern or a list of patterns"},
         {"{\"match\": [], \"type\": \"keep\"}", "'match' must be a pattern or a list of patterns"},
@@ -125,7 +128,8 @@ START_TEST(a_bad_rule_is_refused_with_its_number)
         {"{\"match\": \"experts\", \"type\": \"int3\"}", "rule 2: 'type': unknown type 'int3'"},
         {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"search\": \"best\"}",
          "'search' is 'mse' or 'absmax', not 'best'"},
-        {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"search\": 1}", "'search' must be a text"},
+        {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"search\": 1}",
+         "'search' must be a text"},
         {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"optional\": 1}",
          "'optional' must be true or false"},
         {"{\"match\": \"experts\", \"type\": \"fp8-channel\", \"search\": \"mse\"}",
@@ -139,8 +143,8 @@ START_TEST(a_bad_rule_is_refused_with_its_number)
     };
     char text[512];
     for (size_t i = 0; i < COUNT_OF(list); i++) {
-        (void)snprintf(text, sizeof text, "{\"schema_version\": 1, \"rules\": [{\"match\": \"dense\", "
-                       "\"type\": \"keep\"}, %s]}", list[i].rule);
+        (void)snprintf(text, sizeof text, "{\"schema_version\": 1, \"rules\": [{\"match\": "
+                       "\"dense\", \"type\": \"keep\"}, %s]}", list[i].rule);
         ASSERT_REFUSED(parse(text, &refused), list[i].words);
         recipe_free(&r);
     }

@@ -22,43 +22,11 @@ Suite *suite_stopped(void);
 
 // ---- proof ----
 
-// The parts of a run, by hand, so that something can happen between them.
-typedef struct {
-    checkpoint *source;
-    model *m;
-    plan p;
-    output *to;
-    run_options with;
-    run_result r;
-} parts;
-
-static void open_parts(parts *k)
-{
-    err e = ERR_INIT;
-    bool complete;
-    *k = (parts){.with = {.memory = 1 << 30}};
-    ASSERT_OK(checkpoint_open(&k->source, the.t.dir, NULL, &e), e);
-    ASSERT_OK(model_open(&k->m, k->source, NULL, &e), e);
-    ASSERT_OK(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), e);
-    output_order with = {.dir = the.out, .input = the.t.dir, .plan = &k->p.id};
-    ASSERT_OK(output_open(&k->to, &with, &complete, &e), e);
-    ASSERT_OK(run_result_init(&k->r, &k->p, &e), e);
-}
-
-static void close_parts(parts *k)
-{
-    run_result_free(&k->r, &k->p);
-    output_close(k->to);
-    plan_free(&k->p);
-    model_close(k->m);
-    checkpoint_close(k->source);
-}
-
 static const char second[] = "model-00002-of-00004.safetensors";
 
 START_TEST(a_byte_that_was_not_written_right_is_found)
 {
-    parts k;
+    make_parts k;
     err e = ERR_INIT;
     make_use_qwen3();
     for (int coded = 0; coded < 2; coded++) {
@@ -66,26 +34,26 @@ START_TEST(a_byte_that_was_not_written_right_is_found)
             make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
         else
             make_convert(LAYOUT_EXPERTS);
-        open_parts(&k);
+        make_open_parts(&k);
         ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
         ASSERT_OK(run_read_back(&k.p, &k.with, k.to, &k.r, &e), e);
         static const long places[] = {20, -1, 30000};
         for (size_t i = 0; i < COUNT_OF(places); i++) {
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
             ASSERT_FAILS(run_read_back(&k.p, &k.with, k.to, &k.r, &refused), ERR_INTERNAL,
-                         "read back differs from");
+                         "differs from");
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
         }
         output_abandon(k.to);
         k.to = NULL;
-        close_parts(&k);
+        make_close_parts(&k);
     }
 }
 END_TEST
 
 START_TEST(a_resumed_file_that_was_damaged_is_rejected)
 {
-    parts k;
+    make_parts k;
     err e = ERR_INIT;
     make_use_qwen3();
     for (int coded = 0; coded < 2; coded++) {
@@ -95,10 +63,10 @@ START_TEST(a_resumed_file_that_was_damaged_is_rejected)
             make_convert(LAYOUT_EXPERTS);
         static const long places[] = {20, -1, 30000};
         for (size_t i = 0; i < COUNT_OF(places); i++) {
-            open_parts(&k);
+            make_open_parts(&k);
             ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
-            close_parts(&k);
-            open_parts(&k);
+            make_close_parts(&k);
+            make_open_parts(&k);
             // Between judging the folder and the proof.
             folder_flip(the.out, folder_staged(the.out, second), places[i]);
             ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
@@ -106,15 +74,15 @@ START_TEST(a_resumed_file_that_was_damaged_is_rejected)
             ASSERT_FAILS(run_read_back(&k.p, &k.with, k.to, &k.r, &refused), ERR_ENV,
                          "'model-00002-of-00004.safetensors', finished by an earlier run, has been "
                          "damaged since and was removed");
-            close_parts(&k);
-            open_parts(&k);
+            make_close_parts(&k);
+            make_open_parts(&k);
             ck_assert(!output_has(k.to, "model-00002-of-00004.safetensors", NULL));
             ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
             ck_assert(k.r.resumed[0] && !k.r.resumed[1] && k.r.resumed[2]);
             ASSERT_OK(run_read_back(&k.p, &k.with, k.to, &k.r, &e), e);
             output_abandon(k.to);
             k.to = NULL;
-            close_parts(&k);
+            make_close_parts(&k);
         }
     }
 }
@@ -122,20 +90,20 @@ END_TEST
 
 START_TEST(digests_of_records_are_the_same_after_resuming)
 {
-    parts k;
+    make_parts k;
     err e = ERR_INIT;
     xxh128_digest record[4];
     make_use_qwen3();
     make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     for (int again = 0; again < 2; again++) {
-        open_parts(&k);
+        make_open_parts(&k);
         ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
         ASSERT_OK(run_read_back(&k.p, &k.with, k.to, &k.r, &e), e);
         if (!again)
             memcpy(record, k.r.record[2], sizeof record);
         ck_assert_mem_eq(record, k.r.record[2], sizeof record);
         ck_assert_int_eq(k.r.resumed[2], again);
-        close_parts(&k);
+        make_close_parts(&k);
     }
 }
 END_TEST

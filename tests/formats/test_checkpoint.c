@@ -321,12 +321,12 @@ START_TEST(refuses_names_that_lead_out_of_the_folder)
     }
     index_of("\"x\":\"../../etc/passwd\"");
     refuses(dir, "'DIR/model.safetensors.index.json': weight_map: tensor 'x': it is said to be "
-            "in '../../etc/passwd', and that name is refused: it holds one of / \\ :, and only plain "
-            "names inside the folder are followed");
+            "in '../../etc/passwd', and that name is refused: it holds one of / \\ :, and only "
+            "plain names inside the folder are followed");
     index_of("\"x\":\"../x.safetensors\"");
     refuses(dir, "'DIR/model.safetensors.index.json': weight_map: tensor 'x': it is said to be "
-            "in '../x.safetensors', and that name is refused: it holds one of / \\ :, and only plain "
-            "names inside the folder are followed");
+            "in '../x.safetensors', and that name is refused: it holds one of / \\ :, and only "
+            "plain names inside the folder are followed");
     temp_mkdir(dir, "in");
     shard(dir, "secret.safetensors", "x");
     temp_symlink("../secret.safetensors", temp_path(dir, "in"), "m.safetensors");

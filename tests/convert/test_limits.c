@@ -10,6 +10,8 @@
 
 #include "base/json.h"
 #include "base/jsonscan.h"
+#include "convert/recipe.h"
+#include "convert/saved_plan.h"
 #include "formats/checkpoint.h"
 #include "formats/shards.h"
 #include "tests/refused.h"
@@ -97,6 +99,29 @@ START_TEST(an_index_has_at_most_256_mib)
 }
 END_TEST
 
+START_TEST(a_recipe_has_at_most_8_mib)
+{
+    recipe r = {0};
+    hollow("r", "{", RECIPE_MAX_BYTES + (uint64_t)1);
+    ASSERT_REFUSED(recipe_read(&r, temp_path(dir, "r"), &refused),
+                   "has 8388609 bytes, the most allowed here is 8388608");
+    hollow("r", "{", RECIPE_MAX_BYTES);
+    ASSERT_REFUSED(recipe_read(&r, temp_path(dir, "r"), &refused), "found byte 0x00");
+    recipe_free(&r);
+}
+END_TEST
+
+START_TEST(a_plan_has_at_most_256_mib_and_16_in_its_first_line)
+{
+    saved_plan f;
+    hollow("p", "{", SAVED_PLAN_LARGEST + (uint64_t)1);
+    ASSERT_REFUSED(saved_plan_open(&f, temp_path(dir, "p"), &refused),
+                   "has 268435457 bytes; a plan has at most 268435456");
+    hollow("p", "{", SAVED_PLAN_LARGEST);
+    ASSERT_REFUSED(saved_plan_open(&f, temp_path(dir, "p"), &refused), "it has no first line");
+}
+END_TEST
+
 // ---- a header of 95 MiB ----------------------------------------------------------------------
 
 enum { LARGE = 95 << 20 };
@@ -175,6 +200,8 @@ Suite *suite_limits(void)
     tcase_add_test(c, json_trees_come_from_at_most_64_mib);
     tcase_add_test(c, strings_of_the_scanner_have_the_length_that_was_asked_for);
     tcase_add_test(c, an_index_has_at_most_256_mib);
+    tcase_add_test(c, a_recipe_has_at_most_8_mib);
+    tcase_add_test(c, a_plan_has_at_most_256_mib_and_16_in_its_first_line);
     tcase_add_test(c, a_header_of_95_mib_is_listed_within_twice_its_size);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);

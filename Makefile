@@ -89,8 +89,28 @@ $(BUILD)/%.o: %.c
 unit: $(BUILD)/tests/all ## unit tests only
 	$(BUILD)/tests/all
 
-test: all unit fuzz-replay ## unit tests, the fuzz targets' corpora, command-line tests
+test: all unit fuzz-replay $(BUILD)/faults/tools ## unit tests, the fuzz targets' corpora, command-line tests, some faults
 	scripts/cli-test $(BUILD)/scruple
+	@$(DRIVE_FAULTS) --points 2
+
+DRIVE_FAULTS = tests/faults/drive.py $(BUILD)/scruple --tools $(BUILD)/faults/tools \
+               --work $(BUILD)/faults/work
+# Faults: what makes them is built without sanitizers, whatever the program has.
+FAULT_CFLAGS = -std=c17 -D_GNU_SOURCE -O2 -g -fPIC $(WARN)
+$(BUILD)/faults/tools: tests/faults/inject.c tests/faults/alloc.c Makefile
+	$(call say,CC)
+	$(Q)mkdir -p $@
+	$(Q)$(CC) $(FAULT_CFLAGS) -o $@/inject tests/faults/inject.c
+	$(Q)$(CC) $(FAULT_CFLAGS) -shared -o $@/alloc.so tests/faults/alloc.c -ldl
+	$(Q)touch $@
+
+test-faults: all $(BUILD)/faults/tools ## kills and failures at every point, full disks, lost writes (minutes)
+	$(DRIVE_FAULTS)
+	tests/faults/full_disk.py $(BUILD)/scruple --work $(BUILD)/faults/full
+	tests/faults/crash_states.py $(BUILD)/scruple --work $(BUILD)/faults/crash
+
+test-some-faults: all $(BUILD)/faults/tools ## 60 points of each kind, for sanitizers (VARIANT=asan)
+	$(DRIVE_FAULTS) --points 60
 
 # ---- fuzz targets (docs/testing.md): tests/fuzz/fuzz_<format>.c ----
 # Their files lie in memory (tests/fuzz/files.c): the functions of base/file.h are made weak.
@@ -146,7 +166,7 @@ fuzz-run: fuzz ## ... runs one: TARGET=safetensors RUNS=100000000
 
 # What an engine takes away: the pack reader and the part of base/ it stands on.
 PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
-           base/path.c base/hash.c
+           base/path.c base/hash.c base/sys.c
 pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
 $(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
 	$(call say,AR)
@@ -185,6 +205,17 @@ ORACLE_MODELS = tests/data/nano $(wildcard $(SCRUPLE_SHARED)/models/mini)
 test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
 	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
 
+# Needs 20 GB in BENCH_DIR and a quiet machine; about a quarter of an hour. BENCH_OPTIONS="--only p".
+BENCH_DIR ?= build/bench
+BENCH_TOOLS = $(BUILD)/tests/bench/copy $(BUILD)/tests/bench/run
+bench: all $(BENCH_TOOLS) ## speed and memory against what the machine can do at all
+	scripts/bench $(BUILD)/scruple $(BUILD)/tests/bench --dir $(BENCH_DIR) $(BENCH_OPTIONS)
+
+$(BENCH_TOOLS): $(BUILD)/tests/bench/%: tests/bench/%.c
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+
 test-determinism: all ## one digest over threads and CPU levels
 	scripts/test-determinism $(BUILD)/scruple
 
@@ -201,4 +232,4 @@ clean: ## remove build output
 	rm -rf build scruple
 
 .PHONY: all docs help unit test fuzz fuzz-replay fuzz-run fuzz-programs pack-reader check-pack-reader check-layers check-style check-headers demo \
-        test-oracle test-determinism aarch64 install clean
+        test-faults test-some-faults test-oracle test-determinism bench aarch64 install clean

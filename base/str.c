@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/sys.h"
 
 // Apart from strbuf_room, which is asked for every few bytes: an err is 640 bytes to clear.
 static bool strbuf_grow(strbuf *s, size_t more)
@@ -343,7 +343,7 @@ static bool strmap_grow(strmap *m, err *e)
 {
     uint64_t n = m->n_slots ? m->n_slots * 2 : 16;
     strmap bigger = *m;
-    if (!m->n_slots && getrandom(bigger.key, sizeof bigger.key, 0) != sizeof bigger.key)
+    if (!m->n_slots && !sys_random(bigger.key, sizeof bigger.key))
         return err_sys(e, "cannot get random numbers for a name table");
     bigger.slot = mem_new(n, sizeof *m->slot, "a name table", e);
     bigger.n_slots = n;

@@ -11,6 +11,7 @@
 #include "base/libraries.h"
 #include "base/mem.h"
 #include "base/out.h"
+#include "base/sys.h"
 
 enum { MOST_MEMBERS = 65535 };
 
@@ -326,9 +327,11 @@ static bool add_members(zip_t *zip, feed *feeds, int64_t n, err *failure, err *e
 {
     for (int64_t i = 0; i < n; i++) {
         feeds[i].failure = failure;
-        if (!add_member(zip, &feeds[i]))
-            return err_set(e, ERR_INTERNAL, "member '%s': %s", feeds[i].member->name,
-                           zip_strerror(zip));
+        if (!add_member(zip, &feeds[i])) {
+            bool memory = zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_MEMORY;
+            return err_set(e, memory ? ERR_ENV : ERR_INTERNAL, "member '%s': %s",
+                           feeds[i].member->name, zip_strerror(zip));
+        }
     }
     return true;
 }
@@ -338,6 +341,8 @@ static bool fill(const char *temp, feed *feeds, int64_t n, err *e)
 {
     int code;
     err failure = ERR_INIT; // the producer's
+    if (!openssl_ready(e))
+        return false;
     zip_t *zip = zip_open(temp, ZIP_CREATE | ZIP_EXCL, &code);
     if (!zip) {
         code_failed(code, e);
@@ -358,10 +363,10 @@ static bool fill(const char *temp, feed *feeds, int64_t n, err *e)
 
 static bool sync_file(const char *path, err *e)
 {
-    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = sys_open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0)
         return err_sys(e, "cannot open '%s'", path);
-    bool ok = fsync(fd) == 0 || err_sys(e, "cannot make '%s' durable", path);
+    bool ok = sys_fsync(fd) == 0 || err_sys(e, "cannot make '%s' durable", path);
     (void)close(fd);
     return ok;
 }

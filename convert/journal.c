@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/out.h"
+#include "base/sys.h"
 
 enum { LARGEST_JOURNAL = 64 << 20 };
 
@@ -72,14 +73,16 @@ bool journal_lock(journal *j, const char *dir, bool shared, bool *gone, err *e)
     j->path = path_join(dir, JOURNAL_NAME, e);
     bool ok = j->path != NULL;
     if (ok) {
-        j->fd = open(j->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        j->fd = sys_open(j->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
         *gone = j->fd < 0 && errno == ENOENT;
         ok = j->fd >= 0 || *gone || err_sys(e, "cannot open '%s'", j->path);
     }
     ok = ok && (*gone || take_locks(j, e));
     // Between opening and locking the other run may have finished and removed the file.
-    if (ok && !*gone)
-        *gone = fstat(j->fd, &st) == 0 && st.st_nlink == 0;
+    if (ok && !*gone) {
+        ok = fstat(j->fd, &st) == 0 || err_sys(e, "cannot look at '%s'", j->path);
+        *gone = ok && st.st_nlink == 0;
+    }
     if (!ok || *gone)
         journal_close(j);
     return ok;
@@ -222,10 +225,10 @@ void journal_drop(journal *j, file_note *f)
     j->n_files--;
 }
 
-void journal_remove(journal *j)
+bool journal_remove(journal *j, err *e)
 {
-    if (j->path)
-        (void)unlink(j->path);
+    return !j->path || unlink(j->path) == 0 || errno == ENOENT ||
+           err_sys(e, "cannot remove '%s'", j->path);
 }
 
 void journal_close(journal *j)

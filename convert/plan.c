@@ -169,7 +169,10 @@ out:
 
 static bool write_headers(plan *p, err *e)
 {
-    tensor *list = mem_new((uint64_t)p->n_tensors, sizeof *list, "the plan's headers", e);
+    int64_t most = 0;
+    for (int64_t f = 0; f < p->n_files; f++)
+        most = i64_max(most, p->file[f].n);
+    tensor *list = mem_new((uint64_t)most, sizeof *list, "the plan's headers", e);
     bool ok = list != NULL;
     for (int64_t f = 0; ok && f < p->n_files; f++)
         ok = write_one_header(p, &p->file[f], list, e);

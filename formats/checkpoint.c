@@ -15,6 +15,7 @@ enum { AHEAD = 16 << 20 }; // of memory, for what digests read ahead
 
 struct checkpoint {
     char *path, *dir;
+    bool is_folder;
     int n_files;
     in_file *file;      // [n_files]
     st_header *header;  // [n_files]
@@ -340,9 +341,11 @@ bool checkpoint_list(checkpoint **out, const char *path, const events *v, err *e
     checkpoint *c = mem_new(1, sizeof *c, "a checkpoint", e);
     if (!c)
         return false;
+    path_kind kind = PATH_NOTHING;
     c->path = strdup(path);
-    bool ok = c->path ? (path_is_dir(path) ? open_folder(c, v, e) : open_path(c, e))
-                      : err_set(e, ERR_ENV, "no memory for a path");
+    bool ok = c->path ? path_find(path, &kind, e) : err_set(e, ERR_ENV, "no memory for a path");
+    c->is_folder = kind == PATH_FOLDER;
+    ok = ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, e));
     if (ok && index_names(c, e)) {
         warn_of_holes(c, v);
         *out = c;
@@ -384,6 +387,8 @@ void checkpoint_close(checkpoint *c)
 // ---- looking ---------------------------------------------------------------------------------
 
 const char *checkpoint_path(const checkpoint *c) { return c->path; }
+
+bool checkpoint_is_folder(const checkpoint *c) { return c->is_folder; }
 
 const char *checkpoint_dir(const checkpoint *c) { return c->dir; }
 

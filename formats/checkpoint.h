@@ -24,6 +24,7 @@ MUST_USE bool checkpoint_list(checkpoint **out, const char *path, const events *
 void checkpoint_close(checkpoint *c); // NULL is fine
 
 const char *checkpoint_path(const checkpoint *c); // as given
+bool checkpoint_is_folder(const checkpoint *c);   // and not one file
 const char *checkpoint_dir(const checkpoint *c);  // the folder with config.json beside the tensors
 int64_t checkpoint_count(const checkpoint *c);
 const tensor *checkpoint_at(const checkpoint *c, int64_t i);      // by file, then by offset

@@ -52,5 +52,7 @@ MUST_USE bool st_write_header(strbuf *out, tensor *tensors, int64_t n, const st_
                               int64_t n_metadata, uint64_t align, err *e);
 // The official writer's order: type descending, then name ascending.
 void st_sort_official(tensor *tensors, int64_t n);
+// The same as a comparison for qsort, of tensors or of structs that begin with one.
+int st_official_order(const void *a, const void *b);
 
 #endif

@@ -140,6 +140,21 @@ static const char *inside(const char *path, const char *dir)
 
 bool path_exists(const char *path) { return find(path) >= 0 || path_is_dir(path); }
 
+bool path_find(const char *path, path_kind *kind, err *e)
+{
+    (void)e;
+    *kind = find(path) >= 0 ? PATH_FILE : path_is_dir(path) ? PATH_FOLDER : PATH_NOTHING;
+    return true;
+}
+
+bool path_find_in(const char *dir, const char *name, path_kind *kind, err *e)
+{
+    char *path = path_join(dir, name, e);
+    bool ok = path && path_find(path, kind, e);
+    free(path);
+    return ok;
+}
+
 bool path_is_dir(const char *path)
 {
     for (int i = 0; i < n_files; i++)

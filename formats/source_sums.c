@@ -7,19 +7,20 @@ enum { BLOCK = 1 << 20 };
 
 typedef struct {
     const checkpoint *source;
+    const events *events;
     sha256_digest *to;
 } summing;
 
 // SHA-256 of n bytes from `offset`.
-static bool sum_range(const in_file *in, uint64_t offset, uint64_t n, uint8_t *block,
-                      sha256_digest *to, err *e)
+static bool sum_range(const in_file *in, uint64_t offset, uint64_t n, const events *v,
+                      uint8_t *block, sha256_digest *to, err *e)
 {
     sha256 *sha = sha256_new(e);
     if (!sha)
         return false;
     for (uint64_t done = 0; done < n;) {
         uint64_t piece = n - done < BLOCK ? n - done : BLOCK;
-        if (!in_read(in, offset + done, block, piece, e)) {
+        if (!event_go_on(v, e) || !in_read(in, offset + done, block, piece, e)) {
             sha256_free(sha);
             return false;
         }
@@ -38,15 +39,15 @@ static bool sum_files(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     bool ok = block != NULL;
     for (int64_t f = begin; ok && f < end; f++) {
         const in_file *in = checkpoint_file(s->source, (int)f);
-        ok = sum_range(in, 0, in->size, block, &s->to[f], e);
+        ok = sum_range(in, 0, in->size, s->events, block, &s->to[f], e);
     }
     free(block);
     return ok;
 }
 
-bool source_sums(const checkpoint *c, pool *p, sha256_digest *to, err *e)
+bool source_sums(const checkpoint *c, pool *p, const events *v, sha256_digest *to, err *e)
 {
-    summing s = {c, to};
+    summing s = {c, v, to};
     return pool_for(p, checkpoint_n_files(c), 1, sum_files, &s, e);
 }
 
@@ -72,7 +73,8 @@ bool source_id_of(const checkpoint *c, int file, const sha256_digest *each, sour
     *to = (source_id){0};
     uint8_t *block = mem_new(BLOCK, 1, "a block", e);
     bool ok = block && sum_range(checkpoint_file(c, file), 0,
-                                 checkpoint_header(c, file)->data_start, block, &header, e);
+                                 checkpoint_header(c, file)->data_start, NULL, block,
+                                 &header, e);
     free(block);
     sha256 *sha = ok ? sha256_new(e) : NULL;
     if (!sha)
@@ -93,17 +95,17 @@ static bool sum_tensors(void *ctx, int64_t begin, int64_t end, int worker, err *
     bool ok = block != NULL;
     for (int64_t i = begin; ok && i < end; i++) {
         const tensor *t = checkpoint_at(s->source, i);
-        ok = sum_range(checkpoint_file(s->source, t->file), t->offset, t->bytes, block, &s->to[i],
-                       e);
+        ok = sum_range(checkpoint_file(s->source, t->file), t->offset, t->bytes, s->events, block,
+                       &s->to[i], e);
     }
     free(block);
     return ok;
 }
 
-bool source_ids(const checkpoint *c, pool *p, source_id *to, err *e)
+bool source_ids(const checkpoint *c, pool *p, const events *v, source_id *to, err *e)
 {
     sha256_digest *each = mem_new((uint64_t)checkpoint_count(c), sizeof *each, "digests", e);
-    summing s = {c, each};
+    summing s = {c, v, each};
     bool ok = each && pool_for(p, checkpoint_count(c), 1, sum_tensors, &s, e);
     for (int f = 0; ok && f < checkpoint_n_files(c); f++)
         ok = source_id_of(c, f, each, &to[f], e);

@@ -8,8 +8,9 @@
 #include "base/pool.h"
 #include "formats/checkpoint.h"
 
-// to[checkpoint_n_files]; one file a worker at a time.
-MUST_USE bool source_sums(const checkpoint *c, pool *p, sha256_digest *to, err *e);
+// to[checkpoint_n_files]; one file a worker at a time. Stops where `v` (may be NULL) asks for it.
+MUST_USE bool source_sums(const checkpoint *c, pool *p, const events *v, sha256_digest *to,
+                          err *e);
 // Appends "files": [{name, bytes, sha256}].
 void source_sums_write(json_writer *w, const checkpoint *c, const sha256_digest *sums);
 
@@ -25,8 +26,8 @@ typedef struct {
 // Of one file, out of the digests of all tensors, each[checkpoint_count]; reads the header.
 MUST_USE bool source_id_of(const checkpoint *c, int file, const sha256_digest *each, source_id *to,
                            err *e);
-// to[checkpoint_n_files], by reading everything; one tensor a worker at a time.
-MUST_USE bool source_ids(const checkpoint *c, pool *p, source_id *to, err *e);
+// to[checkpoint_n_files], by reading everything; one tensor a worker at a time. Stops likewise.
+MUST_USE bool source_ids(const checkpoint *c, pool *p, const events *v, source_id *to, err *e);
 // Appends "files": [{name, bytes, tensors_sha256}], and sha256 where that was checked.
 void source_ids_write(json_writer *w, const checkpoint *c, const source_id *ids);
 

@@ -61,21 +61,26 @@ bool in_open(in_file *f, const char *path, err *e)
     return fd < 0 ? cannot_open(path, e) : adopt(f, fd, path, e);
 }
 
-static bool good_component(const char *name, const char *dir, err *e)
+const char *name_refusal(const char *name)
 {
-    const char *why = NULL;
     size_t len = strlen(name);
     if (len == 0)
-        why = "it is empty";
-    else if (len > 255)
-        why = "it is longer than 255 bytes";
-    else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        why = "it names a folder";
-    else if (strpbrk(name, "/\\:"))
-        why = "it holds one of / \\ :";
-    for (size_t i = 0; i < len && !why; i++)
+        return "it is empty";
+    if (len > 255)
+        return "it is longer than 255 bytes";
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return "it names a folder";
+    if (strpbrk(name, "/\\:"))
+        return "it holds one of / \\ :";
+    for (size_t i = 0; i < len; i++)
         if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-            why = "it holds a control byte";
+            return "it holds a control byte";
+    return NULL;
+}
+
+static bool good_component(const char *name, const char *dir, err *e)
+{
+    const char *why = name_refusal(name);
     return !why || err_set(e, ERR_INPUT, "the file name '%s' given by a file in '%s' is refused: "
                            "%s, and only plain names inside that folder are followed",
                            name, dir, why);

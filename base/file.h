@@ -19,6 +19,9 @@ typedef struct {
 
 #define IN_FILE_CLOSED {.fd = -1}
 
+// Why a name out of file content may not be followed (see in_open_beneath); NULL where it may.
+const char *name_refusal(const char *name);
+
 // A path typed by a person: any symlink is followed; must be a regular file. Missing: ERR_INPUT.
 MUST_USE bool in_open(in_file *f, const char *path, err *e);
 // A name out of file content, looked up in `dir`. Refused (ERR_INPUT) unless it is one path

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -215,15 +216,18 @@ bool out_ring_open(out_ring **out, const out_ring_options *o, err *e)
     r->at = o->begin - r->base;
     (void)pthread_mutex_init(&r->lock, NULL);
     (void)pthread_cond_init(&r->changed, NULL);
-    r->memory = mem_new_aligned(BLOCKS * o->block + PAGE, 1, "an output ring", e);
-    if (!r->memory) {
+    // On pages of its own, which go back to the system with the ring.
+    void *memory = mmap(NULL, BLOCKS * o->block, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        err_set(e, ERR_ENV, "no memory for an output ring of %llu bytes",
+                (unsigned long long)(BLOCKS * o->block));
         out_ring_close(r);
         return false;
     }
-    uint64_t off = (PAGE - (uintptr_t)r->memory % PAGE) % PAGE;
+    r->memory = memory;
     for (int i = 0; i < BLOCKS; i++)
-        r->slot[i] = r->memory + off + (uint64_t)i * o->block;
-    memset(r->slot[0], 0, r->at);
+        r->slot[i] = r->memory + (uint64_t)i * o->block;
     if (!o->buffered)
         (void)set_direct(r, true); // refused: through the page cache
     if (!start_threads(r, e)) {
@@ -318,6 +322,7 @@ void out_ring_close(out_ring *r)
     join(r);
     (void)pthread_cond_destroy(&r->changed);
     (void)pthread_mutex_destroy(&r->lock);
-    free(r->memory);
+    if (r->memory)
+        (void)munmap(r->memory, BLOCKS * r->o.block);
     free(r);
 }

@@ -11,18 +11,22 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
-static bool strbuf_room(strbuf *s, size_t more)
+// Apart from strbuf_room, which is asked for every few bytes: an err is 640 bytes to clear.
+static bool strbuf_grow(strbuf *s, size_t more)
 {
+    err ignored = ERR_INIT;
     uint64_t need;
     if (s->failed)
         return false;
-    if (s->cap > s->len && s->cap - s->len > more) // nearly always
-        return true;
-    err ignored = ERR_INIT;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;
     return !s->failed;
+}
+
+static inline bool strbuf_room(strbuf *s, size_t more)
+{
+    return (!s->failed && s->cap > s->len && s->cap - s->len > more) || strbuf_grow(s, more);
 }
 
 void strbuf_add(strbuf *s, const void *bytes, size_t len)
@@ -244,6 +248,19 @@ const char *str_short(const char *text, char buf[STR_SHORT])
 {
     size_t len = strlen(text);
     return len < STR_SHORT ? text : str_short_n(text, len, buf);
+}
+
+const char *str_decimal(uint64_t value, char *buf)
+{
+    char reversed[20];
+    size_t n = 0, at = 0;
+    do
+        reversed[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        buf[at++] = reversed[--n];
+    buf[at] = 0;
+    return buf;
 }
 
 const char *str_human_bytes(uint64_t bytes, char *buf)

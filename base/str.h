@@ -38,6 +38,8 @@ MUST_USE bool str_to_seconds(const char *text, int64_t *out);
 enum { STR_SHORT = 128 };
 const char *str_short(const char *text, char buf[STR_SHORT]);
 const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT]); // always into buf
+// A number's digits; buf must hold 21 bytes.
+const char *str_decimal(uint64_t value, char *buf);
 // "4.9 MB" style in decimal units, for people; buf must hold 24 bytes.
 const char *str_human_bytes(uint64_t bytes, char *buf);
 

@@ -24,7 +24,7 @@ enum {
     SMALL = 256 << 10,      // ranges below go through the page cache
     LEAST_BLOCK = 256 << 10,
     MOST_BLOCK = 1 << 20,   // larger ones are slower: what was read is no longer in a cache
-    MOST_BLOCKS = STREAM_ENOUGH / MOST_BLOCK,
+    FEW_BLOCKS = 32,        // of MOST_BLOCK each, below which blocks get smaller
     MOST_PIECES = 64,       // of a block
     READERS = 4,            // requests that a disk has at a time
     MOST_READERS = 8
@@ -62,7 +62,7 @@ struct stream {
     bool buffered;
     char *memory;
     uint64_t memory_bytes, block_bytes;
-    block block[MOST_BLOCKS];
+    block *block;
     uint64_t n_blocks;
     reader reader[MOST_READERS];
     int n_readers;
@@ -309,12 +309,14 @@ static bool start_readers(stream *s, int n, err *e)
 static bool take_memory(stream *s, uint64_t memory, err *e)
 {
     memory = memory < STREAM_LEAST ? STREAM_LEAST : memory;
-    uint64_t bytes = memory / MOST_BLOCKS / PAGE * PAGE;
+    uint64_t bytes = memory / FEW_BLOCKS / PAGE * PAGE;
     bytes = bytes < LEAST_BLOCK ? LEAST_BLOCK : bytes;
     s->block_bytes = bytes > MOST_BLOCK ? MOST_BLOCK : bytes;
     s->n_blocks = memory / s->block_bytes;
-    s->n_blocks = s->n_blocks > MOST_BLOCKS ? MOST_BLOCKS : s->n_blocks;
     s->memory_bytes = s->n_blocks * s->block_bytes;
+    s->block = mem_new(s->n_blocks, sizeof *s->block, "blocks to read into", e);
+    if (!s->block)
+        return false;
     void *p = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                    0);
     if (p == MAP_FAILED)
@@ -433,5 +435,6 @@ void stream_close(stream *s)
     (void)pthread_mutex_destroy(&s->planning);
     if (s->memory)
         (void)munmap(s->memory, s->memory_bytes);
+    free(s->block);
     free(s);
 }

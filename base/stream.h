@@ -25,7 +25,7 @@ typedef struct {
     int readers;           // threads; 0: as many as pay
 } stream_options;
 
-// More than STREAM_ENOUGH makes nothing faster and is not used.
+// STREAM_ENOUGH hides a disk behind even work; more is for who takes much at a time.
 enum { STREAM_LEAST = 2 << 20, STREAM_ENOUGH = 32 << 20 };
 
 typedef struct stream stream;

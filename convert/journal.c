@@ -142,10 +142,13 @@ bool journal_create(const journal *j, const char *dir, bool *lost, err *e)
 static bool read_texts(const json *array, char ***list, uint64_t *n, uint64_t *cap, bool names,
                        err *e)
 {
+    char shown[STR_SHORT];
     for (const json *item = json_first(array); item; item = json_next(item)) {
         const char *text = json_as_text(item);
         if (!text || (names && !file_note_is_plain(text)))
-            return err_set(e, ERR_INPUT, "it lists what it cannot");
+            return err_set(e, ERR_INPUT, "it lists '%s', which is no %s",
+                           text ? str_short(text, shown) : "(no text)",
+                           names ? "name of a file in this folder" : "text");
         if (!journal_list_add(list, n, cap, text, e))
             return false;
     }
@@ -158,10 +161,12 @@ static bool read_header(journal *j, const char *line, size_t n, err *e)
     if (!json_parse(&root, line, n, JOURNAL_NAME, e))
         return false;
     const char *plan = json_as_text(json_get(root, "plan"));
-    bool ok = plan && json_as_int(json_get(root, "made_levels"), &j->made_levels) &&
-              j->made_levels >= 0;
+    bool counted = json_as_int(json_get(root, "made_levels"), &j->made_levels) &&
+                   j->made_levels >= 0;
+    bool ok = plan && counted;
     if (!ok)
-        err_set(e, ERR_INPUT, "it names no plan");
+        err_set(e, ERR_INPUT, plan ? "its made_levels is missing or not a count"
+                                   : "it names no plan");
     if (ok && !(j->plan = strdup(plan)))
         ok = err_set(e, ERR_ENV, "no memory for the journal");
     ok = ok &&

@@ -12,14 +12,12 @@ static bool read_config(maker *m, err *e)
 {
     enum { LARGEST_CONFIG = 64 << 20 };
     const char *dir = checkpoint_dir(m->source);
-    char *path = path_join(dir, "config.json", e);
     path_kind kind = PATH_NOTHING;
-    bool ok = path && path_find(path, &kind, e);
+    bool ok = path_find_in(dir, "config.json", &kind, e);
     if (kind != PATH_NOTHING)
         ok = file_read_beneath(dir, "config.json", LARGEST_CONFIG, &m->config, &m->config_len,
                                e) &&
              sha256_of(m->config, m->config_len, &m->config_sha, e);
-    free(path);
     return ok;
 }
 
@@ -202,14 +200,15 @@ bool maker_save_plan(maker *m, err *e)
 {
     const char *path = m->options->save_plan;
     saved_plan_facts now = facts_of(m);
-    bool is = false, in_output, in_input;
+    bool is = false, within;
     path_kind kind;
     if (!path)
         return true;
-    if (!path_is_within(path, m->options->output, &in_output, e) ||
-        !path_is_within(path, m->options->input, &in_input, e) || !path_find(path, &kind, e))
+    if (!path_is_within(path, m->options->output, &within, e) ||
+        (!within && !path_is_within(path, m->options->input, &within, e)) ||
+        !path_find(path, &kind, e))
         return false;
-    if (in_output || in_input)
+    if (within)
         return err_set(e, ERR_USAGE, "the plan file '%s' would lie inside of the input or the "
                        "output", path);
     if (kind != PATH_NOTHING && !m->options->force && !is_saved(path, &now, &is, e))

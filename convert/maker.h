@@ -41,8 +41,8 @@ MUST_USE bool maker_order(maker *m, output_order *with, err *e);
 MUST_USE bool maker_save_plan(maker *m, err *e);
 // For the units of `slice` (NULL: all), which stays the caller's.
 run_options maker_run_options(const maker *m, const run_slice *slice);
-// The source's identity: by what the run has read, or (NULL) by reading all of it; its
-// files are what somebody expects them to be.
+// The source's identity: by what the run has read, or (NULL) by reading all of it; its files are
+// what somebody expects them to be.
 MUST_USE bool maker_identify_source(maker *m, run_result *r, err *e);
 // ERR_NO where values have changed that must not. Counts them.
 MUST_USE bool maker_refuse_changes(maker *m, err *e);

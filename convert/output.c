@@ -108,17 +108,20 @@ static bool is_noted_file(const output *o, const char *file)
     return false;
 }
 
-// Whether a file that no note counts on may go. A process that is alone knows that nobody uses it;
-// where there are no locks, a whole run takes it that nobody does but the owners of temporary files
-// that live, and a part leaves everything.
+// Whether a file that no note counts on may go. A process that is alone knows that nobody uses it,
+// but for a journal that another one is just about to publish and that it would lock; where there
+// are no locks, a whole run takes it that nobody does but the owners of temporary files that live,
+// and a part leaves everything.
 static bool is_leftover(const output *o, const char *name)
 {
     long pid;
     if (!o->journal.alone && o->mode == OUTPUT_PART)
         return false;
-    if (output_is_temporary(name, &pid))
-        return o->journal.alone || pid <= 0 || pid == (long)getpid() ||
-               (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
+    if (output_is_temporary(name, &pid)) {
+        bool gone = pid <= 0 || pid == (long)getpid() ||
+                    (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
+        return gone || (o->journal.alone && !str_starts(name, "." JOURNAL_NAME "."));
+    }
     return (output_is_staged(name) && !is_noted_data(o, name)) ||
            (file_note_is_name(name) && !is_noted_file(o, name));
 }

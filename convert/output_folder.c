@@ -208,13 +208,24 @@ static bool in_replaces(const journal *j, const char *name)
     return false;
 }
 
+// A part relies only on its own files.
+static bool is_relied_on(const output_order *with, const char *name)
+{
+    if (with->mode != OUTPUT_PART)
+        return with->mode != OUTPUT_LOOK;
+    for (uint64_t i = with->own_first; i < with->own_first + with->n_own; i++)
+        if (strcmp(with->file[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static bool take_note(const output_order *with, const char *file, journal *j, err *e)
 {
     file_note n;
     bool counts;
     if (!file_note_read(&n, with->dir, file, j->plan, &counts, e))
         return false;
-    if (counts && output_folder_holds(with->dir, &n, with->mode != OUTPUT_LOOK))
+    if (counts && output_folder_holds(with->dir, &n, is_relied_on(with, n.name)))
         return journal_put(j, &n, e);
     if (counts)
         file_note_free(&n);
@@ -264,8 +275,10 @@ static bool judge_place(const output_order *with, bool *there, err *e)
     if (within)
         return err_set(e, ERR_USAGE, "the output '%s' is the input '%s' or lies inside it",
                        with->dir, with->input);
-    *there = kind != PATH_NOTHING;
-    return !*there || kind == PATH_FOLDER ||
+    if (kind == PATH_NOTHING)
+        return true;
+    *there = true;
+    return kind == PATH_FOLDER ||
            err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
 }
 

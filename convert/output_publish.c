@@ -63,13 +63,14 @@ static bool way_is_free(output *o, err *e)
     for (uint64_t i = 0; i < o->journal.n_files; i++) {
         const char *name = o->journal.file[i].name;
         path_kind staged, final;
-        bool ok = path_find_in(o->dir, o->journal.file[i].staged, &staged, e) &&
-                  path_find_in(o->dir, name, &final, e);
-        bool waits = ok && staged != PATH_NOTHING, stands = ok && final != PATH_NOTHING;
-        if (ok && waits && stands && !may_replace(o, name))
+        if (!path_find_in(o->dir, o->journal.file[i].staged, &staged, e) ||
+            !path_find_in(o->dir, name, &final, e))
+            return false;
+        bool ok = true, waits = staged != PATH_NOTHING, stands = final != PATH_NOTHING;
+        if (waits && stands && !may_replace(o, name))
             ok = err_set(e, ERR_ENV, "'%s' holds a '%s' that appeared while the run was at "
                          "work; remove it and run the same command again", o->dir, name);
-        if (ok && !waits && !stands)
+        if (!waits && !stands)
             ok = err_set(e, ERR_ENV, "'%s' no longer holds what was finished of '%s'; the same "
                          "command makes it again", o->dir, name);
         if (!ok)
@@ -82,7 +83,7 @@ static bool way_is_free(output *o, err *e)
 static bool rename_one(output *o, const file_note *f, err *e)
 {
     char *staged = path_join(o->dir, f->staged, e);
-    path_kind kind = PATH_NOTHING;
+    path_kind kind;
     bool ok = staged && path_find(staged, &kind, e);
     if (ok && kind != PATH_NOTHING) {
         ok = out_publish_temp(staged, o->dir, f->name, may_replace(o, f->name), e);

@@ -241,7 +241,7 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
     int threads = pool_threads(o->pool);
     uint64_t needed;
     source_walk walk;
-    if (!run_sizes_of(p, threads, o->memory, &r.sizes, &needed, e) ||
+    if (!run_sizes_of(p, threads, o->memory, true, &r.sizes, &needed, e) ||
         !recall_units(&r, slice, out, e))
         return false;
     r.batch = mem_new_aligned(r.sizes.batch, 1, "a batch of rows", e);

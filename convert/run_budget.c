@@ -12,8 +12,10 @@ enum {
     MIB = 1 << 20,
     PROCESS = 24 * MIB,   // program, libraries, stacks; taken where less is resident, so that the
                           // ceiling named does not change from run to run
-    SLACK = 6 * MIB,      // threads, blocks of the allocator, notes
-    A_TENSOR = 320,       // digests of the run, the header of the proof
+    SLACK = 6 * MIB,      // threads, blocks of the allocator, what is made before the run begins
+    A_RESULT = 64,        // of a tensor: digests of the run,
+    A_NOTE = 136,         //   what the journal keeps of a source tensor,
+    A_PROOF = 512,        //   the header of a unit, parsed again
     BATCH_MOST = 24 * MIB, // a second's work of one thread at most
     HELD_LEAST = MIB
 };
@@ -41,13 +43,11 @@ int64_t run_chunk_rows(const plan_tensor *t)
 
 uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
 {
-    uint64_t sum = 0;
-    for (int i = 0; i < t->source->codec->n_parts; i++) {
-        uint64_t offset, bytes;
-        weight_part_range(t->source, i, 0, i64_min(rows, t->source->out), &offset, &bytes);
-        sum += round_up_64(bytes);
-    }
-    return sum;
+    stored_rows s;
+    err ignored = ERR_INIT;
+    if (!weight_lay_out(&s, t->source, 0, i64_min(rows, t->source->out), &ignored))
+        return UINT64_MAX / 4; // more than there ever is
+    return s.bytes;
 }
 
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
@@ -104,10 +104,10 @@ typedef struct {
 static uint64_t most_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-static demands demands_of(const plan *p)
+static demands demands_of(const plan *p, bool begun)
 {
     demands d = {.held_most = plan_held_bytes(p)};
-    uint64_t header = 0;
+    uint64_t header = 0, unit = 0, sources = (uint64_t)checkpoint_count(p->source);
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts)
@@ -118,27 +118,36 @@ static demands demands_of(const plan *p)
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));
         d.batch_most = most_of(d.batch_most, batch_bytes(t, t->source->out));
     }
-    for (int64_t f = 0; f < p->n_files; f++)
+    for (int64_t f = 0; f < p->n_files; f++) {
         header = most_of(header, p->file[f].header.len);
-    uint64_t tensors = (uint64_t)(p->n_tensors + checkpoint_count(p->source));
-    d.process = most_of(resident_now(), PROCESS) + SLACK + tensors * A_TENSOR + 2 * header;
+        unit = most_of(unit, (uint64_t)p->file[f].n);
+    }
+    d.process = most_of(resident_now(), PROCESS) + sources * A_NOTE + unit * A_PROOF + header;
+    if (!begun) // later this is resident
+        d.process += SLACK + ((uint64_t)p->n_tensors + sources) * A_RESULT;
     return d;
 }
 
-bool run_sizes_of(const plan *p, int threads, uint64_t memory, run_sizes *out, uint64_t *needed,
-                  err *e)
+// A bit more than is needed, since no two processes are quite the same.
+static bool too_small(uint64_t needed, int threads, uint64_t memory, err *e)
 {
-    demands d = demands_of(p);
+    uint64_t enough = (needed + needed / 16 + MIB - 1) / MIB;
+    return err_set(e, ERR_ENV, "this run needs %llu MiB with %d threads, --memory allows %llu MiB; "
+                   "--memory %lluMiB would do", (unsigned long long)(needed / MIB), threads,
+                   (unsigned long long)(memory / MIB), (unsigned long long)enough);
+}
+
+bool run_sizes_of(const plan *p, int threads, uint64_t memory, bool begun, run_sizes *out,
+                  uint64_t *needed, err *e)
+{
+    demands d = demands_of(p, begun);
     uint64_t held = least_of(d.held_most, HELD_LEAST);
     *out = (run_sizes){STREAM_LEAST, MIB, d.batch_least, held, d.worker};
     uint64_t least = d.process + out->stream + out->ring + out->batch + out->held +
                      d.worker * (uint64_t)threads;
     *needed = (least + MIB - 1) / MIB * MIB;
     if (*needed > memory)
-        return err_set(e, ERR_ENV, "this run needs %llu MiB with %d threads, --memory allows %llu "
-                       "MiB; --memory %lluMiB would do", (unsigned long long)(*needed / MIB),
-                       threads, (unsigned long long)(memory / MIB),
-                       (unsigned long long)(*needed / MIB));
+        return too_small(*needed, threads, memory, e);
     uint64_t rest = memory - least, batch = least_of(d.batch_most, BATCH_MOST);
     out->stream += least_of(rest / 4, STREAM_ENOUGH - STREAM_LEAST);
     out->ring += least_of(rest / 4, OUT_BEHIND_MOST - MIB);
@@ -150,5 +159,5 @@ bool run_sizes_of(const plan *p, int threads, uint64_t memory, run_sizes *out, u
 bool run_fits(const plan *p, int threads, uint64_t memory, uint64_t *needed, err *e)
 {
     run_sizes sizes;
-    return run_sizes_of(p, threads, memory, &sizes, needed, e);
+    return run_sizes_of(p, threads, memory, false, &sizes, needed, e);
 }

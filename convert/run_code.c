@@ -12,8 +12,10 @@ typedef struct {
     const float *importance;
     int64_t row, rows, chunk;            // the batch; rows a task
     int64_t *changed;                    // [tasks]
-    const void *stored[CODEC_MAX_PARTS]; // of the batch
-    uint64_t stored_bytes[CODEC_MAX_PARTS];
+    stored_rows stored;                  // the batch in the runner's memory
+    uint8_t fixed[CODEC_MAX_PARTS][64];  // as stored: parts that follow from the shape
+    const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
+    uint64_t read_bytes[CODEC_MAX_PARTS];
     sha256 *source[CODEC_MAX_PARTS];     // of the stored parts
     uint8_t *encoded[CODEC_MAX_PARTS];
     uint64_t encoded_bytes[CODEC_MAX_PARTS];
@@ -72,12 +74,12 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
     for (int64_t i = begin; i < end; i++) {
         if (i < w->codec->n_parts) {
-            sha256_add(c->source[i], c->stored[i], c->stored_bytes[i]);
+            sha256_add(c->source[i], c->read[i], c->read_bytes[i]);
             continue;
         }
         int64_t k = i - w->codec->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
-        if (!weight_decode_rows(w, c->row, c->stored, row, n, values, e) ||
+        if (!weight_decode(&c->stored, c->r->batch, row, n, values, e) ||
             !encode_rows(c, row, n, values, &c->changed[k], e))
             return false;
     }
@@ -86,17 +88,26 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
 
 // ---- batches ---------------------------------------------------------------------------------
 
-static bool read_batch(coding *c, unsigned char **room, err *e)
+static bool read_batch(coding *c, err *e)
 {
     const weight *w = c->t->source;
+    if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
+        return false;
     for (int i = 0; i < w->codec->n_parts; i++) {
         uint64_t offset;
-        weight_part_range(w, i, c->row, c->rows, &offset, &c->stored_bytes[i]);
-        if (!stream_read(c->r->in, *room, c->stored_bytes[i], e))
+        weight_part_range(w, i, c->row, c->rows, &offset, &c->read_bytes[i]);
+        void *to = c->r->batch + c->stored.part[i].at;
+        if (!c->stored.part[i].block) {
+            if (c->read_bytes[i] > sizeof c->fixed[i])
+                return err_set(e, ERR_INTERNAL, "a fixed part of %s is larger than expected",
+                               w->codec->name);
+            to = c->fixed[i];
+        }
+        c->read[i] = to;
+        if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
             return false;
-        c->stored[i] = *room;
-        *room += (c->stored_bytes[i] + 63) / 64 * 64;
     }
+    weight_fill_fixed(&c->stored, c->r->batch);
     return true;
 }
 
@@ -146,12 +157,11 @@ static bool code_batches(coding *c, int64_t *changed, err *e)
     const weight *w = c->t->source;
     int64_t most = run_batch_rows(c->t, c->r->sizes.batch);
     for (c->row = 0; c->row < w->out; c->row += c->rows) {
-        unsigned char *room = c->r->batch;
         c->rows = i64_min(most, w->out - c->row);
         int64_t chunks = i64_ceil_div(c->rows, c->chunk);
-        if (!event_go_on(c->r->options->events, e) || !read_batch(c, &room, e))
+        if (!event_go_on(c->r->options->events, e) || !read_batch(c, e))
             return false;
-        place_parts(c, room);
+        place_parts(c, c->r->batch + c->stored.bytes);
         if (!pool_for(c->r->options->pool, w->codec->n_parts + chunks, 1, work, c, e) ||
             !hand_on(c, e))
             return false;

@@ -19,8 +19,8 @@ typedef struct {
     uint64_t worker;        // decoded rows of one thread
 } run_sizes;
 
-// ERR_ENV as run_fits.
-MUST_USE bool run_sizes_of(const plan *p, int threads, uint64_t memory, run_sizes *out,
+// ERR_ENV as run_fits. `begun`: what that has counted as to come is there by now.
+MUST_USE bool run_sizes_of(const plan *p, int threads, uint64_t memory, bool begun, run_sizes *out,
                            uint64_t *needed, err *e);
 int64_t run_chunk_rows(const plan_tensor *t);                 // that one thread takes at a time
 int64_t run_batch_rows(const plan_tensor *t, uint64_t batch); // that are read together

@@ -102,7 +102,7 @@ bool run_read_back(const plan *p, const run_options *o, output *out, run_result 
     run_slice slice = o->slice ? *o->slice : (run_slice){0, p->n_files};
     run_sizes sizes;
     uint64_t needed;
-    if (!run_sizes_of(p, pool_threads(o->pool), o->memory, &sizes, &needed, e))
+    if (!run_sizes_of(p, pool_threads(o->pool), o->memory, true, &sizes, &needed, e))
         return false;
     for (int64_t f = slice.first; f < slice.first + slice.n; f++) {
         char *path = output_path(out, p->file[f].name, e);

@@ -127,7 +127,7 @@ static bool read_unread(const plan *p, const run_options *o, run_result *r, cons
     run_sizes sizes;
     uint64_t needed;
     stream *in = NULL;
-    if (!run_sizes_of(p, pool_threads(o->pool), o->memory, &sizes, &needed, e))
+    if (!run_sizes_of(p, pool_threads(o->pool), o->memory, true, &sizes, &needed, e))
         return false;
     bool *wanted = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *wanted, "digests", e);
     if (!wanted)

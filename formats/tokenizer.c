@@ -186,7 +186,7 @@ static bool read_file(tokenizer *t, const char *dir, const char *name, read_fn *
     char *text = NULL, *path = path_join(dir, name, e);
     size_t len;
     json *j = NULL;
-    bool ok = path && file_read_all(path, MAX_FILE, &text, &len, e) &&
+    bool ok = path && file_read_beneath(dir, name, MAX_FILE, &text, &len, e) &&
               json_parse(&j, text, len, path, e);
     if (ok && !read(t, j, e))
         ok = err_in(e, "%s", path);

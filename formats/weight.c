@@ -254,111 +254,103 @@ bool weight_bind(weight *w, const checkpoint *c, const char *module, const char 
 
 // ---- rows ----
 
-typedef struct {
-    uint64_t at, bytes;    // in the scratch
-    uint64_t offset;       // in the tensor
-    int64_t block;         // weight rows a row of the part; 0: one for the whole weight
-} part_range;
-
 // Where the rows [row, row + n) of the weight lie in part i.
-static void range_of(const weight *w, int i, int64_t row, int64_t n, part_range *r)
+static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part *r)
 {
     const codec_part *part = &w->codec->part[i];
     const tensor *t = w->part[i];
     r->block = part->row_block;
-    if (r->block == 0) { // FIXED_BYTES is room for a fixed part
+    if (r->block == 0) { // one for the whole weight; FIXED_BYTES is room for a fixed part
+        r->first = 0;
         r->offset = 0;
+        r->row_bytes = t->bytes;
         r->bytes = t->bytes < FIXED_BYTES ? FIXED_BYTES : t->bytes;
         return;
     }
-    int64_t first = row / r->block;
-    uint64_t row_bytes = codec_part_row_bytes(w->codec, i, w->in, t->type);
-    r->offset = (uint64_t)first * row_bytes;
-    r->bytes = (uint64_t)((row + n - 1) / r->block - first + 1) * row_bytes;
+    r->first = row / r->block;
+    r->row_bytes = codec_part_row_bytes(w->codec, i, w->in, t->type);
+    r->offset = (uint64_t)r->first * r->row_bytes;
+    r->bytes = (uint64_t)((row + n - 1) / r->block - r->first + 1) * r->row_bytes;
 }
 
 void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
                        uint64_t *bytes)
 {
-    part_range r;
+    stored_part r;
     assert(row >= 0 && n > 0 && row <= w->out - n && row % w->codec->row_quantum == 0);
     range_of(w, i, row, n, &r);
     *offset = r.offset;
     *bytes = r.block ? r.bytes : row == 0 ? w->part[i]->bytes : 0;
 }
 
-// Bytes of a part from its row `first` on.
-typedef struct {
-    const unsigned char *bytes;
-    int64_t first;
-} part_bytes;
+bool weight_lay_out(stored_rows *s, const weight *w, int64_t row, int64_t n, err *e)
+{
+    assert(row >= 0 && n > 0 && row <= w->out - n);
+    *s = (stored_rows){.w = w, .row = row, .n = n};
+    for (int i = 0; i < w->codec->n_parts; i++) {
+        range_of(w, i, row, n, &s->part[i]);
+        s->part[i].at = s->bytes;
+        if (!size_add(s->bytes, s->part[i].bytes, &s->bytes) ||
+            !size_round_up(s->bytes, 64, &s->bytes))
+            return err_set(e, ERR_ENV, "no memory for %lld rows of '%s'", (long long)n, w->module);
+    }
+    return true;
+}
+
+// weight_bind has checked what such a part holds.
+void weight_fill_fixed(const stored_rows *s, void *stored)
+{
+    const weight *w = s->w;
+    for (int i = 0; i < w->codec->n_parts; i++)
+        (void)codec_fixed_part(w->codec, i, w->out, w->in, (char *)stored + s->part[i].at);
+}
 
 // Decodes rows that lie in one block of the codec, or begin at one.
-static bool decode_block(const weight *w, const part_bytes *part, int64_t row, int64_t n,
-                         float *to, err *e)
+static bool decode_rows(const stored_rows *s, const unsigned char *stored, int64_t row, int64_t n,
+                        float *to, err *e)
 {
+    const weight *w = s->w;
     part_view view[CODEC_MAX_PARTS];
     for (int i = 0; i < w->codec->n_parts; i++) {
-        int64_t block = w->codec->part[i].row_block;
-        uint64_t row_bytes = codec_part_row_bytes(w->codec, i, w->in, w->part[i]->type);
-        uint64_t skip = block ? (uint64_t)(row / block - part[i].first) * row_bytes : 0;
-        view[i] = (part_view){part[i].bytes + skip, w->part[i]->type};
+        const stored_part *r = &s->part[i];
+        uint64_t skip = r->block ? (uint64_t)(row / r->block - r->first) * r->row_bytes : 0;
+        view[i] = (part_view){stored + r->at + skip, w->part[i]->type};
     }
-    return w->codec->decode(w->codec, w->in, n, view, to, e) ||
-           err_in(e, "weight '%s'", w->module);
+    return w->codec->decode(w->codec, w->in, n, view, to, e) || err_in(e, "weight '%s'", w->module);
 }
 
-// Decoding does not know where in the weight its rows lie; a range that begins inside a block is
-// decoded in two steps, so that each begins with its own scale row.
-static bool decode_rows(const weight *w, const part_bytes *part, int64_t row, int64_t n, float *to,
-                        err *e)
+bool weight_decode(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
+                   err *e)
 {
-    int64_t inside = row % w->codec->row_quantum;
-    int64_t head = inside ? i64_min(n, w->codec->row_quantum - inside) : n;
-    return decode_block(w, part, row, head, to, e) &&
-           (head == n || decode_block(w, part, row + head, n - head, to + head * w->in, e));
-}
-
-bool weight_decode_rows(const weight *w, int64_t first, const void *const *part, int64_t row,
-                        int64_t n, float *to, err *e)
-{
-    assert(first >= 0 && row >= first && n >= 0 && row <= w->out - n);
-    assert(first % w->codec->row_quantum == 0);
-    part_bytes from[CODEC_MAX_PARTS];
-    for (int i = 0; i < w->codec->n_parts; i++) {
-        int64_t block = w->codec->part[i].row_block;
-        from[i] = (part_bytes){part[i], block ? first / block : 0};
-    }
-    return n == 0 || decode_rows(w, from, row, n, to, e);
+    assert(row >= s->row && n >= 0 && row + n <= s->row + s->n);
+    // Decoding does not know where in the weight its rows lie; a range that begins inside a block
+    // is decoded in two steps, so that each begins with its own scale row.
+    int64_t inside = row % s->w->codec->row_quantum;
+    int64_t head = inside ? i64_min(n, s->w->codec->row_quantum - inside) : n;
+    return decode_rows(s, stored, row, head, to, e) &&
+           (head == n ||
+            decode_rows(s, stored, row + head, n - head, to + head * s->w->in, e));
 }
 
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
 {
     assert(row >= 0 && n >= 0 && row <= w->out - n);
+    stored_rows rows;
     if (n == 0)
         return true;
-    part_range range[CODEC_MAX_PARTS];
-    uint64_t total = 0;
-    for (int i = 0; i < w->codec->n_parts; i++) {
-        range_of(w, i, row, n, &range[i]);
-        range[i].at = total;
-        if (!size_add(total, range[i].bytes, &total) || !size_round_up(total, 64, &total))
-            return err_set(e, ERR_ENV, "no memory for %lld rows of '%s'", (long long)n, w->module);
-    }
-    unsigned char *stored = scratch_need(s, total, 1, "the stored bytes of rows", e);
+    if (!weight_lay_out(&rows, w, row, n, e))
+        return false;
+    unsigned char *stored = scratch_need(s, rows.bytes, 1, "the stored bytes of rows", e);
     if (!stored)
         return false;
-    part_bytes part[CODEC_MAX_PARTS];
+    weight_fill_fixed(&rows, stored);
     for (int i = 0; i < w->codec->n_parts; i++) {
-        unsigned char *to_part = stored + range[i].at;
-        // weight_bind has checked what such a part holds.
-        bool known = codec_fixed_part(w->codec, i, w->out, w->in, to_part);
-        uint64_t bytes = range[i].block ? range[i].bytes : w->part[i]->bytes;
-        if (!known && !checkpoint_read(w->from, w->part[i], range[i].offset, to_part, bytes, e))
+        const stored_part *p = &rows.part[i];
+        if (p->block && !checkpoint_read(w->from, w->part[i], p->offset, stored + p->at, p->bytes,
+                                         e))
             return false;
-        part[i] = (part_bytes){to_part, range[i].block ? row / range[i].block : 0};
     }
-    return decode_rows(w, part, row, n, to, e);
+    return weight_decode(&rows, stored, row, n, to, e);
 }
 
 uint64_t weight_stored_bytes(const weight *w)

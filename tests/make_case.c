@@ -109,7 +109,7 @@ void make_open_parts(make_parts *k)
 {
     err e = ERR_INIT;
     bool complete;
-    *k = (make_parts){.with = {.memory = 1 << 30, .encode = ENCODE_DEFAULTS}};
+    *k = (make_parts){.with = {.memory = 1 << 30}};
     ck_assert_msg(checkpoint_open(&k->source, the.t.dir, NULL, &e), "%s", e.text);
     ck_assert_msg(model_open(&k->m, k->source, NULL, &e), "%s", e.text);
     ck_assert_msg(plan_make(&k->p, k->source, k->m, &the.order.plan, &e), "%s", e.text);

@@ -140,7 +140,8 @@ static bool read_all(pass *p, err *e)
 {
     whole_files files = {.c = p->c};
     stream *s;
-    if (!stream_open(&s, next_file, &files, &(stream_options){.memory = p->o->memory}, e))
+    const stream_options o = {.memory = content_ahead(p->o)};
+    if (!stream_open(&s, next_file, &files, &o, e))
         return false;
     bool ok = true;
     for (p->file = 0; ok && p->file < checkpoint_n_files(p->c); p->file++) {

@@ -13,6 +13,12 @@ MUST_USE bool content_add(content_findings *f, const char *subject, err *e, cons
 // The last component of a tensor's name, borrowed.
 const char *content_last(const char *name);
 
+// Memory to read ahead in.
+static inline uint64_t content_ahead(const content_options *o)
+{
+    return o->memory < STREAM_ENOUGH ? o->memory : STREAM_ENOUGH;
+}
+
 // One expert's bytes and the digest that the pack's index lists for them.
 typedef struct {
     int64_t layer, expert;

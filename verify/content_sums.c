@@ -27,7 +27,8 @@ static bool hash_file(const in_file *f, const content_options *o, sha256_digest 
     sha256 *sha = sha256_new(e);
     const void *bytes;
     uint64_t n = 1;
-    bool ok = sha && stream_open(&s, one_range, &w, &(stream_options){.memory = o->memory}, e);
+    const stream_options ahead = {.memory = content_ahead(o)};
+    bool ok = sha && stream_open(&s, one_range, &w, &ahead, e);
     while (ok && n > 0) {
         ok = event_go_on(o->events, e) && stream_take(s, UINT64_MAX, &bytes, &n, e);
         if (ok)

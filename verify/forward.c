@@ -38,6 +38,7 @@ void forward_close(forward *f)
     for (int i = 0; f->worker && i < pool_threads(f->o.pool); i++)
         scratch_free(&f->worker[i]);
     free(f->worker);
+    free(f->order);
     if (f->lin_ready)
         linear_free(&f->lin);
     rope_free(&f->rope);
@@ -174,6 +175,7 @@ bool forward_begin(forward *f, const int32_t *tokens, int64_t n, int64_t len, er
                        (long long)len);
     if (!start(f, n, len, e) || !check_tokens(f, tokens, n, len, e) ||
         !forward_weight(f, &embed, ROLE_EMBED, -1, -1, e) ||
+        !forward_expect_layer(f, 0, e) ||
         !linear_gather(&f->lin, embed, tokens, f->tokens, f->hidden.bytes, e))
         return false;
     f->next_layer = 0;
@@ -255,5 +257,5 @@ bool forward_logits(forward *f, int64_t first, int64_t count, float *logits, err
         return err_set(e, ERR_INTERNAL, "logits were asked for before the final norm");
     product head = {ROLE_HEAD, ROLE_COUNT, -1, -1,
                     (const float *)f->hidden.bytes + first * f->a->hidden, logits, count};
-    return forward_product(f, &head, e);
+    return forward_expect_head(f, e) && forward_product(f, &head, e);
 }

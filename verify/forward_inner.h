@@ -13,6 +13,7 @@ typedef struct {
     int64_t group;          // windows that attention takes at a time
     int64_t block;          // tokens that router and feed-forward take at a time
     uint64_t weight_bytes;  // decoded rows of a weight at a time
+    uint64_t ahead;         // for weights that are read ahead; 0: none are
     uint64_t work_floats;   // shared scratch of attention and feed-forward
     uint64_t worker_floats; // scratch of one worker
     uint64_t fixed;         // bytes that do not grow with the windows
@@ -38,6 +39,8 @@ struct forward {
     scratch hidden, in, delta;     // [tokens][hidden]: state, its norm, what a step adds to it
     scratch chosen, weight, margin, slots; // routing: [tokens][top_k] and [tokens]
     scratch work;                  // work_floats
+    const weight **order;          // that matrices will be used in, for linear_expect
+    uint64_t n_order, order_cap;
     scratch vector;                // one norm's or bias' weights
     scratch *worker;               // [threads] worker_floats each
 };
@@ -65,6 +68,14 @@ typedef struct {
 } normalising;
 MUST_USE bool forward_norm(forward *f, const normalising *p, err *e);
 MUST_USE bool forward_announce(const forward *f, const activation *a, err *e);
+// From now on the matrices are read ahead that the pass uses from the start of `layer` on, up to
+// the next router, behind which nobody knows the experts yet ...
+MUST_USE bool forward_expect_layer(forward *f, int64_t layer, err *e);
+// ... those behind the routing of `layer`: the experts (end[x] - end[x - 1] tokens go to expert x),
+// the shared expert, the next layers up to the next router ...
+MUST_USE bool forward_expect_experts(forward *f, int64_t layer, const int64_t *end, err *e);
+// ... and the head.
+MUST_USE bool forward_expect_head(forward *f, err *e);
 // The worker's own scratch of plan.worker_floats.
 MUST_USE float *forward_worker(forward *f, int worker, err *e);
 

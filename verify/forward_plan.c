@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the memory of a pass is cut: what one window costs, what everything else costs, and how far
 // scratch sizes shrink so that windows fit. Nothing here changes a result.
+#include "base/stream.h"
 #include "verify/attend.h"
 #include "verify/forward_inner.h"
 
@@ -55,12 +56,20 @@ static void measure(forward_plan *p, const arch *a, int64_t len, int threads)
     uint64_t workers = most_mul((uint64_t)threads, p->worker_floats);
     uint64_t floats = most_add(most_add(p->work_floats, workers),
                                most_add(tables, vector_floats(a) + (uint64_t)a->n_experts * 2));
-    p->fixed = most_add(most_mul(floats, sizeof(float)),
-                        linear_bytes(p->weight_bytes, widest_input(a), threads));
+    uint64_t weights = linear_bytes(p->weight_bytes, widest_input(a), threads) +
+                       linear_ahead_bytes(p->weight_bytes, widest_input(a), p->ahead);
+    p->fixed = most_add(most_mul(floats, sizeof(float)), weights);
     uint64_t picks = (uint64_t)a->top_k * (sizeof(int32_t) + sizeof(float) + sizeof(int64_t)) +
                      sizeof(float);
     uint64_t token = 3 * (uint64_t)a->hidden * sizeof(float) + (a->n_experts ? picks : 0);
     p->per_window = most_mul((uint64_t)len, token);
+}
+
+// Where memory is short nothing is read ahead; it is better spent on windows.
+static uint64_t ahead_of(uint64_t memory)
+{
+    uint64_t some = u64_min(memory / 16, STREAM_ENOUGH);
+    return some < STREAM_LEAST ? 0 : some;
 }
 
 void forward_plan_make(forward_plan *p, const arch *a, int64_t len, int threads, uint64_t memory)
@@ -70,7 +79,8 @@ void forward_plan_make(forward_plan *p, const arch *a, int64_t len, int threads,
     uint64_t whole = most_mul(row, (uint64_t)widest_output(a));
     *p = (forward_plan){.group = i64_max(1, COMFORTABLE_TOKENS / len),
                         .block = COMFORTABLE_TOKENS,
-                        .weight_bytes = u64_max(least_weight, u64_min(whole, COMFORTABLE_WEIGHT))};
+                        .weight_bytes = u64_max(least_weight, u64_min(whole, COMFORTABLE_WEIGHT)),
+                        .ahead = ahead_of(memory)};
     measure(p, a, len, threads);
     while (p->fixed > memory / 4 &&
            (p->group > 1 || p->block > LEAST_TOKENS || p->weight_bytes > least_weight)) {

@@ -22,6 +22,9 @@ void linear_free(linear *l)
     free(l->stored);
     scratch_free(&l->rows);
     scratch_free(&l->bias);
+    scratch_free(&l->held);
+    weight_ahead_close(l->ahead);
+    free(l->order);
     *l = (linear){0};
 }
 
@@ -31,12 +34,14 @@ typedef struct {
     const int32_t *ids;  // NULL: the rows are row, row + 1 ...
     int64_t row;
     float *to;
+    const stored_rows *held; // their stored form is in memory; NULL: it is not
 } decode_job;
 
 static bool read_finite(const decode_job *j, int64_t row, int64_t n, float *to, int worker, err *e)
 {
     const weight *w = j->w;
-    if (!weight_read_rows(w, row, n, to, &j->l->stored[worker], e))
+    if (j->held ? !weight_decode(j->held, j->l->held.bytes, row, n, to, e)
+                : !weight_read_rows(w, row, n, to, &j->l->stored[worker], e))
         return false;
     int64_t bad = reduce_first_nonfinite(to, n * w->in);
     if (bad >= 0)
@@ -102,6 +107,41 @@ static int64_t rows_of_a_block(const linear *l, const weight *w)
     return i64_min(i64_max(rows, 1), w->out);
 }
 
+bool linear_expect(linear *l, const weight *const *w, int64_t n, uint64_t memory, err *e)
+{
+    uint64_t blocks = 0;
+    weight_ahead_close(l->ahead);
+    l->ahead = NULL;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t step = rows_of_a_block(l, w[i]);
+        for (int64_t row = 0; row < w[i]->out; row += step) {
+            if (!mem_grow((void **)&l->order, &l->order_cap, blocks + 1, sizeof *l->order,
+                          "what to read ahead", e))
+                return false;
+            l->order[blocks++] = (weight_rows){w[i], row, i64_min(step, w[i]->out - row)};
+        }
+    }
+    return blocks == 0 || weight_ahead_open(&l->ahead, l->order, (int64_t)blocks, memory, e);
+}
+
+// Rows [row, row + n) of w, decoded, out of what came ahead where it is their turn.
+static bool block_of_rows(linear *l, const weight *w, int64_t row, int64_t n, float *to, err *e)
+{
+    const stored_rows *next = l->ahead ? weight_ahead_next(l->ahead) : NULL;
+    decode_job j = {.l = l, .w = w, .row = row, .to = to};
+    stored_rows held;
+    if (next && next->w == w && next->row == row && next->n == n) {
+        held = *next;
+        j.held = &held;
+        void *bytes = scratch_need(&l->held, held.bytes, 1, "the stored bytes of rows", e);
+        if (!bytes || !weight_ahead_take(l->ahead, bytes, e))
+            return false;
+    } else {
+        l->unforeseen++;
+    }
+    return decode(l, &j, n, e);
+}
+
 bool linear_apply(linear *l, const linear_args *a, err *e)
 {
     const weight *w = a->w;
@@ -116,7 +156,7 @@ bool linear_apply(linear *l, const linear_args *a, err *e)
         int64_t n = i64_min(step, w->out - row);
         gemm_args g = {.y = a->y + row, .y_row = w->out, .x = a->x, .x_row = w->in,
                        .w = rows, .w_row = w->in, .w_col = 1, .m = a->m, .n = n, .k = w->in};
-        if (!linear_rows(l, w, row, n, rows, e) || !gemm(&g, l->pool, e))
+        if (!block_of_rows(l, w, row, n, rows, e) || !gemm(&g, l->pool, e))
             return false;
     }
     if (!a->bias)
@@ -135,4 +175,10 @@ uint64_t linear_bytes(uint64_t budget, int64_t widest_row, int threads)
     uint64_t rounding = (uint64_t)threads * ROWS_OF_A_CHUNK * row;
     return 2 * block + rounding +
            gemm_scratch_bytes(block / sizeof(float), widest_row, threads);
+}
+
+uint64_t linear_ahead_bytes(uint64_t budget, int64_t widest_row, uint64_t memory)
+{
+    uint64_t row = (uint64_t)widest_row * sizeof(float);
+    return memory ? memory + (budget > row ? budget : row) : 0;
 }

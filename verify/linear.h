@@ -7,7 +7,7 @@
 #define SCRUPLE_VERIFY_LINEAR_H
 
 #include "base/pool.h"
-#include "formats/weight.h"
+#include "formats/weight_ahead.h"
 
 typedef struct {
     pool *pool;         // may be NULL
@@ -15,10 +15,20 @@ typedef struct {
     scratch rows;       // the decoded block
     scratch bias;
     scratch *stored;    // [pool_threads] of stored bytes
+    weight_ahead *ahead;
+    weight_rows *order; // what it reads
+    uint64_t order_cap;
+    scratch held;       // stored bytes taken from it
+    int64_t unforeseen; // blocks of rows that linear_apply had to read itself
 } linear;
 
 MUST_USE bool linear_init(linear *l, pool *p, uint64_t budget, err *e);
 void linear_free(linear *l);
+
+// The weights that linear_apply will be given next, in this order, are read ahead from now on, in
+// `memory` bytes. What was announced before and not used is forgotten. A promise that is not kept
+// costs time and nothing else.
+MUST_USE bool linear_expect(linear *l, const weight *const *w, int64_t n, uint64_t memory, err *e);
 
 typedef struct {
     const weight *w;
@@ -36,5 +46,7 @@ MUST_USE bool linear_gather(linear *l, const weight *w, const int32_t *ids, int6
                             err *e);
 // The most that linear_apply uses beside x and y: decoded and stored rows, gemm's scratch.
 uint64_t linear_bytes(uint64_t budget, int64_t widest_row, int threads);
+// The most that linear_expect adds to it, where `memory` is not 0.
+uint64_t linear_ahead_bytes(uint64_t budget, int64_t widest_row, uint64_t memory);
 
 #endif

@@ -141,6 +141,8 @@ static bool run_experts(forward *f, int64_t layer, err *e)
     const arch *a = f->a;
     int64_t *slots = f->slots.bytes, *end = slots + f->tokens * a->top_k;
     sort_slots(f, slots, end);
+    if (!forward_expect_experts(f, layer, end, e))
+        return false;
     memset(f->delta.bytes, 0, (size_t)(f->tokens * a->hidden) * sizeof(float));
     for (int64_t x = 0, at = 0; x < a->n_experts; at = end[x++]) {
         if (end[x] == at)

@@ -7,6 +7,7 @@
 
 #include "base/reduce.h"
 #include "verify/experts_apart.h"
+#include "verify/pairs.h"
 #include "verify/steps.h"
 
 // ---- weights ---------------------------------------------------------------------------------
@@ -14,41 +15,47 @@
 enum {
     COMFORTABLE_VALUES = 1 << 18, // of a weight at a time, each worker
     VALUE_BYTES = 24,             // three rows of floats, stored bytes of both sides, scales
-    AT_ONCE = 64,                 // weights
     NAMED = 20,                   // broken weights that get a sentence of their own
     WRONG_TEXT = 400
 };
+static const uint64_t AHEAD = 32u << 20; // a worker at most
 
+// A worker's own.
 typedef struct {
-    const model *ref, *cand;
-    const parity_options *options;
-    int64_t values;            // at a time
-    weight_parity *list;
-    char (*wrong)[WRONG_TEXT]; // a fatal sentence for each weight of the list, or empty
-} comparing;
-
-typedef struct {
+    scratch rows;              // what the three lie in
     float *ref, *cand, *steps;
     scratch a, b, scales;
 } room;
 
+typedef struct {
+    const parity_options *options;
+    int64_t values;            // at a time
+    weight_parity *list;
+    char (*wrong)[WRONG_TEXT]; // a fatal sentence for each weight of the list, or empty
+    const weight_pair *pair;
+    held_weight (*held)[2];    // of each
+    room *room;                // [threads]
+} comparing;
+
 static bool room_for(room *r, int64_t rows, int64_t in, err *e)
 {
     uint64_t n = (uint64_t)(rows * in);
-    r->ref = mem_new_aligned(n, sizeof *r->ref, "rows", e);
-    r->cand = mem_new_aligned(n, sizeof *r->cand, "rows", e);
-    r->steps = mem_new_aligned(n, sizeof *r->steps, "rows", e);
-    return r->ref && r->cand && r->steps;
+    float *all = scratch_need(&r->rows, 3 * n, sizeof *all, "rows", e);
+    r->ref = all;
+    r->cand = all ? all + n : NULL;
+    r->steps = all ? all + 2 * n : NULL;
+    return all != NULL;
 }
 
-static void room_free(room *r)
+static void rooms_free(room *r, int n)
 {
-    free(r->ref);
-    free(r->cand);
-    free(r->steps);
-    scratch_free(&r->a);
-    scratch_free(&r->b);
-    scratch_free(&r->scales);
+    for (int i = 0; r && i < n; i++) {
+        scratch_free(&r[i].rows);
+        scratch_free(&r[i].a);
+        scratch_free(&r[i].b);
+        scratch_free(&r[i].scales);
+    }
+    free(r);
 }
 
 static void say(char wrong[WRONG_TEXT], const err *e)
@@ -81,17 +88,26 @@ static bool look_finite(const weight *w, bool is_ref, const weight_parity *p, in
     return true;
 }
 
+static bool read_rows(const held_weight *h, const weight *w, int64_t row, int64_t n, float *to,
+                      scratch *s, err *e)
+{
+    return h->bytes ? weight_decode(&h->rows, h->bytes, row, n, to, e)
+                    : weight_read_rows(w, row, n, to, s, e);
+}
+
 static bool compare_rows(const comparing *c, const weight *a, const weight *b, int64_t i,
                          int64_t rows, room *r, err *e)
 {
     weight_parity *p = &c->list[i];
+    const held_weight *held = c->held[i];
     char where[MODEL_WHERE_TEXT];
     for (int64_t row = 0; row < a->out; row += rows) {
         int64_t n = i64_min(rows, a->out - row), values = n * a->in;
-        steps_args with = {b, row, n, r->cand, r->ref};
+        steps_args with = {.w = b, .row = row, .n = n, .values = r->cand, .reference = r->ref,
+                           .held = held[1].bytes ? &held[1].rows : NULL, .stored = held[1].bytes};
         int64_t zero_row, zero_col;
-        if (!weight_read_rows(a, row, n, r->ref, &r->a, e) ||
-            !weight_read_rows(b, row, n, r->cand, &r->b, e) ||
+        if (!read_rows(&held[0], a, row, n, r->ref, &r->a, e) ||
+            !read_rows(&held[1], b, row, n, r->cand, &r->b, e) ||
             !look_finite(a, true, p, row, r->ref, values, c->wrong[i], e) ||
             !look_finite(b, false, p, row, r->cand, values, c->wrong[i], e))
             return false;
@@ -117,12 +133,9 @@ static bool compare_rows(const comparing *c, const weight *a, const weight *b, i
 static bool compare_weights(void *ctx, int64_t begin, int64_t end, int worker, err *e)
 {
     const comparing *c = ctx;
-    (void)worker;
+    room *r = &c->room[worker];
     for (int64_t i = begin; i < end; i++) {
-        weight_parity *p = &c->list[i];
-        const weight *a = model_weight(c->ref, p->role, p->layer, p->expert);
-        const weight *b = model_weight(c->cand, p->role, p->layer, p->expert);
-        room r = {0};
+        const weight *a = c->pair[i].side[0], *b = c->pair[i].side[1];
         if (!event_go_on(c->options->events, e))
             return false;
         if (a->out != b->out || a->in != b->in)
@@ -130,9 +143,7 @@ static bool compare_weights(void *ctx, int64_t begin, int64_t end, int worker, e
                            "candidate", a->module, (long long)a->out, (long long)a->in,
                            (long long)b->out, (long long)b->in);
         int64_t rows = i64_max(1, i64_min(a->out, c->values / i64_max(1, a->in)));
-        bool ok = room_for(&r, rows, a->in, e) && compare_rows(c, a, b, i, rows, &r, e);
-        room_free(&r);
-        if (!ok)
+        if (!room_for(r, rows, a->in, e) || !compare_rows(c, a, b, i, rows, r, e))
             return false;
     }
     return true;
@@ -168,46 +179,74 @@ static bool list_weights(parity *p, const model *ref, const model *cand, err *e)
     return true;
 }
 
-// Values a worker may hold at a time; at least the widest row.
+// How the memory is cut: values a worker may hold at a time, at least the widest row, and of what
+// is left half for reading ahead.
 static bool plan_memory(const parity *p, const model *ref, const parity_options *o, int64_t *values,
-                        err *e)
+                        uint64_t *ahead, err *e)
 {
     int64_t widest = 1;
     for (int64_t i = 0; i < p->n; i++)
         widest = i64_max(widest, model_weight(ref, p->weight[i].role, p->weight[i].layer,
                                               p->weight[i].expert)->in);
     uint64_t threads = (uint64_t)pool_threads(o->pool);
-    uint64_t list = (uint64_t)p->n * sizeof *p->weight + AT_ONCE * WRONG_TEXT;
+    uint64_t list = (uint64_t)p->n * sizeof *p->weight + PAIRS_AT_ONCE * WRONG_TEXT +
+                    pairs_bytes(p->n);
     uint64_t rows = threads * (uint64_t)widest * VALUE_BYTES;
     uint64_t least = list + (rows > experts_apart_bytes(ref) ? rows : experts_apart_bytes(ref));
     if (least > o->memory)
         return err_set(e, ERR_ENV, "%llu bytes of memory do not hold what comparing weights takes: "
                        "the smallest ceiling that does is %llu", (unsigned long long)o->memory,
                        (unsigned long long)least);
-    uint64_t fit = (o->memory - list) / threads / VALUE_BYTES;
+    *ahead = (o->memory - least) / 2;
+    *ahead = *ahead < threads * AHEAD ? *ahead : threads * AHEAD;
+    uint64_t fit = (o->memory - list - *ahead) / threads / VALUE_BYTES;
     *values = fit < COMFORTABLE_VALUES ? (int64_t)fit : COMFORTABLE_VALUES;
     return true;
+}
+
+static bool compare_batches(comparing *c, parity *p, pairs *ahead, int64_t *n_broken, findings *f,
+                            err *e)
+{
+    const parity_options *o = c->options;
+    int64_t n;
+    bool ok = pairs_next(ahead, &n, e);
+    while (ok && n > 0) {
+        c->list = p->weight + ahead->first;
+        c->pair = ahead->pair + ahead->first;
+        c->held = ahead->held;
+        memset(c->wrong, 0, PAIRS_AT_ONCE * sizeof *c->wrong);
+        ok = pool_for(o->pool, n, 1, compare_weights, c, e);
+        for (int64_t k = 0; ok && k < n; k++)
+            if (c->wrong[k][0] && (*n_broken)++ < NAMED)
+                ok = finding_add(f, e, FINDING_FATAL, "%s", c->wrong[k]);
+        event_progress(o->events, "weight", (uint64_t)ahead->at, (uint64_t)p->n);
+        ok = ok && pairs_next(ahead, &n, e);
+    }
+    return ok;
 }
 
 static bool compare_all(parity *p, const model *ref, const model *cand, const parity_options *o,
                         findings *f, err *e)
 {
-    comparing c = {.ref = ref, .cand = cand, .options = o};
+    comparing c = {.options = o};
+    pairs ahead = {0};
+    uint64_t memory = 0;
     int64_t n_broken = 0;
-    if (!plan_memory(p, ref, o, &c.values, e))
+    if (!plan_memory(p, ref, o, &c.values, &memory, e))
         return false;
-    c.wrong = mem_new(AT_ONCE, sizeof *c.wrong, "sentences", e);
-    bool ok = c.wrong != NULL;
-    for (int64_t i = 0; ok && i < p->n; i += AT_ONCE) {
-        int64_t n = i64_min(AT_ONCE, p->n - i);
-        c.list = p->weight + i;
-        memset(c.wrong, 0, AT_ONCE * sizeof *c.wrong);
-        ok = pool_for(o->pool, n, 1, compare_weights, &c, e);
-        for (int64_t k = 0; ok && k < n; k++)
-            if (c.wrong[k][0] && n_broken++ < NAMED)
-                ok = finding_add(f, e, FINDING_FATAL, "%s", c.wrong[k]);
-        event_progress(o->events, "weight", (uint64_t)(i + n), (uint64_t)p->n);
+    weight_pair *pair = mem_new((uint64_t)p->n, sizeof *pair, "weights", e);
+    c.room = mem_new((uint64_t)pool_threads(o->pool), sizeof *c.room, "rows", e);
+    c.wrong = mem_new(PAIRS_AT_ONCE, sizeof *c.wrong, "sentences", e);
+    for (int64_t i = 0; pair && i < p->n; i++) {
+        const weight_parity *w = &p->weight[i];
+        pair[i].side[0] = model_weight(ref, w->role, w->layer, w->expert);
+        pair[i].side[1] = model_weight(cand, w->role, w->layer, w->expert);
     }
+    bool ok = pair && c.room && c.wrong && pairs_open(&ahead, pair, p->n, memory, e) &&
+              compare_batches(&c, p, &ahead, &n_broken, f, e);
+    pairs_close(&ahead);
+    rooms_free(c.room, pool_threads(o->pool));
+    free(pair);
     free(c.wrong);
     return ok && (n_broken <= NAMED ||
                   finding_add(f, e, FINDING_FATAL, "and %lld weights more with values that are not "

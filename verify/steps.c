@@ -48,10 +48,17 @@ static float *read_scales(const steps_args *a, int64_t *first, int64_t *cols, sc
     uint64_t row_bytes = codec_part_row_bytes(c, SCALE_PART, a->w->in, t->type);
     uint64_t floats = (uint64_t)(n * *cols) * sizeof(float);
     uint8_t *room = scratch_need(s, floats + (uint64_t)n * row_bytes, 1, "scales", e);
-    if (!room || !checkpoint_read(a->w->from, t, (uint64_t)*first * row_bytes, room + floats,
-                                  (uint64_t)n * row_bytes, e))
+    const uint8_t *stored = room + floats;
+    if (!room)
         return NULL;
-    if (!row_to_f32((float *)(void *)room, room + floats, t->type, n * *cols)) {
+    if (a->held) {
+        const stored_part *p = &a->held->part[SCALE_PART];
+        stored = (const uint8_t *)a->stored + p->at + (uint64_t)(*first - p->first) * row_bytes;
+    } else if (!checkpoint_read(a->w->from, t, (uint64_t)*first * row_bytes, room + floats,
+                                (uint64_t)n * row_bytes, e)) {
+        return NULL;
+    }
+    if (!row_to_f32((float *)(void *)room, stored, t->type, n * *cols)) {
         err_set(e, ERR_INTERNAL, "'%s': scales of type %s", t->name, dtype_name(t->type));
         return NULL;
     }

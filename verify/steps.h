@@ -12,6 +12,8 @@ typedef struct {
     int64_t row, n;
     const float *values;    // [n][in] what w decodes to
     const float *reference; // [n][in]; a scale of zero over a value of it that is not zero is told
+    const stored_rows *held; // these and other rows of w, stored in `stored`; NULL: they are read
+    const void *stored;
 } steps_args;
 
 // steps [n][in]; never zero. *zero_row (-1: none), *zero_col: the first such scale.

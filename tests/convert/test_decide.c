@@ -494,6 +494,41 @@ START_TEST(a_mixed_output_carries_its_table_and_is_made_again_from_it)
 }
 END_TEST
 
+// What is said of a plan by these rules; the text lies in `heard`.
+static void hear(const char *const *rule_text, size_t n)
+{
+    recipe_free(&rules);
+    for (size_t i = 0; i < n; i++)
+        rule(rule_text[i]);
+    memset(&heard, 0, sizeof heard);
+    make_runs();
+}
+
+START_TEST(mixes_that_loaders_do_not_read_are_warned_of)
+{
+    static const char *const across[] = {"experts & layer=1=fp8-channel", "experts=int4-g32"};
+    static const char *const plain[] = {"experts & layer=1=keep", "experts=fp8-channel"};
+    static const char *const around[] = {"attention=fp8-channel", "experts=int4-g32"};
+    static const char *const router[] = {"router & layer=2=fp8-channel"};
+    static const char *const wider[] = {"router=f32", "embedding=f32"};
+    make_use_qwen3();
+    the.order.plan.rules = &rules;
+    the.order.dry_run = true;
+    hear(across, COUNT_OF(across));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "the routed experts are stored as int4-g32 in layer "
+                                               "0 and as fp8-channel in layer 1"));
+    hear(plain, COUNT_OF(plain));
+    ck_assert_str_eq(heard.warned, "");
+    hear(around, COUNT_OF(around));
+    ck_assert_str_eq(heard.warned, "");
+    hear(router, COUNT_OF(router));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "'model.layers.2.mlp.gate' is stored as "
+                                               "fp8-channel: few loaders read routers"));
+    hear(wider, COUNT_OF(wider));
+    ck_assert_str_eq(heard.warned, "");
+}
+END_TEST
+
 START_TEST(a_table_of_the_source_does_not_travel)
 {
     make_use_qwen3();
@@ -532,6 +567,7 @@ Suite *suite_decide(void)
     c = tcase_create("runs");
     tcase_add_checked_fixture(c, make_set_up, make_tear_down);
     tcase_add_test(c, a_mixed_output_carries_its_table_and_is_made_again_from_it);
+    tcase_add_test(c, mixes_that_loaders_do_not_read_are_warned_of);
     tcase_add_test(c, a_table_of_the_source_does_not_travel);
     suite_add_tcase(s, c);
     return s;

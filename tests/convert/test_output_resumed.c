@@ -279,7 +279,7 @@ END_TEST
 START_TEST(leftovers_of_killed_processes_are_removed)
 {
     static const char *const leftovers[] = {
-        "." JOURNAL_NAME ".1.0123456789abcdef.part",
+        "." JOURNAL_NAME ".2147483646.0123456789abcdef.part", // no process has that number
         "..model-00002-of-00002.safetensors.01234567.staged.77.0123456789abcdef.part",
         "..model-00002-of-00002.safetensors.note.77.0123456789abcdef.part",
     };

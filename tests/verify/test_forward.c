@@ -8,6 +8,7 @@
 #include "tests/forward_case.h"
 #include "tests/refused.h"
 #include "tests/tiny_model.h"
+#include "verify/forward_inner.h"
 #include "verify/nll.h"
 
 Suite *suite_forward(void);
@@ -451,6 +452,54 @@ START_TEST(names_where_a_state_overflows)
 }
 END_TEST
 
+// ---- reading ahead ----
+
+// Blocks of rows that did not come ahead in a pass over n windows of 8 tokens.
+static int64_t unforeseen(const model *m, int64_t n, uint64_t memory)
+{
+    enum { LONG = 8, LOGITS = 40 };
+    err e = ERR_INIT;
+    forward *f;
+    const arch *a = model_arch(m);
+    int32_t *tokens = calloc((size_t)(n * LONG), sizeof *tokens);
+    float *logits = calloc((size_t)(LOGITS * a->vocab), sizeof *logits);
+    ck_assert(tokens && logits);
+    random_tokens(tokens, n * LONG, a->vocab, 5);
+    forward_options o = {.memory = memory};
+    ASSERT_OK(forward_open(&f, m, &o, &e), e);
+    ASSERT_OK(forward_begin(f, tokens, n, LONG, &e), e);
+    for (int64_t layer = 0; layer < a->n_layers; layer++)
+        ASSERT_OK(forward_layer(f, layer, &e), e);
+    ASSERT_OK(forward_final_norm(f, &e), e);
+    for (int64_t at = 0; at + LOGITS <= n * LONG && at < 2 * LOGITS; at += LOGITS)
+        ASSERT_OK(forward_logits(f, at, LOGITS, logits, &e), e);
+    int64_t missed = f->lin.unforeseen;
+    forward_close(f);
+    free(tokens);
+    free(logits);
+    return missed;
+}
+
+static void foresees_all(const model *m)
+{
+    enum { MANY = 700 }; // three groups of windows and three blocks of tokens
+    ck_assert_int_eq(unforeseen(m, 10, 256 << 20), 0);
+    ck_assert_int_eq(unforeseen(m, MANY, 256 << 20), 0);
+    ck_assert_int_gt(unforeseen(m, 10, 16 << 20), 0); // too little memory to read ahead
+}
+
+START_TEST(every_matrix_comes_ahead_of_its_use)
+{
+    static const char *const models[] = {"tests/data/nano", "tests/data/qwen3_tiny"};
+    for (size_t i = 0; i < COUNT_OF(models); i++) {
+        opened o;
+        open_model(&o, models[i]);
+        foresees_all(o.m);
+        close_model(&o);
+    }
+}
+END_TEST
+
 Suite *suite_forward(void)
 {
     Suite *s = suite_create("forward");
@@ -472,6 +521,7 @@ Suite *suite_forward(void)
     tcase_add_test(c, names_the_weight_that_is_not_finite);
     tcase_add_test(c, experts_that_are_not_hit_are_not_read);
     tcase_add_test(c, names_where_a_state_overflows);
+    tcase_add_test(c, every_matrix_comes_ahead_of_its_use);
     suite_add_tcase(s, c);
     return s;
 }

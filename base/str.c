@@ -90,16 +90,18 @@ bool str_ends(const char *text, const char *suffix)
 
 bool str_same_nocase(const char *a, const char *b) { return strcasecmp(a, b) == 0; }
 
-static size_t edit_distance(const char *a, const char *b)
+// SIZE_MAX where it is more than `most`: each row holds a part of every way, so that one without a
+// number as small ends it.
+static size_t edit_distance(const char *a, const char *b, size_t most)
 {
     enum { LONGEST = 63 };
     size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || m > LONGEST)
+    if (n > LONGEST || m > LONGEST || n > m + most || m > n + most)
         return SIZE_MAX;
     for (size_t j = 0; j <= m; j++)
         row[j] = j;
     for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
+        size_t diagonal = row[0], least = i;
         row[0] = i;
         for (size_t j = 1; j <= m; j++) {
             size_t best = diagonal + (a[i - 1] != b[j - 1]);
@@ -109,23 +111,26 @@ static size_t edit_distance(const char *a, const char *b)
             if (row[j - 1] + 1 < best)
                 best = row[j - 1] + 1;
             row[j] = best;
+            least = best < least ? best : least;
         }
+        if (least > most)
+            return SIZE_MAX;
     }
-    return row[m];
+    return row[m] <= most ? row[m] : SIZE_MAX;
 }
 
 const char *str_nearest(const char *text, const char *const *candidates, size_t n)
 {
     const char *best = NULL;
-    size_t least = SIZE_MAX;
+    size_t least = SIZE_MAX, most = 1 + strlen(text) / 4;
     for (size_t i = 0; i < n; i++) {
-        size_t d = edit_distance(text, candidates[i]);
+        size_t d = edit_distance(text, candidates[i], most);
         if (d < least) {
             least = d;
             best = candidates[i];
         }
     }
-    return best && least <= 1 + strlen(text) / 4 ? best : NULL;
+    return best;
 }
 
 bool str_to_u64(const char *text, uint64_t max, uint64_t *out)

@@ -10,6 +10,16 @@ int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile v
                                               void (*on_free)(const volatile void *))
     __attribute__((weak));
 
+// PCRE2's, said to be absent: compiling to machine code costs more than the few searches that an
+// input makes, and the interpreter gives the same answers.
+int pcre2_jit_compile_8(void *code, uint32_t options);
+int pcre2_jit_compile_8(void *code, uint32_t options)
+{
+    (void)code;
+    (void)options;
+    return -45; // PCRE2_ERROR_JIT_BADOPTION
+}
+
 static struct {
     bool counting, installed;
     size_t allocated, most, input;

@@ -10,8 +10,8 @@
 static const checkpoint *source(void)
 {
     static checkpoint *kept;
-    static const char index[] = "{\"weight_map\":{\"a\":\"a.safetensors\","
-                                "\"b\":\"b.safetensors\"}}";
+    static const char index[] =
+        "{\"weight_map\":{\"a\":\"a.safetensors\",\"b\":\"b.safetensors\"}}";
     static const char a[] = "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}";
     static const char b[] = "{\"b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}";
     char file[2][8 + sizeof a - 1];

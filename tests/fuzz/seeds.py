@@ -321,3 +321,11 @@ for i, text in enumerate(["[]", "{}", '{"schema_version":2,"rules":[]}', '{"sche
     '{"schema_version":1,"rules":[{"match":"re:(","type":"bf16"}]}', '{"schema_version":1,"rules":[{"match":"x","typ":"bf16"}]}', '{"schema_version":1,"rules":[{"match":[],"type":"W4A16"}]}',
     "experts.down=int4-g32", "layer>=58 & expert<8=fp8-channel", "re:a+b$=keep", "experts.down=", "=bf16", "layer<0=bf16", "a&&b=bf16", "name:=bf16", "a,b=bf16", "shared=Q4_K"]):
     put("recipe", f"{i:02}", text)
+
+# folders of shards: index NUL header of a NUL header of b
+two = [tight({"x": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}), tight({"y": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "z": {"dtype": "U8", "shape": [0], "data_offsets": [4, 4]}})]
+where = {"x": "a.safetensors", "y": "b.safetensors", "z": "b.safetensors"}
+for name, texts in {"two": [tight({"metadata": {"total_size": 6}, "weight_map": where}), *two], "one": ["", two[0], ""], "both-without-index": ["", *two], "missing": [tight({"weight_map": where}), two[0], ""],
+    "swapped": [tight({"weight_map": where}), two[1], two[0]], "more": [tight({"weight_map": {**where, "w": "a.safetensors"}}), *two], "twice": [tight({"weight_map": where}), two[0], two[0]],
+    "stranger": [tight({"metadata": {"total_size": 1}, "weight_map": {"x": "a.safetensors"}}), *two], "path": [tight({"weight_map": {"x": "../a.safetensors"}}), *two], "nothing": ["", "", ""]}.items():
+    put("checkpoint", name, "\0".join(texts))

@@ -177,6 +177,17 @@ bool str_to_bytes(const char *text, uint64_t *out)
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
 }
 
+const char *str_duration(double seconds, char buf[32])
+{
+    uint64_t s = seconds < 1e9 ? (uint64_t)(seconds + 0.5) : 1000000000;
+    if (s < 3600)
+        (void)snprintf(buf, 32, "%u:%02u", (unsigned)(s / 60), (unsigned)(s % 60));
+    else
+        (void)snprintf(buf, 32, "%llu:%02u:%02u", (unsigned long long)(s / 3600),
+                       (unsigned)(s / 60 % 60), (unsigned)(s % 60));
+    return buf;
+}
+
 static bool clock_to_seconds(const char *text, int64_t *out)
 {
     uint64_t part[3] = {0};

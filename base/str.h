@@ -31,6 +31,8 @@ const char *str_nearest(const char *text, const char *const *candidates, size_t 
 MUST_USE bool str_to_u64(const char *text, uint64_t max, uint64_t *out);
 // "64M", "2GiB", "512KiB", "1000": binary multiples for K M G T with or without iB/B.
 MUST_USE bool str_to_bytes(const char *text, uint64_t *out);
+// "0:14", "1:02:33": rounded to seconds.
+const char *str_duration(double seconds, char buf[32]);
 // A duration in seconds: "90", "90s", "1h30m", "2d", or "1:30:00" (hours, minutes, seconds).
 MUST_USE bool str_to_seconds(const char *text, int64_t *out);
 // `text` where it is short, else its beginning, "..." and its end: names out of files may have a

@@ -179,6 +179,7 @@ bool maker_order(maker *m, output_order *with, err *e)
     with->n_inputs = m->n_inputs;
     with->file = m->file;
     with->n_files = (uint64_t)m->plan.n_files;
+    m->report->disk_needed = with->bytes;
     return true;
 }
 

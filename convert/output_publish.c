@@ -111,8 +111,11 @@ bool output_publish(output *o, err *e)
     // Without the journal the folder is complete; what a kill leaves of the notes is swept later.
     if (!ok || !journal_remove(&o->journal, e))
         return false;
-    for (uint64_t i = 0; i < o->journal.n_files; i++)
-        output_remove_note(o, o->journal.file[i].name);
+    for (uint64_t i = 0; ok && i < o->journal.n_files; i++) {
+        char *note = file_note_name(o->journal.file[i].name, e);
+        ok = note && output_gone(o->dir, note, e);
+        free(note);
+    }
     journal_close(&o->journal);
-    return true;
+    return ok;
 }

@@ -120,7 +120,8 @@ bool content_list_records(const checkpoint *c, content_findings *f, content_reco
 
 bool content_compare_records(const checkpoint *c, content_records *r, content_findings *f, err *e)
 {
-    qsort(r->item, (size_t)r->n, sizeof *r->item, by_expert);
+    if (r->n > 0)
+        qsort(r->item, (size_t)r->n, sizeof *r->item, by_expert);
     for (int64_t i = 0; i < r->n; i++) {
         const content_record *k = &r->item[i];
         if (memcmp(&k->found, &k->listed, sizeof k->found) != 0 &&

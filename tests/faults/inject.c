@@ -80,7 +80,7 @@ static const call calls[] = {
     CALL(fadvise64, IO | FD) CALL(readahead, IO | FD) CALL(copy_file_range, IO | FD | SPACE)
     CALL(io_setup, IO) CALL(io_submit, IO) CALL(io_getevents, IO) CALL(getrandom, IO)
     CALL(mmap, MEMORY) CALL(mremap, MEMORY) CALL(mprotect, MEMORY) CALL(brk, MEMORY)
-    CALL(madvise, MEMORY) CALL(munmap, MEMORY) CALL(clone, MEMORY) CALL(clone3, MEMORY)
+    CALL(clone, MEMORY) CALL(clone3, MEMORY)
 #undef CALL
 };
 enum { CALLS = sizeof calls / sizeof *calls };

@@ -337,3 +337,16 @@ for name, texts in {"two": [tight({"metadata": {"total_size": 6}, "weight_map": 
     "swapped": [tight({"weight_map": where}), two[1], two[0]], "more": [tight({"weight_map": {**where, "w": "a.safetensors"}}), *two], "twice": [tight({"weight_map": where}), two[0], two[0]],
     "stranger": [tight({"metadata": {"total_size": 1}, "weight_map": {"x": "a.safetensors"}}), *two], "path": [tight({"weight_map": {"x": "../a.safetensors"}}), *two], "nothing": ["", "", ""]}.items():
     put("checkpoint", name, "\0".join(texts))
+
+# calibration input: what it is, then the file
+put("windows", "text", b"\x00" + b"ab a b" * 3)
+put("windows", "text-bos", b"\x24" + b"ab a b" * 3)
+put("windows", "lines", b"\x01" + b'{"text":"ab ab ab"}\n\n{"text":"<s>a","x":1}\n')
+put("windows", "lines-limited", b"\x65" + b'{"text":"ab ab ab ab ab"}\n{"text":"aaaaaaaaaa"}')
+put("windows", "packed", b"\x01" + gzip.compress(b'{"text":"abababab"}\n', mtime=0))
+put("windows", "no-text", b"\x01{\"tex\":1}")
+put("windows", "array", b"\x02" + npy("{'descr': '<i4', 'fortran_order': False, 'shape': (1, 9), }", bytes(36)))
+put("windows", "array-bos", b"\x26" + npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 9), }", bytes(72)))
+put("windows", "rows", b"\x02" + npy("{'descr': '<i4', 'fortran_order': False, 'shape': (3, 2), }", bytes(24)))
+put("windows", "negative", b"\x02" + npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }", b"\xff" * 16))
+put("windows", "floats", b"\x02" + npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }", bytes(8)))

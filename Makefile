@@ -22,9 +22,11 @@ OPT_release = -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 OPT_debug = -O0 -g -DSCRUPLE_DEBUG
 OPT_asan = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan = -O1 -g -fsanitize=thread
+OPT_fuzz = -O2 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
+           -fno-omit-frame-pointer $(if $(TRACE),,-fno-sanitize-coverage=trace-cmp)
 OPT = $(OPT_$(VARIANT))
 ifeq ($(OPT),)
-$(error unknown VARIANT '$(VARIANT)': release, debug, asan or tsan)
+$(error unknown VARIANT '$(VARIANT)': release, debug, asan, tsan or fuzz)
 endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
@@ -82,17 +84,89 @@ $(BUILD)/%.o: %.c
 	$(call say,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(wildcard $(BUILD)/tests/fuzz/*.d)
 
 unit: $(BUILD)/tests/all ## unit tests only
 	$(BUILD)/tests/all
 
-test: all unit ## unit tests and command-line tests
+test: all unit fuzz-replay $(BUILD)/faults/tools ## unit tests, the fuzz targets' corpora, command-line tests, some faults
 	scripts/cli-test $(BUILD)/scruple
+	@$(DRIVE_FAULTS) --points 2
+
+DRIVE_FAULTS = tests/faults/drive.py $(BUILD)/scruple --tools $(BUILD)/faults/tools \
+               --work $(BUILD)/faults/work
+# Faults: what makes them is built without sanitizers, whatever the program has.
+FAULT_CFLAGS = -std=c17 -D_GNU_SOURCE -O2 -g -fPIC $(WARN)
+$(BUILD)/faults/tools: tests/faults/inject.c tests/faults/alloc.c Makefile
+	$(call say,CC)
+	$(Q)mkdir -p $@
+	$(Q)$(CC) $(FAULT_CFLAGS) -o $@/inject tests/faults/inject.c
+	$(Q)$(CC) $(FAULT_CFLAGS) -shared -o $@/alloc.so tests/faults/alloc.c -ldl
+	$(Q)touch $@
+
+test-faults: all $(BUILD)/faults/tools ## kills and failures at every point, full disks, lost writes (minutes)
+	$(DRIVE_FAULTS)
+	tests/faults/full_disk.py $(BUILD)/scruple --work $(BUILD)/faults/full
+	tests/faults/crash_states.py $(BUILD)/scruple --work $(BUILD)/faults/crash
+
+test-some-faults: all $(BUILD)/faults/tools ## 60 points of each kind, for sanitizers (VARIANT=asan)
+	$(DRIVE_FAULTS) --points 60
+
+# ---- fuzz targets (docs/testing.md): tests/fuzz/fuzz_<format>.c ----
+# Their files lie in memory (tests/fuzz/files.c): the functions of base/file.h are made weak.
+
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_NAMES := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
+FUZZ_SHARED = $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/files.o
+FUZZ_WEAK = $(BUILD)/tests/fuzz/weak_file.o $(BUILD)/tests/fuzz/weak_path.o
+FUZZ_LIB = $(BUILD)/tests/fuzz/libscruple.a
+FUZZ_OBJ = $(FUZZ_SRC:%.c=$(BUILD)/%.o)
+
+$(BUILD)/tests/fuzz/weak_%.o: $(BUILD)/base/%.o
+	@mkdir -p $(@D)
+	@objcopy --weaken $< $@
+
+$(FUZZ_LIB): $(filter-out $(BUILD)/base/file.o $(BUILD)/base/path.o,$(LIB_OBJ)) $(FUZZ_WEAK) \
+             $(BUILD)/tests/fuzz/small_plan.o
+	$(call say,AR)
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(BUILD)/tests/fuzz/targets.h: $(FUZZ_SRC) Makefile
+	@mkdir -p $(@D)
+	@printf 'TARGET(%s)\n' $(FUZZ_NAMES) > $@
+
+$(BUILD)/tests/fuzz/replay.o: $(BUILD)/tests/fuzz/targets.h
+$(BUILD)/tests/fuzz/replay.o: ALL_CFLAGS += -I$(BUILD)/tests/fuzz
+
+$(BUILD)/tests/fuzz/replay: $(BUILD)/tests/fuzz/replay.o $(FUZZ_OBJ) $(FUZZ_SHARED) $(FUZZ_LIB)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+fuzz-replay: $(BUILD)/tests/fuzz/replay ## seeds and past findings through the fuzz targets
+	$<
+
+# libFuzzer programs, one a target. TRACE=1 records comparisons, too: fewer executions a second, and
+# each knows more. The targets themselves are not what is to be covered.
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_SHARED) $(FUZZ_LIB)
+	$(call say,LINK)
+	$(Q)$(CC) $(subst fuzzer-no-link,fuzzer,$(ALL_LDFLAGS)) -o $@ $^ $(LIB_LIBS)
+
+ifeq ($(VARIANT),fuzz)
+$(BUILD)/tests/fuzz/%.o: ALL_CFLAGS += -DFUZZ_ENGINE -fno-sanitize=fuzzer-no-link
+fuzz-programs: $(FUZZ_NAMES:%=$(BUILD)/fuzz_%)
+endif
+
+fuzz: ## the fuzz targets with libFuzzer into build/fuzz (clang)
+	+@$(MAKE) VARIANT=fuzz CC=clang BUILD=build/fuzz fuzz-programs
+
+RUNS ?= 100000
+fuzz-run: fuzz ## ... runs one: TARGET=safetensors RUNS=100000000
+	scripts/fuzz --runs $(RUNS) $(TARGET)
 
 # What an engine takes away: the pack reader and the part of base/ it stands on.
 PACK_SRC = formats/pack_reader.c base/err.c base/mem.c base/str.c base/dtype.c base/file.c \
-           base/path.c base/hash.c
+           base/path.c base/hash.c base/sys.c
 pack-reader: $(BUILD)/libscruple-pack.a ## the expert pack reader as a library of its own
 $(BUILD)/libscruple-pack.a: $(PACK_SRC:%.c=$(BUILD)/%.o)
 	$(call say,AR)
@@ -131,6 +205,17 @@ ORACLE_MODELS = tests/data/nano $(wildcard $(SCRUPLE_SHARED)/models/mini)
 test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
 	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
 
+# Needs 20 GB in BENCH_DIR and a quiet machine; about a quarter of an hour. BENCH_OPTIONS="--only p".
+BENCH_DIR ?= build/bench
+BENCH_TOOLS = $(BUILD)/tests/bench/copy $(BUILD)/tests/bench/run
+bench: all $(BENCH_TOOLS) ## speed and memory against what the machine can do at all
+	scripts/bench $(BUILD)/scruple $(BUILD)/tests/bench --dir $(BENCH_DIR) $(BENCH_OPTIONS)
+
+$(BENCH_TOOLS): $(BUILD)/tests/bench/%: tests/bench/%.c
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+
 test-determinism: all ## one digest over threads and CPU levels
 	scripts/test-determinism $(BUILD)/scruple
 
@@ -146,5 +231,5 @@ install: $(BUILD)/scruple ## PREFIX=/usr/local DESTDIR=
 clean: ## remove build output
 	rm -rf build scruple
 
-.PHONY: all docs help unit test pack-reader check-pack-reader check-layers check-style check-headers demo \
-        test-oracle test-determinism aarch64 install clean
+.PHONY: all docs help unit test fuzz fuzz-replay fuzz-run fuzz-programs pack-reader check-pack-reader check-layers check-style check-headers demo \
+        test-faults test-some-faults test-oracle test-determinism bench aarch64 install clean

@@ -6,12 +6,25 @@
 #include <stdio.h>
 #include <string.h>
 
-// Names out of hostile files end up in sentences on terminals: no control bytes, no DEL.
+#include "base/utf8.h"
+
+// Names out of hostile files end up in sentences on terminals: what plays tricks there, and what is
+// no UTF-8, becomes '?'.
 static void make_printable(char *text)
 {
-    for (unsigned char *p = (unsigned char *)text; *p; p++)
-        if (*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    size_t len = strlen(text), to = 0;
+    for (size_t at = 0; at < len;) {
+        uint32_t code;
+        int n = utf8_decode(text + at, len - at, &code);
+        if (n > 0 && utf8_is_harmless(code)) {
+            memmove(text + to, text + at, (size_t)n);
+            to += (size_t)n;
+        } else {
+            text[to++] = '?';
+        }
+        at += n > 0 ? (size_t)n : 1;
+    }
+    text[to] = 0;
 }
 
 static void finish(char *text, size_t size, int wanted)

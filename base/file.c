@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/sys.h"
 
 // O_NONBLOCK: a pipe in the place of a file is refused, not waited for.
 enum { OPEN_FLAGS = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK };
@@ -56,25 +57,30 @@ failed:
 bool in_open(in_file *f, const char *path, err *e)
 {
     *f = (in_file)IN_FILE_CLOSED;
-    int fd = open(path, OPEN_FLAGS);
+    int fd = sys_open(path, OPEN_FLAGS, 0);
     return fd < 0 ? cannot_open(path, e) : adopt(f, fd, path, e);
+}
+
+const char *name_refusal(const char *name)
+{
+    size_t len = strlen(name);
+    if (len == 0)
+        return "it is empty";
+    if (len > 255)
+        return "it is longer than 255 bytes";
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return "it names a folder";
+    if (strpbrk(name, "/\\:"))
+        return "it holds one of / \\ :";
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+            return "it holds a control byte";
+    return NULL;
 }
 
 static bool good_component(const char *name, const char *dir, err *e)
 {
-    const char *why = NULL;
-    size_t len = strlen(name);
-    if (len == 0)
-        why = "it is empty";
-    else if (len > 255)
-        why = "it is longer than 255 bytes";
-    else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        why = "it names a folder";
-    else if (strpbrk(name, "/\\:"))
-        why = "it holds one of / \\ :";
-    for (size_t i = 0; i < len && !why; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-            why = "it holds a control byte";
+    const char *why = name_refusal(name);
     return !why || err_set(e, ERR_INPUT, "the file name '%s' given by a file in '%s' is refused: "
                            "%s, and only plain names inside that folder are followed",
                            name, dir, why);
@@ -83,7 +89,7 @@ static bool good_component(const char *name, const char *dir, err *e)
 // Opens a folder by a path free of links; a link that appears meanwhile is an error.
 static int open_real_dir(const char *path)
 {
-    int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = sys_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     for (const char *p = path; fd >= 0 && *p;) {
         char part[256];
         p += *p == '/';
@@ -98,7 +104,7 @@ static int open_real_dir(const char *path)
         memcpy(part, p, len);
         part[len] = 0;
         p += len;
-        int next = openat(fd, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int next = sys_openat(fd, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int number = errno;
         (void)close(fd);
         errno = number;
@@ -206,7 +212,7 @@ static int open_links(const allowed *a, int dirfd, const char *name, const char 
     int folder = dirfd, fd = -1;
     memcpy(part, name, strlen(name) + 1);
     for (int hops = 0;; hops++) {
-        fd = openat(folder, part, OPEN_FLAGS | O_NOFOLLOW);
+        fd = sys_openat(folder, part, OPEN_FLAGS | O_NOFOLLOW);
         if (fd >= 0)
             break;
         if (errno != ELOOP) {
@@ -249,7 +255,7 @@ bool in_open_beneath(in_file *f, const char *dir, const char *name, err *e)
         return false;
     allowed a = {0};
     bool ok = false;
-    int dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int dirfd = sys_open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (dirfd < 0) {
         cannot_open(dir, e);
     } else if (allowed_init(&a, dir, e)) {
@@ -299,7 +305,13 @@ bool in_unchanged(const in_file *f, err *e)
                        f->name, (unsigned long long)f->size, (unsigned long long)st.st_size);
     if (mtime_of(&st) != f->mtime_ns)
         return err_set(e, ERR_INPUT, "'%s' changed while it was read: it was written to", f->name);
-    if (stat(f->name, &named) != 0 || named.st_dev != f->dev || named.st_ino != f->ino)
+    int rc;
+    do
+        rc = stat(f->name, &named);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+        return err_sys(e, "cannot ask whether '%s' is still the same file", f->name);
+    if (rc != 0 || named.st_dev != f->dev || named.st_ino != f->ino)
         return err_set(e, ERR_INPUT, "'%s' changed while it was read: the name is gone or means "
                        "another file now", f->name);
     return true;

@@ -19,6 +19,9 @@ typedef struct {
 
 #define IN_FILE_CLOSED {.fd = -1}
 
+// Why a name out of file content may not be followed (see in_open_beneath); NULL where it may.
+const char *name_refusal(const char *name);
+
 // A path typed by a person: any symlink is followed; must be a regular file. Missing: ERR_INPUT.
 MUST_USE bool in_open(in_file *f, const char *path, err *e);
 // A name out of file content, looked up in `dir`. Refused (ERR_INPUT) unless it is one path
@@ -46,11 +49,18 @@ typedef struct {
 // Entries of a folder without "." and "..", sorted by name (bytes). Free with dir_list_free.
 MUST_USE bool dir_list(const char *dir, dir_entry **entries, int64_t *n, err *e);
 void dir_list_free(dir_entry *entries, int64_t n);
+
+// What a path leads to; PATH_OTHER: a device, a pipe, a link that leads nowhere.
+typedef enum { PATH_NOTHING, PATH_FOLDER, PATH_FILE, PATH_OTHER } path_kind;
+// Fails (ERR_ENV) where the system cannot tell: an I/O error does not mean that nothing is there.
+MUST_USE bool path_find(const char *path, path_kind *kind, err *e);
+// The same for a name in a folder.
+MUST_USE bool path_find_in(const char *dir, const char *name, path_kind *kind, err *e);
+// The same where an answer that is not needed to be right may be wrong.
 bool path_is_dir(const char *path);
 bool path_exists(const char *path);
-// True where `inner` is `outer` or lies inside it, links resolved; neither has to exist yet. True
-// also where it cannot be told (callers refuse on true).
-bool path_is_within(const char *inner, const char *outer);
+// Whether `inner` is `outer` or lies inside it, links resolved; neither has to exist yet.
+MUST_USE bool path_is_within(const char *inner, const char *outer, bool *within, err *e);
 // Where a path leads: absolute, free of links, "." and ".."; the root is "". What does not exist
 // yet counts as plain components. A new string; NULL with a sentence.
 MUST_USE char *path_resolve(const char *path, err *e);

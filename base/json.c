@@ -76,6 +76,7 @@ static bool check_token(struct strict *c, err *e)
         break;
     case JS_OBJECT_END:
     case JS_ARRAY_END:
+    case JS_END:
         return true;
     default:
         break;

@@ -19,7 +19,8 @@ enum {
 void js_init(jsonscan *s, const char *text, size_t len, int max_depth)
 {
     assert(max_depth >= 1 && max_depth <= JS_MAX_DEPTH);
-    *s = (jsonscan){.text = text, .len = len, .max_depth = max_depth, .state = WANT_VALUE};
+    *s = (jsonscan){.text = text, .len = len, .max_depth = max_depth, .max_text = SIZE_MAX,
+                    .state = WANT_VALUE};
 }
 
 void js_free(jsonscan *s)
@@ -59,13 +60,16 @@ static bool unexpected(const jsonscan *s, const char *expected, err *e)
 
 static void skip_space(jsonscan *s)
 {
-    while (s->at < s->len) {
-        char c = s->text[s->at];
-        if (c != ' ' && c != '\n' && c != '\r' && c != '\t')
-            break;
-        s->at++;
-    }
+    size_t at = s->at, len = s->len;
+    const char *text = s->text;
+    while (at < len && (text[at] == ' ' || text[at] == '\n' || text[at] == '\r' ||
+                        text[at] == '\t'))
+        at++;
+    s->at = at;
 }
+
+// Bytes of a string that stand for themselves.
+static bool is_plain(unsigned char c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
 
 static bool read_hex4(const jsonscan *s, size_t at, uint32_t *out)
 {
@@ -133,13 +137,13 @@ static bool read_string(jsonscan *s, err *e)
     s->at++;
     size_t run = s->at; // begin of the bytes that are copied as they are
     for (;;) {
-        if (s->at >= s->len)
+        const char *p = s->text + s->at, *end = s->text + s->len;
+        while (p < end && is_plain((unsigned char)*p))
+            p++;
+        s->at = (size_t)(p - s->text);
+        if (p == end)
             return bad_at(s->begin, "a string without end", e);
-        unsigned char c = (unsigned char)s->text[s->at];
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-            s->at++;
-            continue;
-        }
+        unsigned char c = (unsigned char)*p;
         if (c >= 0x80) {
             uint32_t code;
             int n = utf8_decode(s->text + s->at, s->len - s->at, &code);
@@ -150,6 +154,9 @@ static bool read_string(jsonscan *s, err *e)
         }
         if (c < 0x20)
             return bad_at(s->at, "a control byte in a string", e);
+        if (s->at - run > s->max_text || s->decoded.len > s->max_text - (s->at - run))
+            return err_set(e, ERR_INPUT, "bad JSON at byte %zu: a string of more than %zu bytes",
+                           s->begin, s->max_text);
         strbuf_add(&s->decoded, s->text + run, s->at - run);
         if (c == '"')
             break;

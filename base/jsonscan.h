@@ -20,6 +20,7 @@ typedef struct {
     const char *text; // borrowed
     size_t len, at;
     int depth, max_depth;
+    size_t max_text; // bytes of a decoded string; js_init sets no limit
     unsigned char stack[JS_MAX_DEPTH];
     unsigned char state;
     js_kind kind;      // of the last token

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/out_ring.h"
+#include "base/sys.h"
 
 enum { BUFFER = 64 * 1024 }; // appends smaller than this are gathered
 
@@ -32,7 +32,7 @@ char *out_temp_path(const char *dir, const char *name, err *e)
 {
     uint64_t number;
     char *temp = NULL;
-    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
+    if (!sys_random(&number, sizeof number)) {
         err_sys(e, "cannot get a random number for a temporary name");
         return NULL;
     }
@@ -52,8 +52,9 @@ bool out_has_space(const char *dir, uint64_t bytes, err *e)
     if (!at)
         return false;
     int rc;
-    while ((rc = statvfs(*at ? at : "/", &fs)) != 0 && errno == ENOENT && *at)
-        *strrchr(at, '/') = 0;
+    while ((rc = statvfs(*at ? at : "/", &fs)) != 0 && (errno == EINTR || (errno == ENOENT && *at)))
+        if (errno == ENOENT)
+            *strrchr(at, '/') = 0;
     free(at);
     if (rc != 0)
         return err_sys(e, "cannot ask for the space free in '%s'", dir);
@@ -79,7 +80,9 @@ bool out_preallocate(int fd, uint64_t size)
         rc = fallocate(fd, 0, 0, (off_t)size);
     while (rc != 0 && errno == EINTR);
     if (rc != 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
-        rc = ftruncate(fd, (off_t)size);
+        do
+            rc = ftruncate(fd, (off_t)size);
+        while (rc != 0 && errno == EINTR);
     return rc == 0;
 }
 
@@ -90,7 +93,7 @@ static bool open_temp(out_file *o, err *e)
         char *temp = out_temp_path(o->dir, o->name, e);
         if (!temp)
             return false;
-        o->fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        o->fd = sys_open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (o->fd >= 0) {
             o->temp = temp;
             return true;
@@ -276,11 +279,11 @@ static int rename_new(const char *from, const char *to)
 
 static bool sync_dir(const char *dir, err *e)
 {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
         return err_sys(e, "cannot open the folder '%s'", dir);
     // EINVAL: a file system on which folders need no sync of their own.
-    bool ok = fsync(fd) == 0 || errno == EINVAL ||
+    bool ok = sys_fsync(fd) == 0 || errno == EINVAL ||
               err_sys(e, "cannot make the folder '%s' durable", dir);
     (void)close(fd);
     return ok;
@@ -316,11 +319,11 @@ static bool finish_data(out_file *o, err *e)
     const out_target to = target_of(o);
     if (!settle(o, e) || !out_write_at(&to, o->header, o->header_bytes, 0, e))
         return false;
-    if (fsync(o->fd) != 0)
+    if (sys_fsync(o->fd) != 0)
         return out_cannot_write(o->dir, o->name, o->at, e);
     int fd = o->fd;
     o->fd = -1;
-    return close(fd) == 0 || out_cannot_write(o->dir, o->name, o->at, e);
+    return sys_close(fd) == 0 || out_cannot_write(o->dir, o->name, o->at, e);
 }
 
 bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e)
@@ -371,12 +374,18 @@ bool out_write_file(const char *dir, const char *name, const void *bytes, uint64
 
 static bool make_one(const char *path, bool *made, err *e)
 {
+    path_kind kind;
     *made = mkdir(path, 0777) == 0;
-    if (*made || errno == EEXIST || path_is_dir(path)) {
-        if (path_is_dir(path))
-            return true;
+    int number = errno;
+    if (*made)
+        return true;
+    if (!path_find(path, &kind, e))
+        return false;
+    if (kind == PATH_FOLDER) // whatever mkdir said: /proc, automounts and closed folders say much
+        return true;
+    if (number == EEXIST)
         return err_set(e, ERR_ENV, "cannot make the folder '%s': a file has that name", path);
-    }
+    errno = number;
     return err_sys(e, "cannot make the folder '%s'", path);
 }
 

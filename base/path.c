@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/sys.h"
 
 char *path_join(const char *dir, const char *name, err *e)
 {
@@ -27,6 +28,45 @@ const char *path_base(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+// Errors that mean: there is nothing of that name.
+static bool is_absence(int number)
+{
+    return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
+}
+
+static int stat_patiently(int dir, const char *name, struct stat *st, int flags)
+{
+    int rc;
+    do
+        rc = fstatat(dir, name, st, flags);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
+bool path_find(const char *path, path_kind *kind, err *e)
+{
+    struct stat st;
+    *kind = PATH_NOTHING;
+    if (stat_patiently(AT_FDCWD, path, &st, 0) == 0) {
+        *kind = S_ISDIR(st.st_mode) ? PATH_FOLDER : S_ISREG(st.st_mode) ? PATH_FILE : PATH_OTHER;
+        return true;
+    }
+    if (is_absence(errno) && stat_patiently(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        *kind = PATH_OTHER;
+        return true;
+    }
+    return is_absence(errno) || err_sys(e, "cannot tell what '%s' is", path);
+}
+
+bool path_find_in(const char *dir, const char *name, path_kind *kind, err *e)
+{
+    *kind = PATH_NOTHING;
+    char *path = path_join(dir, name, e);
+    bool ok = path && path_find(path, kind, e);
+    free(path);
+    return ok;
 }
 
 bool path_is_dir(const char *path)
@@ -93,6 +133,8 @@ static bool walk_path(strbuf *done, strbuf *rest, const char *path, err *e)
         if (done->failed)
             break;
         ssize_t n = readlink(done->text, link, sizeof link);
+        if (n < 0 && errno != EINVAL && !is_absence(errno))
+            return err_sys(e, "cannot tell whether '%s' is a link", done->text);
         if (n <= 0)
             continue;
         if (++links > MOST_LINKS || n == LONGEST_LINK)
@@ -120,15 +162,15 @@ bool path_below(const char *inner, const char *outer)
     return strncmp(inner, outer, n) == 0 && (inner[n] == '/' || inner[n] == 0);
 }
 
-bool path_is_within(const char *inner, const char *outer)
+bool path_is_within(const char *inner, const char *outer, bool *within, err *e)
 {
-    err ignored = ERR_INIT;
-    char *a = path_resolve(inner, &ignored);
-    char *b = path_resolve(outer, &ignored);
-    bool within = !a || !b || path_below(a, b);
+    char *a = path_resolve(inner, e);
+    char *b = a ? path_resolve(outer, e) : NULL;
+    bool ok = b != NULL;
+    *within = ok && path_below(a, b);
     free(a);
     free(b);
-    return within;
+    return ok;
 }
 
 static int by_name(const void *a, const void *b)
@@ -142,13 +184,16 @@ static bool add_entry(int fd, const char *name, dir_entry **list, uint64_t *cap,
     struct stat st;
     if (!mem_grow((void **)list, cap, (uint64_t)*n + 1, sizeof **list, "a list of files", e))
         return false;
-    dir_entry entry = {.name = strdup(name)};
+    dir_entry entry = {0};
+    if (stat_patiently(fd, name, &st, 0) == 0) {
+        entry.is_file = S_ISREG(st.st_mode);
+        entry.size = entry.is_file ? (uint64_t)st.st_size : 0;
+    } else if (!is_absence(errno) && errno != EACCES) { // a link into a folder that is closed to us
+        return err_sys(e, "cannot tell what '%s' is", name);
+    }
+    entry.name = strdup(name);
     if (!entry.name)
         return err_set(e, ERR_ENV, "no memory for a list of files");
-    if (fstatat(fd, name, &st, 0) == 0 && S_ISREG(st.st_mode)) {
-        entry.is_file = true;
-        entry.size = (uint64_t)st.st_size;
-    }
     (*list)[(*n)++] = entry;
     return true;
 }
@@ -161,17 +206,22 @@ bool dir_list(const char *dir, dir_entry **entries, int64_t *n, err *e)
     bool ok = false;
     *entries = NULL;
     *n = 0;
-    DIR *d = opendir(dir);
+    int fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC, 0);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d) {
         bool input = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
         err_sys(e, "cannot list the folder '%s'", dir);
         if (input)
             e->kind = ERR_INPUT;
+        if (fd >= 0)
+            (void)close(fd);
         return false;
     }
     for (;;) {
         errno = 0;
         const struct dirent *item = readdir(d);
+        if (!item && errno == EINTR)
+            continue;
         if (!item) {
             ok = errno == 0 || err_sys(e, "cannot list the folder '%s'", dir);
             break;

@@ -4,13 +4,18 @@
 
 #include "base/num.h"
 
-static uint64_t splitmix64(uint64_t *state)
+#define GOLDEN 0x9e3779b97f4a7c15u
+
+static uint64_t mixed(uint64_t z)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
+
+static uint64_t splitmix64(uint64_t *state) { return mixed(*state += GOLDEN); }
+
+uint64_t rng_at(uint64_t key, uint64_t i) { return mixed(key + (i + 1) * GOLDEN); }
 
 static uint64_t rotate_left(uint64_t x, int k) { return x << k | x >> (64 - k); }
 

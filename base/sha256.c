@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,17 +15,39 @@ struct sha256 {
     bool ok; // a failure inside the library gives the digest of zeros, which equals no other
 };
 
+// A library context of our own: OpenSSL's default one is used even where there was no memory to set
+// it up, and reads a configuration file that is none of ours. Made once, kept to the end.
+static struct {
+    pthread_mutex_t lock;
+    OSSL_LIB_CTX *library;
+    EVP_MD *md;
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const EVP_MD *the_algorithm(void)
+{
+    pthread_mutex_lock(&shared.lock);
+    if (!shared.library)
+        shared.library = OSSL_LIB_CTX_new();
+    if (shared.library && !shared.md)
+        shared.md = EVP_MD_fetch(shared.library, "SHA256", NULL);
+    const EVP_MD *md = shared.md;
+    pthread_mutex_unlock(&shared.lock);
+    return md;
+}
+
 sha256 *sha256_new(err *e)
 {
+    const EVP_MD *md = the_algorithm();
     sha256 *s = mem_new(1, sizeof *s, "a digest", e);
     if (!s)
         return NULL;
     s->ctx = EVP_MD_CTX_new();
-    s->ok = s->ctx && EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) == 1;
+    s->ok = md && s->ctx && EVP_DigestInit_ex(s->ctx, md, NULL) == 1;
     if (s->ok)
         return s;
     sha256_free(s);
-    err_set(e, ERR_ENV, "the OpenSSL library offers no SHA-256 here");
+    err_set(e, ERR_ENV, "the OpenSSL library cannot make a SHA-256 digest: no memory, or none is "
+            "offered here");
     return NULL;
 }
 
@@ -88,6 +111,12 @@ out:
     free(piece);
     in_close(&f);
     return ok;
+}
+
+bool openssl_ready(err *e)
+{
+    return OSSL_LIB_CTX_get0_global_default() ||
+           err_set(e, ERR_ENV, "the OpenSSL library cannot be set up: no memory");
 }
 
 const char *openssl_library(char *buf)

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/out.h"
+#include "base/sys.h"
 
 // For file systems that cannot make a file without a name: named for a moment.
 static int open_named(const char *dir, err *e)
@@ -15,7 +16,7 @@ static int open_named(const char *dir, err *e)
     char *name = out_temp_path(dir, "spill", e);
     if (!name)
         return -1;
-    int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = sys_open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         err_sys(e, "cannot make a scratch file in '%s'", dir);
     else
@@ -29,7 +30,7 @@ bool spill_open(spill *s, const char *dir, uint64_t size, err *e)
     *s = (spill){.fd = -1, .dir = dir, .size = size};
     if (!out_has_space(dir, size, e))
         return false;
-    s->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    s->fd = sys_open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (s->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
         s->fd = open_named(dir, e);
     else if (s->fd < 0)

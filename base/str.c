@@ -6,23 +6,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "base/sys.h"
 
-static bool strbuf_room(strbuf *s, size_t more)
+// Apart from strbuf_room, which is asked for every few bytes: an err is 640 bytes to clear.
+static bool strbuf_grow(strbuf *s, size_t more)
 {
+    err ignored = ERR_INIT;
     uint64_t need;
     if (s->failed)
         return false;
-    if (s->cap > s->len && s->cap - s->len > more) // nearly always
-        return true;
-    err ignored = ERR_INIT;
     if (!size_add(s->len, more, &need) || !size_add(need, 1, &need) ||
         !mem_grow((void **)&s->text, &s->cap, need, 1, "text", &ignored))
         s->failed = true;
     return !s->failed;
+}
+
+static inline bool strbuf_room(strbuf *s, size_t more)
+{
+    return (!s->failed && s->cap > s->len && s->cap - s->len > more) || strbuf_grow(s, more);
 }
 
 void strbuf_add(strbuf *s, const void *bytes, size_t len)
@@ -86,16 +90,18 @@ bool str_ends(const char *text, const char *suffix)
 
 bool str_same_nocase(const char *a, const char *b) { return strcasecmp(a, b) == 0; }
 
-static size_t edit_distance(const char *a, const char *b)
+// SIZE_MAX where it is more than `most`: each row holds a part of every way, so that one without a
+// number as small ends it.
+static size_t edit_distance(const char *a, const char *b, size_t most)
 {
     enum { LONGEST = 63 };
     size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || m > LONGEST)
+    if (n > LONGEST || m > LONGEST || n > m + most || m > n + most)
         return SIZE_MAX;
     for (size_t j = 0; j <= m; j++)
         row[j] = j;
     for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
+        size_t diagonal = row[0], least = i;
         row[0] = i;
         for (size_t j = 1; j <= m; j++) {
             size_t best = diagonal + (a[i - 1] != b[j - 1]);
@@ -105,23 +111,26 @@ static size_t edit_distance(const char *a, const char *b)
             if (row[j - 1] + 1 < best)
                 best = row[j - 1] + 1;
             row[j] = best;
+            least = best < least ? best : least;
         }
+        if (least > most)
+            return SIZE_MAX;
     }
-    return row[m];
+    return row[m] <= most ? row[m] : SIZE_MAX;
 }
 
 const char *str_nearest(const char *text, const char *const *candidates, size_t n)
 {
     const char *best = NULL;
-    size_t least = SIZE_MAX;
+    size_t least = SIZE_MAX, most = 1 + strlen(text) / 4;
     for (size_t i = 0; i < n; i++) {
-        size_t d = edit_distance(text, candidates[i]);
+        size_t d = edit_distance(text, candidates[i], most);
         if (d < least) {
             least = d;
             best = candidates[i];
         }
     }
-    return best && least <= 1 + strlen(text) / 4 ? best : NULL;
+    return best;
 }
 
 bool str_to_u64(const char *text, uint64_t max, uint64_t *out)
@@ -166,6 +175,17 @@ bool str_to_bytes(const char *text, uint64_t *out)
             return false;
     }
     return str_to_u64(digits, UINT64_MAX, out) && size_mul(*out, factor, out);
+}
+
+const char *str_duration(double seconds, char buf[32])
+{
+    uint64_t s = seconds < 1e9 ? (uint64_t)(seconds + 0.5) : 1000000000;
+    if (s < 3600)
+        (void)snprintf(buf, 32, "%u:%02u", (unsigned)(s / 60), (unsigned)(s % 60));
+    else
+        (void)snprintf(buf, 32, "%llu:%02u:%02u", (unsigned long long)(s / 3600),
+                       (unsigned)(s / 60 % 60), (unsigned)(s % 60));
+    return buf;
 }
 
 static bool clock_to_seconds(const char *text, int64_t *out)
@@ -246,6 +266,19 @@ const char *str_short(const char *text, char buf[STR_SHORT])
     return len < STR_SHORT ? text : str_short_n(text, len, buf);
 }
 
+const char *str_decimal(uint64_t value, char *buf)
+{
+    char reversed[20];
+    size_t n = 0, at = 0;
+    do
+        reversed[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        buf[at++] = reversed[--n];
+    buf[at] = 0;
+    return buf;
+}
+
 const char *str_human_bytes(uint64_t bytes, char *buf)
 {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
@@ -321,7 +354,7 @@ static bool strmap_grow(strmap *m, err *e)
 {
     uint64_t n = m->n_slots ? m->n_slots * 2 : 16;
     strmap bigger = *m;
-    if (!m->n_slots && getrandom(bigger.key, sizeof bigger.key, 0) != sizeof bigger.key)
+    if (!m->n_slots && !sys_random(bigger.key, sizeof bigger.key))
         return err_sys(e, "cannot get random numbers for a name table");
     bigger.slot = mem_new(n, sizeof *m->slot, "a name table", e);
     bigger.n_slots = n;

@@ -31,6 +31,8 @@ const char *str_nearest(const char *text, const char *const *candidates, size_t 
 MUST_USE bool str_to_u64(const char *text, uint64_t max, uint64_t *out);
 // "64M", "2GiB", "512KiB", "1000": binary multiples for K M G T with or without iB/B.
 MUST_USE bool str_to_bytes(const char *text, uint64_t *out);
+// "0:14", "1:02:33": rounded to seconds.
+const char *str_duration(double seconds, char buf[32]);
 // A duration in seconds: "90", "90s", "1h30m", "2d", or "1:30:00" (hours, minutes, seconds).
 MUST_USE bool str_to_seconds(const char *text, int64_t *out);
 // `text` where it is short, else its beginning, "..." and its end: names out of files may have a
@@ -38,6 +40,8 @@ MUST_USE bool str_to_seconds(const char *text, int64_t *out);
 enum { STR_SHORT = 128 };
 const char *str_short(const char *text, char buf[STR_SHORT]);
 const char *str_short_n(const char *text, size_t len, char buf[STR_SHORT]); // always into buf
+// A number's digits; buf must hold 21 bytes.
+const char *str_decimal(uint64_t value, char *buf);
 // "4.9 MB" style in decimal units, for people; buf must hold 24 bytes.
 const char *str_human_bytes(uint64_t bytes, char *buf);
 

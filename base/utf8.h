@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // UTF-8, one code point at a time: strict (no overlong forms, no surrogates, nothing above
-// U+10FFFF). Knows no properties of code points.
+// U+10FFFF). Of code points it knows only which ones
+// play tricks with terminals.
 #ifndef SCRUPLE_BASE_UTF8_H
 #define SCRUPLE_BASE_UTF8_H
 
@@ -48,6 +49,17 @@ static inline int utf8_encode(uint32_t code, char *to)
     }
     to[0] = (char)((0xf00u >> n & 0xff) | code);
     return n;
+}
+
+// True for what a terminal shows without tricks: no control characters (those of the second set
+// too), no marks that reverse the direction of writing, no line separators.
+static inline bool utf8_is_harmless(uint32_t c)
+{
+    bool control = c < 0x20 || (c >= 0x7f && c < 0xa0);
+    bool separator = c == 0x2028 || c == 0x2029;
+    bool direction = c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
+                     (c >= 0x2066 && c <= 0x2069);
+    return !control && !separator && !direction;
 }
 
 #endif

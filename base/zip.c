@@ -11,6 +11,7 @@
 #include "base/libraries.h"
 #include "base/mem.h"
 #include "base/out.h"
+#include "base/sys.h"
 
 enum { MOST_MEMBERS = 65535 };
 
@@ -63,23 +64,72 @@ static bool check_member(zip_in *z, int64_t i, err *e)
     return true;
 }
 
-static bool open_archive(zip_in *z, int fd, err *e)
+static bool not_opened(const zip_in *z, int code, err *e)
+{
+    if (code == ZIP_ER_EXISTS)
+        return err_set(e, ERR_INPUT, "'%s' has two members of the same name", z->name);
+    code_failed(code, e);
+    return err_in(e, "'%s' is no zip archive that can be read", z->name);
+}
+
+// The flag checks the directory against the members' own headers, and finds duplicate names.
+enum { OPEN_FLAGS = ZIP_CHECKCONS };
+
+static bool open_descriptor(zip_in *z, int fd, err *e)
 {
     int code;
     int mine = dup(fd); // libzip takes it over where it succeeds
     if (mine < 0)
         return err_sys(e, "cannot open '%s'", z->name);
-    z->zip = zip_fdopen(mine, ZIP_CHECKCONS, &code); // which also finds duplicate names
+    z->zip = zip_fdopen(mine, OPEN_FLAGS, &code);
+    if (z->zip)
+        return true;
+    (void)close(mine);
+    return not_opened(z, code, e);
+}
+
+static bool open_bytes(zip_in *z, const void *bytes, uint64_t n, err *e)
+{
+    zip_error_t cause;
+    zip_error_init(&cause);
+    zip_source_t *source = zip_source_buffer_create(bytes, n, 0, &cause);
+    z->zip = source ? zip_open_from_source(source, OPEN_FLAGS, &cause) : NULL;
     if (!z->zip) {
-        (void)close(mine);
-        if (code == ZIP_ER_EXISTS)
-            return err_set(e, ERR_INPUT, "'%s' has two members of the same name", z->name);
-        code_failed(code, e);
-        return err_in(e, "'%s' is no zip archive that can be read", z->name);
+        zip_source_free(source);
+        not_opened(z, zip_error_code_zip(&cause), e);
     }
-    z->n = (int64_t)zip_get_num_entries(z->zip, 0);
-    return z->n <= MOST_MEMBERS || err_set(e, ERR_INPUT, "'%s' has %lld members, at most %d are "
-                                           "read", z->name, (long long)z->n, MOST_MEMBERS);
+    zip_error_fini(&cause);
+    return z->zip != NULL;
+}
+
+// A new handle with nothing open yet.
+static zip_in *new_handle(const char *name, err *e)
+{
+    zip_in *z = mem_new(1, sizeof *z, "a zip archive", e);
+    if (z && !(z->name = strdup(name))) {
+        err_set(e, ERR_ENV, "no memory for a file name");
+        free(z);
+        z = NULL;
+    }
+    return z;
+}
+
+// Takes the handle over.
+static bool check_archive(zip_in **out, zip_in *z, bool opened, err *e)
+{
+    bool ok = opened;
+    if (ok) {
+        z->n = (int64_t)zip_get_num_entries(z->zip, 0);
+        ok = z->n <= MOST_MEMBERS || err_set(e, ERR_INPUT, "'%s' has %lld members, at most %d are "
+                                             "read", z->name, (long long)z->n, MOST_MEMBERS);
+    }
+    for (int64_t i = 0; ok && i < z->n; i++)
+        ok = check_member(z, i, e);
+    if (ok)
+        *out = z;
+    else
+        zip_in_close(z);
+    return ok;
 }
 
 bool zip_in_open(zip_in **out, const char *path, err *e)
@@ -88,20 +138,17 @@ bool zip_in_open(zip_in **out, const char *path, err *e)
     *out = NULL;
     if (!in_open(&f, path, e))
         return false;
-    zip_in *z = mem_new(1, sizeof *z, "a zip archive", e);
-    bool ok = z != NULL;
-    if (ok) {
-        z->name = strdup(path);
-        ok = z->name ? open_archive(z, f.fd, e) : err_set(e, ERR_ENV, "no memory for a file name");
-    }
-    for (int64_t i = 0; ok && i < z->n; i++)
-        ok = check_member(z, i, e);
+    zip_in *z = new_handle(path, e);
+    bool ok = z && check_archive(out, z, open_descriptor(z, f.fd, e), e);
     in_close(&f);
-    if (ok)
-        *out = z;
-    else
-        zip_in_close(z);
     return ok;
+}
+
+bool zip_in_open_bytes(zip_in **out, const void *bytes, uint64_t n, const char *name, err *e)
+{
+    *out = NULL;
+    zip_in *z = new_handle(name, e);
+    return z && check_archive(out, z, open_bytes(z, bytes, n, e), e);
 }
 
 void zip_in_close(zip_in *z)
@@ -113,6 +160,8 @@ void zip_in_close(zip_in *z)
     free(z->name);
     free(z);
 }
+
+const char *zip_in_path(const zip_in *z) { return z->name; }
 
 int64_t zip_in_count(const zip_in *z) { return z->n; }
 
@@ -278,9 +327,11 @@ static bool add_members(zip_t *zip, feed *feeds, int64_t n, err *failure, err *e
 {
     for (int64_t i = 0; i < n; i++) {
         feeds[i].failure = failure;
-        if (!add_member(zip, &feeds[i]))
-            return err_set(e, ERR_INTERNAL, "member '%s': %s", feeds[i].member->name,
-                           zip_strerror(zip));
+        if (!add_member(zip, &feeds[i])) {
+            bool memory = zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_MEMORY;
+            return err_set(e, memory ? ERR_ENV : ERR_INTERNAL, "member '%s': %s",
+                           feeds[i].member->name, zip_strerror(zip));
+        }
     }
     return true;
 }
@@ -290,6 +341,8 @@ static bool fill(const char *temp, feed *feeds, int64_t n, err *e)
 {
     int code;
     err failure = ERR_INIT; // the producer's
+    if (!openssl_ready(e))
+        return false;
     zip_t *zip = zip_open(temp, ZIP_CREATE | ZIP_EXCL, &code);
     if (!zip) {
         code_failed(code, e);
@@ -310,10 +363,10 @@ static bool fill(const char *temp, feed *feeds, int64_t n, err *e)
 
 static bool sync_file(const char *path, err *e)
 {
-    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = sys_open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0)
         return err_sys(e, "cannot open '%s'", path);
-    bool ok = fsync(fd) == 0 || err_sys(e, "cannot make '%s' durable", path);
+    bool ok = sys_fsync(fd) == 0 || err_sys(e, "cannot make '%s' durable", path);
     (void)close(fd);
     return ok;
 }

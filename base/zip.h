@@ -9,7 +9,11 @@
 typedef struct zip_in zip_in;
 // Refuses encrypted members, duplicate names, more than 65,535 members.
 MUST_USE bool zip_in_open(zip_in **out, const char *path, err *e);
+// The same of an archive in memory, which stays in use until zip_in_close.
+MUST_USE bool zip_in_open_bytes(zip_in **out, const void *bytes, uint64_t n, const char *name,
+                                err *e);
 void zip_in_close(zip_in *z);
+const char *zip_in_path(const zip_in *z); // as given, borrowed
 int64_t zip_in_count(const zip_in *z);
 const char *zip_in_name(const zip_in *z, int64_t i); // borrowed
 int64_t zip_in_find(const zip_in *z, const char *name); // -1

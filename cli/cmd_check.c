@@ -44,6 +44,8 @@ static void as_text(const result *r, strbuf *out)
         print_safe(out, r->findings.item[i].subject);
         strbuf_printf(out, ": %s\n", r->findings.item[i].what);
     }
+    if (r->findings.more)
+        strbuf_printf(out, "and %llu more\n", (unsigned long long)r->findings.more);
     if (r->findings.n)
         return;
     int files = checkpoint_n_files(r->c);
@@ -86,6 +88,7 @@ static void as_json(const result *r, strbuf *out)
         jw_object_end(&w);
     }
     jw_array_end(&w);
+    jw_int(&w, "findings_not_named", (int64_t)r->findings.more);
     jw_object_end(&w);
     strbuf_puts(out, "\n");
 }
@@ -95,8 +98,11 @@ static bool check(const context *ctx, const check_options *o, result *r, err *e)
     const content_options full = {.pool = ctx->pool, .memory = ctx->memory / 2,
                                   .events = ctx->events, .sha256 = r->sha256,
                                   .expect = o->expect};
-    for (int64_t i = 0; i < checkpoint_count(r->c); i++)
-        r->bytes += checkpoint_at(r->c, i)->bytes;
+    for (int64_t i = 0; i < checkpoint_count(r->c); i++) {
+        tensor t;
+        checkpoint_get(r->c, i, &t);
+        r->bytes += t.bytes;
+    }
     return content_companions(r->c, &r->findings, e) &&
            (r->full ? content_full(r->c, &full, &r->findings, &r->extent, e)
                     : content_pack(r->c, &r->findings, &r->extent.n_records, e));
@@ -107,10 +113,11 @@ static bool run(const context *ctx, const void *options, err *e)
     const check_options *o = options;
     checkpoint *c;
     strbuf out = {0};
-    if (!checkpoint_open(&c, o->model, ctx->events, e))
-        return false;
-    result r = {.c = c, .sha256 = o->sha256 || o->expect};
+    result r = {.sha256 = o->sha256 || o->expect};
     r.full = o->full || r.sha256;
+    if (!(r.full ? checkpoint_open : checkpoint_list)(&c, o->model, ctx->events, e))
+        return false;
+    r.c = c;
     bool ok = check(ctx, o, &r, e);
     if (ok) {
         (ctx->json ? as_json : as_text)(&r, &out);
@@ -118,7 +125,8 @@ static bool run(const context *ctx, const void *options, err *e)
     }
     if (ok && r.findings.n)
         ok = err_set(e, ERR_NO, "'%s': %llu finding%s", o->model,
-                     (unsigned long long)r.findings.n, r.findings.n == 1 ? "" : "s");
+                     (unsigned long long)(r.findings.n + r.findings.more),
+                     r.findings.n == 1 ? "" : "s");
     strbuf_free(&out);
     content_findings_free(&r.findings);
     checkpoint_close(c);

@@ -19,20 +19,45 @@ static const command_example examples[] = {
      "scruple ls model --json | jq '[.tensors[] | select(.name | test(\"experts\")).bytes] | add'"},
 };
 
-static void as_text(const checkpoint *c, strbuf *out)
+// There may be millions of lines: what is ready goes out.
+static bool pass_on(strbuf *out, err *e)
+{
+    enum { ENOUGH = 1 << 16 };
+    if (out->len < ENOUGH)
+        return true;
+    bool ok = print_out(out, e);
+    strbuf_clear(out);
+    return ok;
+}
+
+static void add_row(table *t, const checkpoint *c, int64_t i)
+{
+    char text[TENSOR_SHAPE_TEXT];
+    tensor x;
+    checkpoint_get(c, i, &x);
+    table_text(t, x.name);
+    table_text(t, dtype_name(x.type));
+    table_text(t, tensor_shape_text(&x, text));
+    table_text(t, str_decimal(x.bytes, text));
+    table_text(t, checkpoint_file_name(c, x.file));
+}
+
+static bool as_text(const checkpoint *c, strbuf *out, err *e)
 {
     table t;
-    char shape[TENSOR_SHAPE_TEXT];
+    bool ok = true;
     table_init(&t, "lllrl");
-    for (int64_t i = 0; i < checkpoint_count(c); i++) {
-        const tensor *x = checkpoint_at(c, i);
-        table_text(&t, x->name);
-        table_text(&t, dtype_name(x->type));
-        table_text(&t, tensor_shape_text(x, shape));
-        table_printf(&t, "%llu", (unsigned long long)x->bytes);
-        table_text(&t, checkpoint_file_name(c, x->file));
+    t.measuring = true;
+    for (int64_t i = 0; i < checkpoint_count(c); i++)
+        add_row(&t, c, i);
+    t.measuring = false;
+    for (int64_t i = 0; ok && i < checkpoint_count(c); i++) {
+        add_row(&t, c, i);
+        table_rows(&t, 0, out);
+        ok = pass_on(out, e);
     }
     table_end(&t, 0, out);
+    return ok;
 }
 
 static void tensor_json(const checkpoint *c, const tensor *x, json_writer *w)
@@ -51,25 +76,30 @@ static void tensor_json(const checkpoint *c, const tensor *x, json_writer *w)
 }
 
 // A line a tensor, so that a difference of two listings is readable too.
-static void as_json(const checkpoint *c, strbuf *out)
+static bool as_json(const checkpoint *c, strbuf *out, err *e)
 {
     json_writer w = {.out = out, .indent = 2};
     strbuf line = {0};
+    bool ok = true;
     jw_object(&w, NULL);
     jw_int(&w, "schema_version", 1);
     jw_array(&w, "tensors");
-    for (int64_t i = 0; i < checkpoint_count(c); i++) {
+    for (int64_t i = 0; ok && i < checkpoint_count(c); i++) {
         json_writer one = {.out = &line};
+        tensor t;
         strbuf_clear(&line);
-        tensor_json(c, checkpoint_at(c, i), &one);
+        checkpoint_get(c, i, &t);
+        tensor_json(c, &t, &one);
         out->failed = out->failed || line.failed;
         if (!out->failed)
             jw_raw(&w, NULL, line.text);
+        ok = pass_on(out, e);
     }
     jw_array_end(&w);
     jw_object_end(&w);
     strbuf_puts(out, "\n");
     strbuf_free(&line);
+    return ok;
 }
 
 static bool run(const context *ctx, const void *options, err *e)
@@ -77,10 +107,9 @@ static bool run(const context *ctx, const void *options, err *e)
     const ls_options *o = options;
     checkpoint *c;
     strbuf out = {0};
-    if (!checkpoint_open(&c, o->model, ctx->events, e))
+    if (!checkpoint_list(&c, o->model, ctx->events, e))
         return false;
-    (ctx->json ? as_json : as_text)(c, &out);
-    bool ok = print_out(&out, e);
+    bool ok = (ctx->json ? as_json : as_text)(c, &out, e) && print_out(&out, e);
     strbuf_free(&out);
     checkpoint_close(c);
     return ok;

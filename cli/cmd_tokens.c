@@ -57,11 +57,13 @@ static bool read_text(const context *ctx, const char *path, char **text, size_t 
 static bool encode(const context *ctx, const tokens_options *o, tokens *t, err *e)
 {
     output_path folder;
+    path_kind kind;
     tokenizer *k = NULL;
     char *text = NULL;
     if (!output_path_split(&folder, o->model, e))
         return false;
-    bool ok = tokenizer_open(&k, path_is_dir(o->model) ? o->model : folder.dir, e) &&
+    bool ok = path_find(o->model, &kind, e) &&
+              tokenizer_open(&k, kind == PATH_FOLDER ? o->model : folder.dir, e) &&
               read_text(ctx, o->text, &text, &t->text_bytes, e);
     if (ok && !tokenizer_encode(k, text, t->text_bytes, &t->ids, &t->n, e))
         ok = err_in(e, "'%s'", o->text);

@@ -87,9 +87,12 @@ static bool check_words(const verify_words *o, err *e)
     if (!wants_tokens(o) && (o->text || o->tokens))
         return err_set(e, ERR_USAGE, "--level %s runs no model: --text and --tokens have no use "
                        "there", levels[o->level]);
-    if (o->output && (path_is_within(o->output, o->ref) || path_is_within(o->output, o->cand)))
-        return err_set(e, ERR_USAGE, "the output '%s' lies inside a model's folder", o->output);
-    return true;
+    bool within = false;
+    if (o->output && (!path_is_within(o->output, o->ref, &within, e) ||
+                      (!within && !path_is_within(o->output, o->cand, &within, e))))
+        return false;
+    return !within ||
+           err_set(e, ERR_USAGE, "the output '%s' lies inside a model's folder", o->output);
 }
 
 static bool open_models(verification *v, err *e)
@@ -159,9 +162,10 @@ static bool read_manifest(report_side *s, err *e)
     const char *dir = checkpoint_dir(model_checkpoint(s->model));
     size_t len = 0;
     json *j = NULL;
+    path_kind kind = PATH_NOTHING;
     char *path = path_join(dir, "scruple.json", e);
-    bool ok = path != NULL;
-    if (ok && path_exists(path))
+    bool ok = path && path_find(path, &kind, e);
+    if (kind != PATH_NOTHING)
         ok = file_read_beneath(dir, "scruple.json", LARGEST, &s->manifest, &len, e) &&
              json_parse(&j, s->manifest, len, path, e);
     while (ok && s->manifest && len > 0 && s->manifest[len - 1] == '\n')
@@ -194,12 +198,17 @@ static bool fill_side(const verification *v, report_side *s, const model *m, con
 
 static bool write_folder(const verification *v, const report *r, const strbuf *as_json, err *e)
 {
+    const char *dir = v->o->output;
     strbuf text = {0};
-    bool ok = report_markdown(r, &text, e) && out_make_dir(v->o->output, e) &&
-              out_write_file(v->o->output, "report.md", text.text, text.len, v->c->force, NULL,
-                             e) &&
-              out_write_file(v->o->output, "report.json", as_json->text, as_json->len,
-                             v->c->force, NULL, e);
+    out_file md = OUT_FILE_CLOSED, js = OUT_FILE_CLOSED; // neither has its name before both stand
+    bool ok = report_markdown(r, &text, e) && out_make_dir(dir, e) &&
+              out_open(&md, dir, "report.md", text.len, NULL, 0, e) &&
+              out_append(&md, text.text, text.len, e) &&
+              out_open(&js, dir, "report.json", as_json->len, NULL, 0, e) &&
+              out_append(&js, as_json->text, as_json->len, e) &&
+              out_publish(&md, v->c->force, NULL, e) && out_publish(&js, v->c->force, NULL, e);
+    out_discard(&md);
+    out_discard(&js);
     strbuf_free(&text);
     return ok;
 }
@@ -266,12 +275,10 @@ static bool refuse_existing(const verify_words *o, bool force, err *e)
 {
     static const char *const names[] = {"report.json", "report.md"};
     for (size_t i = 0; o->output && !force && i < COUNT_OF(names); i++) {
-        char *path = path_join(o->output, names[i], e);
-        if (!path)
+        path_kind kind;
+        if (!path_find_in(o->output, names[i], &kind, e))
             return false;
-        bool there = path_exists(path);
-        free(path);
-        if (there)
+        if (kind != PATH_NOTHING)
             return err_set(e, ERR_ENV, "'%s/%s' exists already; --force replaces it", o->output,
                            names[i]);
     }

@@ -63,6 +63,7 @@ typedef struct {
     X(run)          \
     X(status)       \
     X(merge)        \
+    X(synth)        \
     X(forward)      \
     X(verify)       \
     X(version)      \

@@ -13,6 +13,36 @@ static const char *outcome(const make_options *o, const make_report *r)
     return o->mode == OUTPUT_MERGE ? "merged" : "done";
 }
 
+static void estimate_as_json(const estimate *x, json_writer *w)
+{
+    jw_object(w, "estimate");
+    jw_double(w, "seconds", x->seconds);
+    jw_int(w, "bytes_read", (int64_t)x->read);
+    jw_int(w, "bytes_written", (int64_t)x->written);
+    jw_int(w, "values_coded", x->coded);
+    jw_double(w, "bytes_read_a_second", x->read_rate);
+    jw_double(w, "bytes_written_a_second", x->write_rate);
+    jw_double(w, "values_coded_a_second", x->code_rate);
+    jw_bool(w, "one_device", x->shared);
+    jw_object_end(w);
+}
+
+static void estimate_as_text(const estimate *x, strbuf *out)
+{
+    char time[32], a[24], b[24];
+    if (x->seconds < 1)
+        strbuf_puts(out, "\n  time needed: under a second");
+    else
+        strbuf_printf(out, "\n  time needed: about %s", str_duration(x->seconds, time));
+    strbuf_printf(out, "; %s to read at %s/s", str_human_bytes(x->read, a),
+                  str_human_bytes((uint64_t)x->read_rate, b));
+    strbuf_printf(out, ", %s to write at %s/s", str_human_bytes(x->written, a),
+                  str_human_bytes((uint64_t)x->write_rate, b));
+    if (x->coded)
+        strbuf_printf(out, ", %.3g G values to code at %.3g G/s", (double)x->coded * 1e-9,
+                      x->code_rate * 1e-9);
+}
+
 static void as_json(const make_options *o, const make_report *r, strbuf *out)
 {
     char hex[65];
@@ -40,6 +70,9 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_int(&w, "bytes_before", (int64_t)r->bytes_before);
     jw_int(&w, "bytes_after", (int64_t)r->bytes_after);
     jw_int(&w, "memory_needed", (int64_t)r->memory_needed);
+    jw_int(&w, "disk_needed", (int64_t)r->disk_needed);
+    if (r->estimate.seconds > 0)
+        estimate_as_json(&r->estimate, &w);
     if (o->needs_model) {
         jw_double(&w, "bits_per_weight_before", r->bits_before);
         jw_double(&w, "bits_per_weight_after", r->bits_after);
@@ -96,6 +129,10 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
                       (long long)r->changed_tensors);
     if (r->memory_needed)
         strbuf_printf(out, "\n  memory needed: %s", str_human_bytes(r->memory_needed, after));
+    if (o->dry_run)
+        strbuf_printf(out, "\n  disk needed: %s", str_human_bytes(r->disk_needed, after));
+    if (r->estimate.seconds > 0)
+        estimate_as_text(&r->estimate, out);
     strbuf_puts(out, "\n");
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The only main(): the process's surroundings, and which command was asked for.
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/sys.h"
 #include "cli/command.h"
 #include "cli/talk.h"
 
@@ -14,12 +15,14 @@ static void on_signal(int number)
     talk_request_stop();
 }
 
-// The first signal asks to stop cleanly, a second one ends the process. A closed pipe and a file
-// size limit are errors of a write, not ends of the process.
+// The first signal asks to stop cleanly, a second one ends the process; calls that it interrupts go
+// on (libraries do not all begin them again). A closed pipe and a file size limit are errors of a
+// write, not ends of the process.
 static void set_signals(void)
 {
     static const int stop[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
     (void)sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < COUNT_OF(stop); i++) {
         struct sigaction old;
@@ -34,21 +37,25 @@ static void set_signals(void)
 
 // A file opened later must never become stdin, stdout or stderr. What stands in for a closed
 // stdout is not writable, so the loss shows.
-static void hold_standard_descriptors(void)
+static bool hold_standard_descriptors(err *e)
 {
     for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0)
-            abort();
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && sys_open("/dev/null", O_RDONLY, 0) < 0)
+            return err_sys(e, "cannot open /dev/null in the place of a closed descriptor");
+    return true;
 }
 
 int main(int argc, char **argv)
 {
     static char help_word[] = "help", version_word[] = "version";
     char *standing[] = {help_word, NULL};
+    err e = ERR_INIT;
     set_signals();
-    hold_standard_descriptors();
+    if (!hold_standard_descriptors(&e)) {
+        command_complain(NULL, &e);
+        return (int)e.kind;
+    }
     if (argc < 2) {
-        err e = ERR_INIT;
         err_set(&e, ERR_USAGE, "a command is missing");
         command_complain(NULL, &e);
         return ERR_USAGE;
@@ -63,7 +70,6 @@ int main(int argc, char **argv)
     const command *c = command_find(name);
     if (c)
         return command_main(c, argc - 1, argv + 1);
-    err e = ERR_INIT;
     command_unknown(name, &e);
     command_complain(NULL, &e);
     return ERR_USAGE;

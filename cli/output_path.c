@@ -25,14 +25,15 @@ bool output_path_open(output_path *p, const char *path, bool force, err *e)
 {
     if (!output_path_split(p, path, e))
         return false;
-    bool ok = true;
-    if (!*p->name)
+    path_kind kind = PATH_NOTHING, above = PATH_NOTHING;
+    bool ok = path_find(path, &kind, e) && path_find(p->dir, &above, e);
+    if (ok && !*p->name)
         ok = err_set(e, ERR_USAGE, "'%s' names a folder; a file is to be written", path);
-    else if (path_is_dir(path))
+    else if (ok && kind == PATH_FOLDER)
         ok = err_set(e, ERR_ENV, "'%s' is a folder; a file is to be written", path);
-    else if (!path_is_dir(p->dir))
+    else if (ok && above != PATH_FOLDER)
         ok = err_set(e, ERR_ENV, "cannot write '%s': there is no folder '%s'", path, p->dir);
-    else if (!force && path_exists(path))
+    else if (ok && !force && kind != PATH_NOTHING)
         ok = err_set(e, ERR_ENV, "'%s' is there already; --force replaces it", path);
     if (!ok)
         output_path_free(p);
@@ -41,8 +42,10 @@ bool output_path_open(output_path *p, const char *path, bool force, err *e)
 
 bool output_path_outside(const char *path, const char *model, err *e)
 {
-    return !path_is_within(path, model) ||
-           err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", path, model);
+    bool within;
+    return path_is_within(path, model, &within, e) &&
+           (!within ||
+            err_set(e, ERR_USAGE, "the output '%s' lies inside the input '%s'", path, model));
 }
 
 bool output_path_is_not(const output_path *p, const char *input, err *e)

@@ -27,7 +27,9 @@ bool command_close_stdout(err *e)
 {
     bool bad = ferror(stdout) != 0;
     errno = 0;
-    if (fclose(stdout) != 0)
+    if (fflush(stdout) != 0)
+        bad = true;
+    if (fclose(stdout) != 0 && errno != EINTR) // interrupted, it is closed all the same
         bad = true;
     if (!bad)
         return true;

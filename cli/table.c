@@ -8,22 +8,25 @@
 
 #include "base/utf8.h"
 
-static bool harmless(uint32_t c)
+// How many bytes from the first on are printable ASCII.
+static size_t plain_bytes(const char *text)
 {
-    bool control = c < 0x20 || (c >= 0x7f && c < 0xa0);
-    bool separator = c == 0x2028 || c == 0x2029;
-    bool direction = c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
-                     (c >= 0x2066 && c <= 0x2069);
-    return !control && !separator && !direction;
+    size_t n = 0;
+    while (text[n] >= 0x20 && text[n] < 0x7f)
+        n++;
+    return n;
 }
 
 void print_safe(strbuf *out, const char *text)
 {
-    size_t len = strlen(text);
-    for (size_t at = 0; at < len;) {
+    size_t at = plain_bytes(text);
+    strbuf_add(out, text, at);
+    if (!text[at])
+        return;
+    for (size_t len = at + strlen(text + at); at < len;) {
         uint32_t code;
         int n = utf8_decode(text + at, len - at, &code);
-        if (n > 0 && harmless(code))
+        if (n > 0 && utf8_is_harmless(code))
             strbuf_add(out, text + at, (size_t)n);
         else
             strbuf_puts(out, "?");
@@ -47,25 +50,31 @@ void table_init(table *t, const char *align)
 }
 
 // Characters, not bytes. Wide ones (CJK) make a row look shifted, no more.
-static size_t columns_of(const char *text)
+static size_t columns_of(const char *text, size_t len)
 {
     size_t n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)text[i] & 0xc0) != 0x80;
     return n;
 }
 
 void table_text(table *t, const char *cell)
 {
-    size_t begin = t->cells.len;
-    print_safe(&t->cells, cell);
-    strbuf_add(&t->cells, "", 1);
-    if (t->cells.failed)
-        return;
-    size_t width = columns_of(t->cells.text + begin);
+    size_t begin = t->cells.len, width = plain_bytes(cell);
+    bool plain = !cell[width];
+    if (!t->measuring || !plain) {
+        print_safe(&t->cells, cell);
+        strbuf_add(&t->cells, "", 1);
+        if (t->cells.failed)
+            return;
+    }
+    if (!plain)
+        width = columns_of(t->cells.text + begin, t->cells.len - 1 - begin);
     if (width > t->width[t->column])
         t->width[t->column] = width;
     t->column = (t->column + 1) % t->n_columns;
+    if (t->measuring && !plain)
+        strbuf_clear(&t->cells);
 }
 
 void table_printf(table *t, const char *format, ...)
@@ -78,7 +87,15 @@ void table_printf(table *t, const char *format, ...)
     table_text(t, cell);
 }
 
-void table_end(table *t, int indent, strbuf *out)
+static void add_spaces(strbuf *out, size_t n)
+{
+    static const char spaces[] = "                                                                ";
+    for (; n >= sizeof spaces; n -= sizeof spaces - 1)
+        strbuf_add(out, spaces, sizeof spaces - 1);
+    strbuf_add(out, spaces, n);
+}
+
+void table_rows(table *t, int indent, strbuf *out)
 {
     assert(t->column == 0);
     const char *cell = t->cells.text;
@@ -86,17 +103,21 @@ void table_end(table *t, int indent, strbuf *out)
     out->failed = out->failed || t->cells.failed;
     for (int c = 0; cell < end && !out->failed; c = (c + 1) % t->n_columns) {
         bool last = c + 1 == t->n_columns, right = t->align[c] == 'r';
-        int padding = (int)(t->width[c] - columns_of(cell));
-        strbuf_printf(out, "%*s", c == 0 ? indent : 2, "");
-        if (right)
-            strbuf_printf(out, "%*s", padding, "");
-        strbuf_puts(out, cell);
+        size_t len = strlen(cell), padding = t->width[c] - columns_of(cell, len);
+        add_spaces(out, (c == 0 ? (size_t)indent : 2) + (right ? padding : 0));
+        strbuf_add(out, cell, len);
         if (!right && !last)
-            strbuf_printf(out, "%*s", padding, "");
+            add_spaces(out, padding);
         if (last)
-            strbuf_puts(out, "\n");
-        cell += strlen(cell) + 1;
+            strbuf_add(out, "\n", 1);
+        cell += len + 1;
     }
+    strbuf_clear(&t->cells);
+}
+
+void table_end(table *t, int indent, strbuf *out)
+{
+    table_rows(t, indent, out);
     strbuf_free(&t->cells);
     *t = (table){0};
 }

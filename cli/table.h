@@ -14,11 +14,13 @@ MUST_USE bool print_out(const strbuf *text, err *e);
 
 enum { TABLE_COLUMNS = 12 };
 
-// Rows are collected and printed at the end. Failures stick, as in strbuf.
+// Rows are collected and printed at the end; or, where there may be millions, they are given twice:
+// once to be measured, and again to be printed in between. Failures stick, as in strbuf.
 typedef struct {
     const char *align; // a letter a column: 'l' or 'r'
     int n_columns, column; // of the cell that comes next
     size_t width[TABLE_COLUMNS];
+    bool measuring;    // set by the caller for the first round: cells are not kept
     strbuf cells;      // NUL-separated
 } table;
 
@@ -26,7 +28,9 @@ typedef struct {
 void table_init(table *t, const char *align);
 void table_text(table *t, const char *cell); // made safe
 void table_printf(table *t, const char *format, ...) PRINTF_LIKE(2, 3);
-// Appends all rows, each behind `indent` spaces, and frees the table.
+// Appends the rows that are complete, each behind `indent` spaces, and forgets them.
+void table_rows(table *t, int indent, strbuf *out);
+// The same, and frees the table.
 void table_end(table *t, int indent, strbuf *out);
 
 #endif

@@ -102,17 +102,6 @@ static void note(void *ctx, const char *line)
         say(t, "", line);
 }
 
-static const char *duration(char buf[32], double seconds)
-{
-    uint64_t s = seconds < 1e9 ? (uint64_t)(seconds + 0.5) : 1000000000;
-    if (s < 3600)
-        (void)snprintf(buf, 32, "%u:%02u", (unsigned)(s / 60), (unsigned)(s % 60));
-    else
-        (void)snprintf(buf, 32, "%llu:%02u:%02u", (unsigned long long)(s / 3600),
-                       (unsigned)(s / 60 % 60), (unsigned)(s % 60));
-    return buf;
-}
-
 const char *talk_progress_line(char *buf, const char *what, uint64_t done, uint64_t total,
                                uint64_t did, double seconds)
 {
@@ -132,7 +121,8 @@ const char *talk_progress_line(char *buf, const char *what, uint64_t done, uint6
               : snprintf(buf + at, ROOM - at, ", %.3g a second", rate);
     if (n < 0 || (at += (size_t)n) >= ROOM || total < done)
         return buf;
-    (void)snprintf(buf + at, ROOM - at, ", %s left", duration(a, (double)(total - done) / rate));
+    (void)snprintf(buf + at, ROOM - at, ", %s left",
+                   str_duration((double)(total - done) / rate, a));
     return buf;
 }
 

@@ -90,11 +90,10 @@ static bool add_left(companions *c, const char *name, err *e)
 
 static bool is_lone_file(const checkpoint *c, err *e, bool *lone)
 {
-    char *config = path_join(checkpoint_dir(c), "config.json", e);
-    if (!config)
+    path_kind kind;
+    if (!path_find_in(checkpoint_dir(c), "config.json", &kind, e))
         return false;
-    *lone = !path_is_dir(checkpoint_path(c)) && !path_exists(config);
-    free(config);
+    *lone = !checkpoint_is_folder(c) && kind == PATH_NOTHING;
     return true;
 }
 

@@ -99,7 +99,8 @@ static bool take(file_note *n, const json *root, const char *file, const char *p
     const char *of = json_as_text(json_get(root, "plan"));
     const char *text = json_as_text(json_get(root, "note"));
     *counts = file_note_is_plain(name) && file_note_is_of(file, name) && of &&
-              strcmp(of, plan) == 0 && file_note_is_plain(staged) && staged[0] == '.' && hex &&
+              strcmp(of, plan) == 0 &&
+              file_note_is_plain(staged) && staged[0] == '.' && hex &&
               hex_to(hex, n->sha.b, sizeof n->sha.b) &&
               json_as_int(json_get(root, "bytes"), &bytes) && bytes >= 0;
     if (!*counts)

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/out.h"
+#include "base/sys.h"
 
 enum { LARGEST_JOURNAL = 64 << 20 };
 
@@ -72,14 +73,16 @@ bool journal_lock(journal *j, const char *dir, bool shared, bool *gone, err *e)
     j->path = path_join(dir, JOURNAL_NAME, e);
     bool ok = j->path != NULL;
     if (ok) {
-        j->fd = open(j->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        j->fd = sys_open(j->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
         *gone = j->fd < 0 && errno == ENOENT;
         ok = j->fd >= 0 || *gone || err_sys(e, "cannot open '%s'", j->path);
     }
     ok = ok && (*gone || take_locks(j, e));
     // Between opening and locking the other run may have finished and removed the file.
-    if (ok && !*gone)
-        *gone = fstat(j->fd, &st) == 0 && st.st_nlink == 0;
+    if (ok && !*gone) {
+        ok = fstat(j->fd, &st) == 0 || err_sys(e, "cannot look at '%s'", j->path);
+        *gone = ok && st.st_nlink == 0;
+    }
     if (!ok || *gone)
         journal_close(j);
     return ok;
@@ -139,10 +142,13 @@ bool journal_create(const journal *j, const char *dir, bool *lost, err *e)
 static bool read_texts(const json *array, char ***list, uint64_t *n, uint64_t *cap, bool names,
                        err *e)
 {
+    char shown[STR_SHORT];
     for (const json *item = json_first(array); item; item = json_next(item)) {
         const char *text = json_as_text(item);
         if (!text || (names && !file_note_is_plain(text)))
-            return err_set(e, ERR_INPUT, "it lists what it cannot");
+            return err_set(e, ERR_INPUT, "it lists '%s', which is no %s",
+                           text ? str_short(text, shown) : "(no text)",
+                           names ? "name of a file in this folder" : "text");
         if (!journal_list_add(list, n, cap, text, e))
             return false;
     }
@@ -155,10 +161,12 @@ static bool read_header(journal *j, const char *line, size_t n, err *e)
     if (!json_parse(&root, line, n, JOURNAL_NAME, e))
         return false;
     const char *plan = json_as_text(json_get(root, "plan"));
-    bool ok = plan && json_as_int(json_get(root, "made_levels"), &j->made_levels) &&
-              j->made_levels >= 0;
+    bool counted = json_as_int(json_get(root, "made_levels"), &j->made_levels) &&
+                   j->made_levels >= 0;
+    bool ok = plan && counted;
     if (!ok)
-        err_set(e, ERR_INPUT, "it names no plan");
+        err_set(e, ERR_INPUT, plan ? "its made_levels is missing or not a count"
+                                   : "it names no plan");
     if (ok && !(j->plan = strdup(plan)))
         ok = err_set(e, ERR_ENV, "no memory for the journal");
     ok = ok &&
@@ -217,10 +225,10 @@ void journal_drop(journal *j, file_note *f)
     j->n_files--;
 }
 
-void journal_remove(journal *j)
+bool journal_remove(journal *j, err *e)
 {
-    if (j->path)
-        (void)unlink(j->path);
+    return !j->path || unlink(j->path) == 0 || errno == ENOENT ||
+           err_sys(e, "cannot remove '%s'", j->path);
 }
 
 void journal_close(journal *j)

@@ -53,7 +53,7 @@ file_note *journal_find(const journal *j, const char *name); // NULL
 MUST_USE bool journal_put(journal *j, file_note *n, err *e);
 // Takes a file off the list; the files themselves stay.
 void journal_drop(journal *j, file_note *f);
-void journal_remove(journal *j); // deletes the header file
+MUST_USE bool journal_remove(journal *j, err *e); // deletes the header file
 void journal_close(journal *j);
 
 #endif

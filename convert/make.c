@@ -90,11 +90,24 @@ static bool carry_out(maker *m, err *e)
     return ok;
 }
 
+static bool guess_time(maker *m, err *e)
+{
+    const make_options *o = m->options;
+    const estimate_options with = {
+        .output = o->output,
+        .slice = o->mode == OUTPUT_PART ? m->report->slice : (run_slice){0, m->plan.n_files},
+        .pool = o->pool,
+        .events = o->events};
+    return estimate_plan(&m->report->estimate, &m->plan, &with, e);
+}
+
 bool make_checkpoint(const make_options *o, make_report *r, err *e)
 {
     maker m = {.options = o, .report = r};
     *r = (make_report){0};
     bool ok = maker_prepare(&m, e) && open_output(&m, e) && maker_save_plan(&m, e);
+    if (ok && o->dry_run && o->mode != OUTPUT_MERGE && !r->already_complete)
+        ok = guess_time(&m, e);
     if (ok && !o->dry_run && !r->already_complete) {
         ok = carry_out(&m, e);
         // What an obstacle outside stopped goes on later, what was refused leaves nothing behind;

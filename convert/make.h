@@ -5,6 +5,7 @@
 #define SCRUPLE_CONVERT_MAKE_H
 
 #include "base/pool.h"
+#include "convert/estimate.h"
 #include "convert/run.h"
 #include "convert/saved_plan.h"
 
@@ -44,7 +45,8 @@ typedef struct {
     uint64_t bytes_before, bytes_after;           // tensor files
     uint64_t experts_before, experts_after;       // routed experts' tensors; 0 without a model
     double bits_before, bits_after, expert_bits_before, expert_bits_after; // a weight
-    uint64_t memory_needed;
+    uint64_t memory_needed, disk_needed;
+    estimate estimate;          // of a dry run
     uint64_t role_bytes[CLASS_COUNT];             // of the output, by class of role
     sha256_digest plan;
     run_slice slice;            // the units that were to be made or merged

@@ -12,13 +12,12 @@ static bool read_config(maker *m, err *e)
 {
     enum { LARGEST_CONFIG = 64 << 20 };
     const char *dir = checkpoint_dir(m->source);
-    char *path = path_join(dir, "config.json", e);
-    bool ok = path != NULL;
-    if (ok && path_exists(path))
+    path_kind kind = PATH_NOTHING;
+    bool ok = path_find_in(dir, "config.json", &kind, e);
+    if (kind != PATH_NOTHING)
         ok = file_read_beneath(dir, "config.json", LARGEST_CONFIG, &m->config, &m->config_len,
                                e) &&
              sha256_of(m->config, m->config_len, &m->config_sha, e);
-    free(path);
     return ok;
 }
 
@@ -180,6 +179,7 @@ bool maker_order(maker *m, output_order *with, err *e)
     with->n_inputs = m->n_inputs;
     with->file = m->file;
     with->n_files = (uint64_t)m->plan.n_files;
+    m->report->disk_needed = with->bytes;
     return true;
 }
 
@@ -201,13 +201,18 @@ bool maker_save_plan(maker *m, err *e)
 {
     const char *path = m->options->save_plan;
     saved_plan_facts now = facts_of(m);
-    bool is = false;
+    bool is = false, within;
+    path_kind kind;
     if (!path)
         return true;
-    if (path_is_within(path, m->options->output) || path_is_within(path, m->options->input))
+    if (!path_is_within(path, m->options->output, &within, e) ||
+        (!within && !path_is_within(path, m->options->input, &within, e)) ||
+        !path_find(path, &kind, e))
+        return false;
+    if (within)
         return err_set(e, ERR_USAGE, "the plan file '%s' would lie inside of the input or the "
                        "output", path);
-    if (path_exists(path) && !m->options->force && !is_saved(path, &now, &is, e))
+    if (kind != PATH_NOTHING && !m->options->force && !is_saved(path, &now, &is, e))
         return false;
     return is || saved_plan_save(&now, path, m->options->force, e);
 }

@@ -152,7 +152,8 @@ static bool take_page(reader *r, order *o)
     int64_t page;
     if (o->plan.layout != LAYOUT_EXPERTS)
         return true;
-    if (!json_as_int(take(r, "page"), &page) || page <= 0)
+    if (!json_as_int(take(r, "page"), &page) || page < PLAN_LEAST_PAGE ||
+        page > PLAN_LARGEST_PAGE || (page & (page - 1)) != 0)
         return bad(r, "page");
     o->plan.page = (uint64_t)page;
     return true;

@@ -5,20 +5,26 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/sys.h"
 #include "convert/output_inside.h"
+
+bool output_gone(const char *dir, const char *name, err *e)
+{
+    char *path = path_join(dir, name, e);
+    bool ok = path && (unlink(path) == 0 || errno == ENOENT ||
+                       err_sys(e, "cannot remove '%s'", path));
+    free(path);
+    return ok;
+}
 
 void output_remove(const char *dir, const char *name)
 {
     err ignored = ERR_INIT;
-    char *path = path_join(dir, name, &ignored);
-    if (path)
-        (void)unlink(path);
-    free(path);
+    (void)!output_gone(dir, name, &ignored);
 }
 
 void output_remove_note(const output *o, const char *name)
@@ -39,11 +45,18 @@ static bool missing_levels(const char *dir, int64_t *levels, char **first, err *
     *first = path_resolve(dir, e);
     if (!*first)
         return false;
-    while (**first && !path_exists(*first)) {
+    for (;;) {
+        path_kind kind = PATH_FOLDER;
+        if (**first && !path_find(*first, &kind, e)) {
+            free(*first);
+            *first = NULL;
+            return false;
+        }
+        if (kind != PATH_NOTHING)
+            return true;
         *strrchr(*first, '/') = 0;
         ++*levels;
     }
-    return true;
 }
 
 // What a dry run can tell of the folder without making it.
@@ -54,10 +67,11 @@ static bool can_be_made(const char *dir, err *e)
     if (!missing_levels(dir, &levels, &first, e))
         return false;
     const char *at = *first ? first : "/";
-    bool ok = true;
-    if (!path_is_dir(at))
+    path_kind kind;
+    bool ok = path_find(at, &kind, e);
+    if (ok && kind != PATH_FOLDER)
         ok = err_set(e, ERR_ENV, "cannot make the folder '%s': '%s' is a file", dir, at);
-    else if (access(at, W_OK | X_OK) != 0)
+    else if (ok && access(at, W_OK | X_OK) != 0)
         ok = err_sys(e, "cannot write into the folder '%s'", at);
     free(first);
     return ok;
@@ -119,12 +133,13 @@ static bool remove_leftovers(const output *o, bool everything, err *e)
     int64_t n;
     if (!dir_list(o->dir, &entry, &n, e))
         return false;
+    bool ok = true;
     for (int64_t i = 0; i < n; i++)
         if (is_leftover(o, entry[i].name) ||
             (everything && (output_is_staged(entry[i].name) || file_note_is_name(entry[i].name))))
-            output_remove(o->dir, entry[i].name);
+            ok = output_gone(o->dir, entry[i].name, e) && ok;
     dir_list_free(entry, n);
-    return true;
+    return ok;
 }
 
 // Of a complete folder: notes that a kill at the very end of publishing left.
@@ -218,7 +233,7 @@ static bool has_published(const output *o)
 static bool choose_token(output *o, err *e)
 {
     uint32_t number;
-    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+    if (!sys_random(&number, sizeof number))
         return err_sys(e, "cannot get a random number for a temporary name");
     (void)hex_of(&number, sizeof number, o->token);
     return true;
@@ -247,8 +262,8 @@ static bool enter(output *o, const output_order *with, bool *complete, bool *aga
     bool fresh = true;
     if (!begin_journal(o, with, again, e) || (!*again && !still_fresh(o, &fresh, e)))
         return false;
-    if (!fresh)
-        journal_remove(&o->journal);
+    if (!fresh && !journal_remove(&o->journal, e))
+        return false;
     *again = *again || !fresh;
     return true;
 }
@@ -289,9 +304,9 @@ static void clear_folder(output *o)
 {
     err ignored = ERR_INIT;
     int64_t levels = o->journal.made_levels;
-    (void)remove_leftovers(o, true, &ignored);
-    journal_remove(&o->journal);
-    remove_folders(o->dir, levels);
+    // While anything of the run is left the journal must tell the next one whose it is.
+    if (remove_leftovers(o, true, &ignored) && journal_remove(&o->journal, &ignored))
+        remove_folders(o->dir, levels);
 }
 
 static bool has_notes(const output *o)

@@ -267,14 +267,18 @@ static bool judge_unfinished(const output_order *with, journal *j, err *e)
 
 static bool judge_place(const output_order *with, bool *there, err *e)
 {
+    bool within;
+    path_kind kind;
     *there = false;
-    if (path_is_within(with->dir, with->input))
+    if (!path_is_within(with->dir, with->input, &within, e) || !path_find(with->dir, &kind, e))
+        return false;
+    if (within)
         return err_set(e, ERR_USAGE, "the output '%s' is the input '%s' or lies inside it",
                        with->dir, with->input);
-    if (!path_exists(with->dir))
+    if (kind == PATH_NOTHING)
         return true;
     *there = true;
-    return path_is_dir(with->dir) ||
+    return kind == PATH_FOLDER ||
            err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
 }
 

@@ -15,6 +15,8 @@ struct output {
     bool publishing; // something of this run has its final name
 };
 
+// True where it is gone.
+MUST_USE bool output_gone(const char *dir, const char *name, err *e);
 // Both without complaint: what stays is found by the next run.
 void output_remove(const char *dir, const char *name);
 void output_remove_note(const output *o, const char *name);

@@ -62,16 +62,15 @@ static bool way_is_free(output *o, err *e)
 {
     for (uint64_t i = 0; i < o->journal.n_files; i++) {
         const char *name = o->journal.file[i].name;
-        char *staged = path_join(o->dir, o->journal.file[i].staged, e);
-        char *final = staged ? path_join(o->dir, name, e) : NULL;
-        bool ok = final != NULL;
-        bool waits = ok && path_exists(staged), stands = ok && path_exists(final);
-        free(staged);
-        free(final);
-        if (ok && waits && stands && !may_replace(o, name))
+        path_kind staged, final;
+        if (!path_find_in(o->dir, o->journal.file[i].staged, &staged, e) ||
+            !path_find_in(o->dir, name, &final, e))
+            return false;
+        bool ok = true, waits = staged != PATH_NOTHING, stands = final != PATH_NOTHING;
+        if (waits && stands && !may_replace(o, name))
             ok = err_set(e, ERR_ENV, "'%s' holds a '%s' that appeared while the run was at "
                          "work; remove it and run the same command again", o->dir, name);
-        if (ok && !waits && !stands)
+        if (!waits && !stands)
             ok = err_set(e, ERR_ENV, "'%s' no longer holds what was finished of '%s'; the same "
                          "command makes it again", o->dir, name);
         if (!ok)
@@ -84,8 +83,9 @@ static bool way_is_free(output *o, err *e)
 static bool rename_one(output *o, const file_note *f, err *e)
 {
     char *staged = path_join(o->dir, f->staged, e);
-    bool ok = staged != NULL;
-    if (ok && path_exists(staged)) {
+    path_kind kind;
+    bool ok = staged && path_find(staged, &kind, e);
+    if (ok && kind != PATH_NOTHING) {
         ok = out_publish_temp(staged, o->dir, f->name, may_replace(o, f->name), e);
         o->publishing |= ok;
     }
@@ -98,19 +98,24 @@ bool output_publish(output *o, err *e)
     if (!stage_sums(o, e) || !way_is_free(o, e))
         return false;
     // The old run's mark of completeness goes first, so that no reader sees a mixture as whole.
-    if (may_replace(o, OUTPUT_SUMS) && !o->publishing)
-        output_remove(o->dir, OUTPUT_SUMS);
+    if (may_replace(o, OUTPUT_SUMS) && !o->publishing && !output_gone(o->dir, OUTPUT_SUMS, e))
+        return false;
     sort_files(o, by_rank);
     for (uint64_t i = 0; i < o->journal.n_files; i++)
         if (!rename_one(o, &o->journal.file[i], e))
             return false;
-    for (uint64_t i = 0; i < o->journal.n_replaces; i++)
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < o->journal.n_replaces; i++)
         if (!journal_find(&o->journal, o->journal.replaces[i]))
-            output_remove(o->dir, o->journal.replaces[i]);
+            ok = output_gone(o->dir, o->journal.replaces[i], e);
     // Without the journal the folder is complete; what a kill leaves of the notes is swept later.
-    journal_remove(&o->journal);
-    for (uint64_t i = 0; i < o->journal.n_files; i++)
-        output_remove_note(o, o->journal.file[i].name);
+    if (!ok || !journal_remove(&o->journal, e))
+        return false;
+    for (uint64_t i = 0; ok && i < o->journal.n_files; i++) {
+        char *note = file_note_name(o->journal.file[i].name, e);
+        ok = note && output_gone(o->dir, note, e);
+        free(note);
+    }
     journal_close(&o->journal);
-    return true;
+    return ok;
 }

@@ -122,11 +122,10 @@ bool output_small(output *o, const char *name, const void *bytes, size_t n, err 
 char *output_path(const output *o, const char *name, err *e)
 {
     const file_note *f = journal_find(&o->journal, name);
-    char *path = f ? path_join(o->dir, f->staged, e) : NULL;
-    if (f && (!path || path_exists(path)))
-        return path;
-    free(path);
-    return path_join(o->dir, name, e);
+    path_kind kind = PATH_NOTHING;
+    if (f && !path_find_in(o->dir, f->staged, &kind, e))
+        return NULL;
+    return path_join(o->dir, kind != PATH_NOTHING ? f->staged : name, e);
 }
 
 void output_reject(output *o, const char *name)

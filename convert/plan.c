@@ -169,7 +169,10 @@ out:
 
 static bool write_headers(plan *p, err *e)
 {
-    tensor *list = mem_new((uint64_t)p->n_tensors, sizeof *list, "the plan's headers", e);
+    int64_t most = 0;
+    for (int64_t f = 0; f < p->n_files; f++)
+        most = i64_max(most, p->file[f].n);
+    tensor *list = mem_new((uint64_t)most, sizeof *list, "the plan's headers", e);
     bool ok = list != NULL;
     for (int64_t f = 0; ok && f < p->n_files; f++)
         ok = write_one_header(p, &p->file[f], list, e);
@@ -246,9 +249,10 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
     plan p = {.options = *o, .source = source, .model = m};
     *out = (plan){0};
     if (o->layout == LAYOUT_EXPERTS &&
-        (o->page < 4096 || o->page > 2097152 || (o->page & (o->page - 1)) != 0))
-        return err_set(e, ERR_USAGE, "a page is a power of two from 4096 to 2097152, not %llu",
-                       (unsigned long long)o->page);
+        (o->page < PLAN_LEAST_PAGE || o->page > PLAN_LARGEST_PAGE ||
+         (o->page & (o->page - 1)) != 0))
+        return err_set(e, ERR_USAGE, "a page is a power of two from %d to %d, not %llu",
+                       PLAN_LEAST_PAGE, PLAN_LARGEST_PAGE, (unsigned long long)o->page);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
     assert(m || (o->layout == LAYOUT_PLAIN && o->scope == SCOPE_NONE && !o->rules));

@@ -11,6 +11,7 @@
 #include "formats/model.h"
 #include "formats/pack_index.h"
 
+enum { PLAN_LEAST_PAGE = 4096, PLAN_LARGEST_PAGE = 2 << 20 };
 typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS } plan_layout;
 typedef enum {
     SCOPE_NONE,

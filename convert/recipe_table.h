@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a plan decided, as a recipe: scruple-recipe.json of an output folder. A rule a role, or one
-// for each run of layers or experts of one type where a role has several. It holds nothing of how
-// the types were asked for, so equal results have equal tables; as --recipe for the same model,
-// with the same statistics and layout, it gives the same bytes.
+// What a plan decided, as a recipe: scruple-recipe.json of an output folder. A rule for each role,
+// or for each run of layers or experts of one type where a role has several. It holds nothing of
+// how the types were asked for, so equal results have equal tables; as --recipe for the same
+// model, with the same statistics and layout, it gives the same bytes.
 #ifndef SCRUPLE_CONVERT_RECIPE_TABLE_H
 #define SCRUPLE_CONVERT_RECIPE_TABLE_H
 

@@ -14,14 +14,20 @@ static bool bad(const saved_plan *f, const char *what, err *e)
     return err_set(e, ERR_INPUT, "'%s' is no plan: %s", f->path, what);
 }
 
+static bool bad_member(const saved_plan *f, const char *key, const char *wanted, err *e)
+{
+    return err_set(e, ERR_INPUT, "'%s' is no plan: '%s' is missing or not %s", f->path, key,
+                   wanted);
+}
+
 // Bytes up to the first newline into *line; units_at is behind it.
 static bool read_head(saved_plan *f, char **line, size_t *len, err *e)
 {
     enum { BLOCK = 64 << 10 };
     strbuf text = {0};
-    char *block = mem_new(BLOCK, 1, "a block", e);
-    bool ok = block != NULL, found = false;
     uint64_t most = f->in.size < SAVED_PLAN_LARGEST_HEAD ? f->in.size : SAVED_PLAN_LARGEST_HEAD;
+    char *block = mem_new(most < BLOCK ? most : BLOCK, 1, "a block", e);
+    bool ok = block != NULL, found = false;
     while (ok && !found && text.len < most) {
         size_t n = most - text.len < BLOCK ? (size_t)(most - text.len) : BLOCK;
         ok = in_read(&f->in, text.len, block, n, e);
@@ -43,7 +49,7 @@ static bool take_path(saved_plan *f, const json *head, const char *key, char **p
 {
     const char *text = json_as_text(json_get(head, key)), *base = path_base(f->path);
     if (!text || !*text)
-        return bad(f, "a path is missing", e);
+        return bad_member(f, key, "a path", e);
     strbuf s = {0};
     if (text[0] != '/')
         strbuf_add(&s, f->path, (size_t)(base - f->path));
@@ -59,7 +65,7 @@ static bool take_path(saved_plan *f, const json *head, const char *key, char **p
 static bool take_small(saved_plan *f, const json *list, err *e)
 {
     if (!list || json_type(list) != JSON_ARRAY)
-        return bad(f, "it lists no small files", e);
+        return bad_member(f, "small_files", "a list", e);
     for (const json *item = json_first(list); item; item = json_next(item)) {
         const char *name = json_as_text(json_get(item, "name"));
         const char *sha = json_as_text(json_get(item, "sha256"));
@@ -103,10 +109,10 @@ static bool take_rest(saved_plan *f, const json *head, err *e)
     const json *family = json_get(head, "family");
     static const char *const counts[] = {"units", "tensors", "bytes"};
     if (!family || (json_type(family) != JSON_NULL && !json_as_text(family)))
-        return bad(f, "it has no family", e);
+        return bad_member(f, "family", "a text or null", e);
     for (size_t i = 0; i < COUNT_OF(counts); i++)
         if (!json_as_int(json_get(head, counts[i]), &number) || number < 0)
-            return bad(f, "a count is missing", e);
+            return bad_member(f, counts[i], "a count", e);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "formats/checkpoint.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -14,12 +15,13 @@ enum { AHEAD = 16 << 20 }; // of memory, for what digests read ahead
 
 struct checkpoint {
     char *path, *dir;
+    bool is_folder;
     int n_files;
     in_file *file;      // [n_files]
     st_header *header;  // [n_files]
     int64_t *first;     // [n_files + 1]: number of the file's first tensor
-    strmap by_name;
-    arena names;        // names, shapes and metadata of all headers
+    tensor *tensor;     // [count]; NULL where only listed
+    name_index names;   // of all files; empty where one file has its own
 };
 
 // ---- opening ---------------------------------------------------------------------------------
@@ -52,13 +54,27 @@ static bool sniff(const in_file *f, err *e)
 }
 
 // A hole in front of the end is what an interrupted download or save leaves behind; the header
-// cannot tell, for writers put it in place first.
-static void warn_of_holes(const in_file *f, const events *v)
+// cannot tell, for writers put it in place first. One line, however many shards have one.
+static void warn_of_holes(const checkpoint *c, const events *v)
 {
-    off_t hole = lseek(f->fd, 0, SEEK_HOLE);
-    if (hole >= 0 && (uint64_t)hole < f->size)
-        event_warn(v, "'%s' has a hole at byte %lld of %llu: an interrupted download or save?",
-                   f->name, (long long)hole, (unsigned long long)f->size);
+    const in_file *first = NULL;
+    char others[64] = "";
+    long long at = 0;
+    int n = 0;
+    for (int i = 0; i < c->n_files; i++) {
+        off_t hole = lseek(c->file[i].fd, 0, SEEK_HOLE);
+        if (hole < 0 || (uint64_t)hole >= c->file[i].size)
+            continue;
+        if (n++ == 0) {
+            first = &c->file[i];
+            at = hole;
+        }
+    }
+    if (n > 1)
+        (void)snprintf(others, sizeof others, ", and %d other files have holes, too", n - 1);
+    if (n)
+        event_warn(v, "'%s' has a hole at byte %lld of %llu%s: an interrupted download or save?",
+                   first->name, at, (unsigned long long)first->size, others);
 }
 
 static bool reserve(checkpoint *c, int n, err *e)
@@ -70,34 +86,22 @@ static bool reserve(checkpoint *c, int n, err *e)
 }
 
 // Takes an open file over as the next one; `index` may be NULL.
-static bool add_file(checkpoint *c, in_file *f, shard_index *index, const events *v, err *e)
+static bool add_file(checkpoint *c, in_file *f, shard_index *index, err *e)
 {
-    char buf[STR_SHORT];
     int file = c->n_files++;
     st_header *h = &c->header[file];
     c->file[file] = *f;
     c->first[file + 1] = c->first[file];
-    if (!sniff(f, e) || !st_read_header(h, f, file, &c->names, e))
+    if (!sniff(f, e) || !st_list_header(h, f, file, e))
         return false;
-    warn_of_holes(f, v);
-    for (int64_t i = 0; i < h->n_tensors; i++) {
-        const char *name = h->tensor[i].name;
-        bool fresh;
-        if (!strmap_put(&c->by_name, name, strlen(name), c->first[file] + i, &fresh, e))
-            return false;
-        if (!fresh)
-            return err_set(e, ERR_INPUT, "'%s': tensor '%s' is in two shards, '%s' and '%s'",
-                           c->dir, str_short(name, buf),
-                           checkpoint_file_name(c, checkpoint_find(c, name)->file),
-                           checkpoint_file_name(c, file));
-        if (index && !shard_index_meets(index, name, file, e))
+    for (int64_t i = 0; index && i < h->n_tensors; i++)
+        if (!shard_index_meets(index, tensor_list_name(&h->list, i), file, e))
             return err_in(e, "'%s'", c->dir);
-    }
     c->first[file + 1] += h->n_tensors;
     return true;
 }
 
-static bool open_path(checkpoint *c, const events *v, err *e)
+static bool open_path(checkpoint *c, err *e)
 {
     in_file f;
     const char *base = path_base(c->path);
@@ -106,7 +110,7 @@ static bool open_path(checkpoint *c, const events *v, err *e)
         return err_set(e, ERR_ENV, "no memory for a path");
     for (size_t n = strlen(c->dir); n > 1 && c->dir[n - 1] == '/'; n--)
         c->dir[n - 1] = 0;
-    return reserve(c, 1, e) && in_open(&f, c->path, e) && add_file(c, &f, NULL, v, e);
+    return reserve(c, 1, e) && in_open(&f, c->path, e) && add_file(c, &f, NULL, e);
 }
 
 // ---- folders ---------------------------------------------------------------------------------
@@ -163,11 +167,10 @@ static void warn_of_strangers(const checkpoint *c, const listing *l, const event
                    "beside them and are not read", c->dir, stranger, (long long)(n - 1));
 }
 
-static bool open_beneath(checkpoint *c, const char *name, shard_index *index, const events *v,
-                         err *e)
+static bool open_beneath(checkpoint *c, const char *name, shard_index *index, err *e)
 {
     in_file f;
-    return in_open_beneath(&f, c->dir, name, e) && add_file(c, &f, index, v, e);
+    return in_open_beneath(&f, c->dir, name, e) && add_file(c, &f, index, e);
 }
 
 // DeepSeek-V3 has 163 shards, others 1,433, and the usual soft limit is 1,024 descriptors.
@@ -187,8 +190,8 @@ static bool missing_shards(const shard_index *x, const listing *l, err *e)
     const char *first = NULL;
     int n = 0, number = 0;
     for (int i = 0; i < x->n_shards; i++) {
-        if (strchr(x->shard[i], '/') || has(l, x->shard[i]))
-            continue; // a name with a slash is refused as such when it is opened
+        if (has(l, x->shard[i]))
+            continue;
         if (n++ == 0) {
             first = x->shard[i];
             number = i;
@@ -205,8 +208,11 @@ static bool missing_shards(const shard_index *x, const listing *l, err *e)
 static void check_total(const checkpoint *c, const shard_index *x, const events *v)
 {
     uint64_t sum = 0;
-    for (int64_t i = 0; i < checkpoint_count(c); i++)
-        sum += checkpoint_at(c, i)->bytes;
+    for (int64_t i = 0; i < checkpoint_count(c); i++) {
+        tensor t;
+        checkpoint_get(c, i, &t);
+        sum += t.bytes;
+    }
     if (x->has_total && x->total_size != sum)
         event_warn(v, "'%s/%s' says total_size %llu, the tensors have %llu bytes", c->dir,
                    SHARD_INDEX_NAME, (unsigned long long)x->total_size, (unsigned long long)sum);
@@ -228,7 +234,7 @@ static bool open_shards(checkpoint *c, const listing *l, const events *v, err *e
     if (!reserve(c, x.n_shards, e))
         goto out;
     for (int i = 0; i < x.n_shards; i++)
-        if (!event_go_on(v, e) || !open_beneath(c, x.shard[i], &x, v, e))
+        if (!event_go_on(v, e) || !open_beneath(c, x.shard[i], &x, e))
             goto out;
     if (!shard_index_all_met(&x, e)) {
         err_in(e, "'%s/%s'", c->dir, SHARD_INDEX_NAME);
@@ -274,7 +280,7 @@ static bool open_listed(checkpoint *c, const listing *l, const events *v, err *e
     else if (n > 1)
         return err_set(e, ERR_INPUT, "'%s' holds %lld safetensors files and no %s, which says "
                        "what belongs together", c->dir, (long long)n, SHARD_INDEX_NAME);
-    return reserve(c, 1, e) && open_beneath(c, only, NULL, v, e);
+    return reserve(c, 1, e) && open_beneath(c, only, NULL, e);
 }
 
 static bool open_folder(checkpoint *c, const events *v, err *e)
@@ -292,47 +298,7 @@ static bool open_folder(checkpoint *c, const events *v, err *e)
     return ok;
 }
 
-bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e)
-{
-    *out = NULL;
-    checkpoint *c = mem_new(1, sizeof *c, "a checkpoint", e);
-    if (!c)
-        return false;
-    c->path = strdup(path);
-    bool ok = c->path ? (path_is_dir(path) ? open_folder(c, v, e) : open_path(c, v, e))
-                      : err_set(e, ERR_ENV, "no memory for a path");
-    if (ok)
-        *out = c;
-    else
-        checkpoint_close(c);
-    return ok;
-}
-
-void checkpoint_close(checkpoint *c)
-{
-    if (!c)
-        return;
-    for (int i = 0; i < c->n_files; i++)
-        in_close(&c->file[i]);
-    free(c->file);
-    free(c->header);
-    free(c->first);
-    free(c->path);
-    free(c->dir);
-    strmap_free(&c->by_name);
-    arena_free(&c->names);
-    free(c);
-}
-
-// ---- looking ---------------------------------------------------------------------------------
-
-const char *checkpoint_path(const checkpoint *c) { return c->path; }
-
-const char *checkpoint_dir(const checkpoint *c) { return c->dir; }
-
-int64_t checkpoint_count(const checkpoint *c) { return c->first[c->n_files]; }
-
-const tensor *checkpoint_at(const checkpoint *c, int64_t i)
+static int file_of(const checkpoint *c, int64_t i)
 {
     assert(i >= 0 && i < checkpoint_count(c));
     int low = 0, high = c->n_files; // first[low] <= i < first[high]
@@ -343,17 +309,113 @@ const tensor *checkpoint_at(const checkpoint *c, int64_t i)
         else
             high = middle;
     }
-    return &c->header[low].tensor[i - c->first[low]];
+    return low;
+}
+
+static const char *name_of(const void *ctx, int64_t i)
+{
+    const checkpoint *c = ctx;
+    int file = file_of(c, i);
+    return tensor_list_name(&c->header[file].list, i - c->first[file]);
+}
+
+// Names that are there twice were refused by the headers and the index.
+static bool index_names(checkpoint *c, err *e)
+{
+    int64_t twice;
+    return c->n_files == 1 ||
+           name_index_build(&c->names, c, checkpoint_count(c), name_of, &twice, e);
+}
+
+static bool read_tensors(checkpoint *c, err *e)
+{
+    c->tensor = mem_new((uint64_t)checkpoint_count(c), sizeof *c->tensor, "tensors", e);
+    for (int64_t i = 0; c->tensor && i < checkpoint_count(c); i++)
+        checkpoint_get(c, i, &c->tensor[i]);
+    return c->tensor != NULL;
+}
+
+bool checkpoint_list(checkpoint **out, const char *path, const events *v, err *e)
+{
+    *out = NULL;
+    checkpoint *c = mem_new(1, sizeof *c, "a checkpoint", e);
+    if (!c)
+        return false;
+    path_kind kind = PATH_NOTHING;
+    c->path = strdup(path);
+    bool ok = c->path ? path_find(path, &kind, e) : err_set(e, ERR_ENV, "no memory for a path");
+    c->is_folder = kind == PATH_FOLDER;
+    ok = ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, e));
+    if (ok && index_names(c, e)) {
+        warn_of_holes(c, v);
+        *out = c;
+    } else {
+        checkpoint_close(c);
+    }
+    return *out != NULL;
+}
+
+bool checkpoint_open(checkpoint **out, const char *path, const events *v, err *e)
+{
+    if (!checkpoint_list(out, path, v, e))
+        return false;
+    if (read_tensors(*out, e))
+        return true;
+    checkpoint_close(*out);
+    *out = NULL;
+    return false;
+}
+
+void checkpoint_close(checkpoint *c)
+{
+    if (!c)
+        return;
+    for (int i = 0; i < c->n_files; i++) {
+        in_close(&c->file[i]);
+        st_free_list(&c->header[i]);
+    }
+    free(c->file);
+    free(c->header);
+    free(c->tensor);
+    free(c->first);
+    free(c->path);
+    free(c->dir);
+    name_index_free(&c->names);
+    free(c);
+}
+
+// ---- looking ---------------------------------------------------------------------------------
+
+const char *checkpoint_path(const checkpoint *c) { return c->path; }
+
+bool checkpoint_is_folder(const checkpoint *c) { return c->is_folder; }
+
+const char *checkpoint_dir(const checkpoint *c) { return c->dir; }
+
+int64_t checkpoint_count(const checkpoint *c) { return c->first[c->n_files]; }
+
+const tensor *checkpoint_at(const checkpoint *c, int64_t i)
+{
+    assert(c->tensor && i >= 0 && i < checkpoint_count(c));
+    return &c->tensor[i];
+}
+
+void checkpoint_get(const checkpoint *c, int64_t i, tensor *out)
+{
+    int file = file_of(c, i);
+    tensor_list_get(&c->header[file].list, i - c->first[file], out);
 }
 
 int64_t checkpoint_index_of(const checkpoint *c, const char *name)
 {
-    return strmap_get(&c->by_name, name, strlen(name));
+    return c->n_files == 1 ? tensor_list_find(&c->header[0].list, name)
+                           : name_index_find(&c->names, c, name_of, name);
 }
 
 int64_t checkpoint_index(const checkpoint *c, const tensor *t)
 {
-    return c->first[t->file] + (t - c->header[t->file].tensor);
+    assert(c->tensor && t >= c->tensor && t < c->tensor + checkpoint_count(c));
+    return t - c->tensor;
 }
 
 const tensor *checkpoint_find(const checkpoint *c, const char *name)

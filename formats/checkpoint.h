@@ -18,12 +18,17 @@ typedef struct checkpoint checkpoint;
 // total_size, files with holes. One descriptor a shard stays open; where the soft limit of the
 // process is too small for them it is raised.
 MUST_USE bool checkpoint_open(checkpoint **out, const char *path, const events *events, err *e);
+// The same for those that only look: checkpoint_at and _find are not to be asked, checkpoint_get
+// is. Costs less than twice a header's size, however many tensors it names.
+MUST_USE bool checkpoint_list(checkpoint **out, const char *path, const events *events, err *e);
 void checkpoint_close(checkpoint *c); // NULL is fine
 
 const char *checkpoint_path(const checkpoint *c); // as given
+bool checkpoint_is_folder(const checkpoint *c);   // and not one file
 const char *checkpoint_dir(const checkpoint *c);  // the folder with config.json beside the tensors
 int64_t checkpoint_count(const checkpoint *c);
 const tensor *checkpoint_at(const checkpoint *c, int64_t i);      // by file, then by offset
+void checkpoint_get(const checkpoint *c, int64_t i, tensor *out); // the same, borrowing the name
 int64_t checkpoint_index_of(const checkpoint *c, const char *name); // -1
 int64_t checkpoint_index(const checkpoint *c, const tensor *t); // of one of its own tensors
 const tensor *checkpoint_find(const checkpoint *c, const char *name); // NULL
@@ -31,7 +36,7 @@ const tensor *checkpoint_find(const checkpoint *c, const char *name); // NULL
 int checkpoint_n_files(const checkpoint *c);
 const char *checkpoint_file_name(const checkpoint *c, int file); // its base name
 const in_file *checkpoint_file(const checkpoint *c, int file);
-const st_header *checkpoint_header(const checkpoint *c, int file);
+const st_header *checkpoint_header(const checkpoint *c, int file); // a listed one
 
 // n bytes of a tensor from `offset` inside it. Thread-safe.
 MUST_USE bool checkpoint_read(const checkpoint *c, const tensor *t, uint64_t offset, void *to,

@@ -488,6 +488,21 @@ int64_t config_dim(const config *c, dim d)
     return field_or(c, r->times, 1) * (field_or(c, r->a, 0) + field_or(c, r->b, 0));
 }
 
+bool config_has_row(const config *c, const role_row *r, bool mixture)
+{
+    switch (r->when) {
+    case WHEN_ALWAYS: return true;
+    case WHEN_UNTIED: return !c->arch.tied_head;
+    case WHEN_BIAS: return c->arch.attention_bias;
+    case WHEN_Q_LORA: return c->arch.q_lora > 0;
+    case WHEN_Q_DIRECT: return c->arch.q_lora == 0;
+    case WHEN_DENSE: return !mixture;
+    case WHEN_MOE: return mixture;
+    case WHEN_SHARED: return mixture && c->arch.shared_inter > 0;
+    }
+    return false;
+}
+
 static void field_text(const config *c, config_field f, strbuf *out)
 {
     const config_value *v = &c->value[f];

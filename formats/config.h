@@ -35,6 +35,9 @@ MUST_USE bool config_init(config *c, const char *text, size_t len, const events 
 void config_free(config *c);
 
 int64_t config_dim(const config *c, dim d);
+// Whether a model of this config has the row's tensors: in a layer that is a mixture or not, or for
+// a row outside of layers (mixture false).
+bool config_has_row(const config *c, const role_row *r, bool mixture);
 // "num_attention_heads 4 x (qk_nope_head_dim 32 + qk_rope_head_dim 16)", for sentences.
 void config_dim_text(const config *c, dim d, strbuf *out);
 // The member at a dotted path, in text_config first; NULL where absent or null.

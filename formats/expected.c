@@ -107,12 +107,10 @@ static bool read_list(finding *f, const char *list, char **text, size_t *len, er
     if (list)
         return f->x->list && file_read_all(list, MAX_LIST, text, len, e);
     const char *dir = checkpoint_dir(f->c);
-    char *path = path_join(dir, EXPECTED_SUMS_NAME, e);
-    if (!path)
+    path_kind kind;
+    if (!path_find_in(dir, EXPECTED_SUMS_NAME, &kind, e))
         return false;
-    bool there = path_exists(path);
-    free(path);
-    if (there)
+    if (kind != PATH_NOTHING)
         return file_read_beneath(dir, EXPECTED_SUMS_NAME, MAX_LIST, text, len, e);
     f->x->list = NULL;
     return true;

@@ -271,6 +271,8 @@ const family *family_find(const char *architecture, const char *model_type)
 
 // ---- names ----
 
+bool role_row_in_layers(const role_row *r) { return strstr(r->module, "{n}") != NULL; }
+
 static size_t put_number(char *to, int64_t value)
 {
     char digit[20];

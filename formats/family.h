@@ -161,6 +161,8 @@ const family *family_at(int i);
 // By architecture first, then by model type; either may be NULL. NULL where none fits.
 const family *family_find(const char *architecture, const char *model_type);
 
+// Whether a row's template has a layer in it, or stands for something outside of all layers.
+bool role_row_in_layers(const role_row *r);
 // Expands a template into buf and returns its length. n and e are ignored where not used.
 size_t family_name(char *buf, size_t size, const char *module, const name_prefix *p, int64_t n,
                    int64_t e);

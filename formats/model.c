@@ -59,23 +59,6 @@ static weight **slot_of(const model *m, role r, int64_t layer)
 
 // ---- binding ----
 
-static bool row_applies(const model *m, const role_row *r, int64_t layer)
-{
-    const arch *a = &m->config.arch;
-    bool mixture = layer >= 0 && m->config.ffn[layer] == FFN_MOE;
-    switch (r->when) {
-    case WHEN_ALWAYS: return true;
-    case WHEN_UNTIED: return !a->tied_head;
-    case WHEN_BIAS: return a->attention_bias;
-    case WHEN_Q_LORA: return a->q_lora > 0;
-    case WHEN_Q_DIRECT: return a->q_lora == 0;
-    case WHEN_DENSE: return !mixture;
-    case WHEN_MOE: return mixture;
-    case WHEN_SHARED: return mixture && a->shared_inter > 0;
-    }
-    return false;
-}
-
 // Puts place, and the config keys that the shape comes from, in front of weight_bind's sentence.
 static bool explain(const model *m, const role_row *r, const char *module, const char *place,
                     err *e)
@@ -153,8 +136,9 @@ static bool bind_layer(model *m, int64_t layer, err *e)
     for (; set->row; set++) {
         for (int i = 0; i < set->n; i++) {
             const role_row *r = &set->row[i];
-            bool in_layers = strstr(r->module, "{n}") != NULL;
-            if (in_layers == (layer >= 0) && row_applies(m, r, layer) && !bind_row(m, r, layer, e))
+            bool mixture = layer >= 0 && m->config.ffn[layer] == FFN_MOE;
+            if (role_row_in_layers(r) == (layer >= 0) && config_has_row(&m->config, r, mixture) &&
+                !bind_row(m, r, layer, e))
                 return false;
         }
     }

@@ -282,13 +282,13 @@ bool npz_read(npy *out, zip_in *z, const char *member, err *e)
         goto out;
     int64_t i = zip_in_find(z, name.text);
     if (i < 0) {
-        err_set(e, ERR_INPUT, "the archive has no array '%s'", member);
+        err_set(e, ERR_INPUT, "'%s' has no array '%s'", zip_in_path(z), member);
         goto out;
     }
     if (!zip_in_read(z, i, MAX_MEMBER, &bytes, &n, e))
         goto out;
     if (!parse_head(out, bytes, n, n, &start, e)) {
-        err_in(e, "'%s'", name.text);
+        err_in(e, "'%s': '%s'", zip_in_path(z), name.text);
         goto out;
     }
     // In place: logits are large, and a second copy of them would be, too.

@@ -57,7 +57,10 @@ static bool read_index(pack *p, const char *dir, err *e)
     xxh128_of(text, HEADER_SUM_AT, &sum);
     if (memcmp(sum.b, text + HEADER_SUM_AT, sizeof sum.b) != 0)
         return err_set(e, ERR_INPUT, "experts.idx: the header does not have its digest");
-    if (load_u32(text + 12) != HEADER || load_u64(text + 16) != len)
+    if (load_u32(text + 12) != HEADER)
+        return err_set(e, ERR_INPUT, "experts.idx says %u bytes of header, version 1 has %d",
+                       load_u32(text + 12), HEADER);
+    if (load_u64(text + 16) != len)
         return err_set(e, ERR_INPUT, "experts.idx says %llu bytes, the file has %zu",
                        (unsigned long long)load_u64(text + 16), len);
     xxh128_of(text + HEADER, len - HEADER, &sum);
@@ -167,12 +170,16 @@ static bool check_component(const pack *p, const uint8_t *layer_row, int64_t i, 
     uint64_t record_bytes = load_u64(layer_row + 40);
     uint64_t offset = load_u64(c + 48), stride = load_u64(c + 56), bytes = load_u64(c + 64);
     uint64_t last, end;
-    bool ok = has_size(p, i);
-    if (ok && load_u32(c + 4) == 1) {
+    bool ok = true;
+    if (!has_size(p, i))
+        return err_set(e, ERR_INPUT, "experts.idx: component %lld of layer %u: its projection, "
+                       "place, rank and shape do not make its %llu bytes", (long long)i,
+                       load_u32(layer_row), (unsigned long long)bytes);
+    if (load_u32(c + 4) == 1) {
         ok = (experts == 1 || stride == record_bytes) && offset == first + *inside &&
              bytes <= record_bytes - *inside;
         *inside += ok ? bytes : 0;
-    } else if (ok) {
+    } else {
         // All of the record come first, and fill it.
         ok = *inside == record_bytes && size_mul(stride, experts - 1, &last) &&
              size_add(last, offset, &last) && size_add(last, bytes, &end) && end <= f->in.size &&

@@ -39,10 +39,15 @@ struct pretokenizer {
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+static bool too_many_steps(err *e)
+{
+    return err_set(e, ERR_INPUT, "pre_tokenizer: more than %d steps", MAX_STEPS);
+}
+
 static bool add_step(pretokenizer *p, const strbuf *regex, behavior b, bool invert, err *e)
 {
     if (p->n_steps == MAX_STEPS)
-        return err_set(e, ERR_INPUT, "pre_tokenizer: more than %d steps", MAX_STEPS);
+        return too_many_steps(e);
     step *s = &p->step[p->n_steps];
     if (!strbuf_ok(regex, e) || !pattern_open(&s->find, regex->text, e))
         return false;
@@ -55,6 +60,8 @@ static bool add_step(pretokenizer *p, const strbuf *regex, behavior b, bool inve
 static bool add_regex(pretokenizer *p, const char *regex, behavior b, bool invert, err *e)
 {
     strbuf translated = {0};
+    if (p->n_steps == MAX_STEPS)
+        return too_many_steps(e);
     bool known = onig_translate(regex, &translated, e);
     bool ok = known && add_step(p, &translated, b, invert, e);
     strbuf_free(&translated);

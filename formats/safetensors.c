@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "base/jsonscan.h"
 
 #define MAX_DIM (((int64_t)1 << 48) - 1) // the format's JSON schema
@@ -18,19 +17,22 @@ enum {
     LENGTH_BYTES = 8,
     // {"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]} without the brace: no tensor takes less,
     // so that a header within ST_MAX_HEADER has at most 2 million of them.
-    LEAST_TENSOR_TEXT = 50
+    LEAST_TENSOR_TEXT = 50,
+    MOST_TEXT = 2 * ST_MAX_VALUE // of any string, so that none is decoded as long as the header
 };
+
+typedef struct {
+    uint32_t key, value; // begins in the list's text
+} pair_place;
 
 typedef struct {
     jsonscan js;
     st_header *out;
-    uint64_t max_tensors, data_bytes;
-    uint64_t pair_cap;
-    st_pair *pair;    // grows on the heap, goes to the arena when it is complete
-    strmap keys;      // of the metadata
+    tensor_list *list;
+    uint64_t data_bytes;
+    pair_place *pair;
+    uint64_t n_pairs, pair_cap;
     bool has_metadata;
-    int file;
-    arena *a;
 } reader;
 
 static bool is_word(const jsonscan *s, const char *word)
@@ -62,10 +64,15 @@ static bool check_name(const jsonscan *s, const char *what, err *e)
     return true;
 }
 
-static bool add_pair(reader *r, const char *key, err *e)
+// Puts the last token's text into the list; where it begins.
+static uint32_t put_text(reader *r)
+{
+    return (uint32_t)(tensor_list_text(r->list, r->js.value, r->js.value_len) - r->list->text);
+}
+
+static bool add_value(reader *r, err *e)
 {
     const jsonscan *s = &r->js;
-    st_header *h = r->out;
     if (s->kind != JS_STRING) {
         char buf[STR_SHORT];
         return err_set(e, ERR_INPUT, "expected a string, found %s", found(s, buf));
@@ -75,18 +82,31 @@ static bool add_pair(reader *r, const char *key, err *e)
                        ST_MAX_VALUE);
     if (strlen(s->value) != s->value_len)
         return err_set(e, ERR_INPUT, "a NUL byte in the value");
-    const char *value = arena_text(r->a, s->value, s->value_len, e);
-    if (!value || !mem_grow((void **)&r->pair, &r->pair_cap, (uint64_t)h->n_metadata + 1,
-                            sizeof *r->pair, "metadata", e))
-        return false;
-    r->pair[h->n_metadata++] = (st_pair){key, value};
+    r->pair[r->n_pairs++].value = put_text(r);
     return true;
+}
+
+static const char *key_of(const void *ctx, int64_t i)
+{
+    const reader *r = ctx;
+    return r->list->text + r->pair[i].key;
+}
+
+static bool check_keys(const reader *r, err *e)
+{
+    name_index keys;
+    char buf[STR_SHORT];
+    int64_t twice;
+    if (!name_index_build(&keys, r, (int64_t)r->n_pairs, key_of, &twice, e))
+        return false;
+    name_index_free(&keys);
+    return twice < 0 || err_set(e, ERR_INPUT, "__metadata__: key '%s' is there twice",
+                                str_short(key_of(r, twice), buf));
 }
 
 static bool read_metadata(reader *r, err *e)
 {
     jsonscan *s = &r->js;
-    st_header *h = r->out;
     if (r->has_metadata)
         return err_set(e, ERR_INPUT, "__metadata__ is there twice");
     r->has_metadata = true;
@@ -94,31 +114,23 @@ static bool read_metadata(reader *r, err *e)
         return err_in(e, "__metadata__");
     for (;;) {
         char buf[STR_SHORT];
-        bool fresh;
         if (!js_next(s, e))
             return false;
         if (s->kind == JS_OBJECT_END)
-            break;
-        if (h->n_metadata == ST_MAX_METADATA)
+            return check_keys(r, e);
+        if (r->n_pairs == ST_MAX_METADATA)
             return err_set(e, ERR_INPUT, "__metadata__ has more than %d pairs", ST_MAX_METADATA);
         if (!check_name(s, "__metadata__: a key", e) ||
-            !strmap_put(&r->keys, s->value, s->value_len, h->n_metadata, &fresh, e))
+            !mem_grow((void **)&r->pair, &r->pair_cap, r->n_pairs + 1, sizeof *r->pair,
+                      "metadata", e))
             return false;
-        if (!fresh)
-            return err_set(e, ERR_INPUT, "__metadata__: key '%s' is there twice",
-                           str_short(s->value, buf));
-        const char *key = arena_text(r->a, s->value, s->value_len, e);
-        if (!key || !js_next(s, e))
+        r->pair[r->n_pairs].key = put_text(r);
+        if (!js_next(s, e))
             return false;
-        if (!add_pair(r, key, e))
-            return err_in(e, "__metadata__: key '%s'", str_short(key, buf));
+        if (!add_value(r, e))
+            return err_in(e, "__metadata__: key '%s'",
+                          str_short(key_of(r, (int64_t)r->n_pairs), buf));
     }
-    h->metadata = arena_new(r->a, (uint64_t)h->n_metadata, sizeof *h->metadata, e);
-    if (!h->metadata)
-        return false;
-    if (h->n_metadata)
-        memcpy(h->metadata, r->pair, (size_t)h->n_metadata * sizeof *h->metadata);
-    return true;
 }
 
 static bool read_dtype(jsonscan *s, tensor *t, err *e)
@@ -259,18 +271,17 @@ static bool read_fields(reader *r, tensor *t, err *e)
 
 static bool read_tensor(reader *r, err *e)
 {
+    tensor_list *l = r->list;
     char buf[STR_SHORT];
     if (!check_name(&r->js, "a tensor", e))
         return false;
-    const char *name = arena_text(r->a, r->js.value, r->js.value_len, e);
-    if (!name)
-        return false;
-    tensor t = {.name = name, .file = r->file};
+    tensor t = {.name = tensor_list_text(l, r->js.value, r->js.value_len)};
     if (!read_fields(r, &t, e))
-        return err_in(e, "tensor '%s'", str_short(name, buf));
-    // A tensor that got so far had its brace and its least text: bound_tensors counted it.
-    assert((uint64_t)r->out->n_tensors < r->max_tensors);
-    r->out->tensor[r->out->n_tensors++] = t;
+        return err_in(e, "tensor '%s'", str_short(t.name, buf));
+    // A tensor that got so far had its brace and its least text: bound_tensors counted it, and its
+    // record is shorter.
+    tensor_list_add(l, &t);
+    assert(l->used <= r->js.at);
     return true;
 }
 
@@ -287,124 +298,13 @@ static uint64_t bound_tensors(const char *json, uint64_t len)
     return braces == 0 ? 0 : braces - 1 < most ? braces - 1 : most;
 }
 
-static int compare_u64(const void *a, const void *b)
+static bool check_names(st_header *h, err *e)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-// The exact answer, for headers with two equal hashes.
-static bool check_names(const st_header *h, err *e)
-{
-    uint64_t n = (uint64_t)h->n_tensors;
-    const char **name = mem_new(n, sizeof *name, "tensor names", e);
-    if (!name)
-        return false;
-    for (uint64_t i = 0; i < n; i++)
-        name[i] = h->tensor[i].name;
-    qsort(name, n, sizeof *name, compare_names);
-    bool ok = true;
-    for (uint64_t i = 1; ok && i < n; i++) {
-        char buf[STR_SHORT];
-        if (strcmp(name[i - 1], name[i]) == 0)
-            ok = err_set(e, ERR_INPUT, "tensor '%s' is there twice", str_short(name[i], buf));
-    }
-    free(name);
-    return ok;
-}
-
-// Sorted hashes need a tenth of a hash map's memory and have no worst case that a file could
-// choose.
-static bool check_duplicates(const st_header *h, err *e)
-{
-    uint64_t n = (uint64_t)h->n_tensors;
-    uint64_t *hash = mem_new(n, sizeof *hash, "tensor names", e);
-    if (!hash)
-        return false;
-    for (uint64_t i = 0; i < n; i++) {
-        xxh128_digest d;
-        xxh128_of(h->tensor[i].name, strlen(h->tensor[i].name), &d);
-        hash[i] = load_u64(d.b);
-    }
-    qsort(hash, n, sizeof *hash, compare_u64);
-    bool all_differ = true;
-    for (uint64_t i = 1; all_differ && i < n; i++)
-        all_differ = hash[i - 1] != hash[i];
-    free(hash);
-    return all_differ || check_names(h, e);
-}
-
-// What tensors are sorted by. Most comparisons end in here, without a look at the name.
-typedef struct {
-    uint64_t offset, bytes, name_head; // first 8 bytes, big-endian
-    tensor *t;
-} place;
-
-static int compare_places(const void *a, const void *b)
-{
-    const place *x = a, *y = b;
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    if (x->bytes != y->bytes)
-        return x->bytes < y->bytes ? -1 : 1;
-    if (x->name_head != y->name_head)
-        return x->name_head < y->name_head ? -1 : 1;
-    return strcmp(x->t->name, y->t->name);
-}
-
-static place place_of(tensor *t)
-{
-    place p = {t->offset, t->bytes, 0, t};
-    for (int i = 0; i < 8 && t->name[i]; i++)
-        p.name_head |= (uint64_t)(unsigned char)t->name[i] << (56 - 8 * i);
-    return p;
-}
-
-// Puts tensor from[i] in place i, along the cycles of the permutation; uses `from` up.
-static void permute(tensor *t, uint32_t *from, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        tensor first = t[i];
-        uint32_t to = i;
-        for (uint32_t next = from[to]; next != i; next = from[to]) {
-            t[to] = t[next];
-            from[to] = to;
-            to = next;
-        }
-        t[to] = first;
-        from[to] = to;
-    }
-}
-
-static bool sort_places(st_header *h, err *e)
-{
-    bool sorted = true;
-    for (int64_t i = 1; sorted && i < h->n_tensors; i++) {
-        place x = place_of(&h->tensor[i - 1]), y = place_of(&h->tensor[i]);
-        sorted = compare_places(&x, &y) <= 0;
-    }
-    if (sorted)
-        return true;
-    uint32_t n = (uint32_t)h->n_tensors; // at most ST_MAX_HEADER / LEAST_TENSOR_TEXT
-    place *order = mem_new(n, sizeof *order, "tensors' places", e);
-    uint32_t *from = mem_new(n, sizeof *from, "tensors' places", e);
-    if (order && from) {
-        for (uint32_t i = 0; i < n; i++)
-            order[i] = place_of(&h->tensor[i]);
-        qsort(order, n, sizeof *order, compare_places);
-        for (uint32_t i = 0; i < n; i++)
-            from[i] = (uint32_t)(order[i].t - h->tensor);
-        permute(h->tensor, from, n);
-        sorted = true;
-    }
-    free(order);
-    free(from);
-    return sorted;
+    char buf[STR_SHORT];
+    int64_t twice;
+    return tensor_list_index(&h->list, &twice, e) &&
+           (twice < 0 || err_set(e, ERR_INPUT, "tensor '%s' is there twice",
+                                 str_short(tensor_list_name(&h->list, twice), buf)));
 }
 
 // Demands that the tensors cover the data: no hole, no overlap, no rest. Makes the offsets
@@ -413,21 +313,21 @@ static bool check_cover(st_header *h, uint64_t data_bytes, err *e)
 {
     char buf[STR_SHORT];
     uint64_t at = 0;
-    for (int64_t i = 0; i < h->n_tensors; i++) {
-        tensor *t = &h->tensor[i];
-        if (t->offset != at)
+    for (int64_t i = 0; i < h->list.n; i++) {
+        tensor t;
+        tensor_list_get(&h->list, i, &t);
+        if (t.offset != at)
             return err_set(e, ERR_INPUT,
                            "tensor '%s' begins at byte %llu of the data, %s %llu: %s",
-                           str_short(t->name, buf), (unsigned long long)t->offset,
+                           str_short(t.name, buf), (unsigned long long)t.offset,
                            i == 0 ? "expected" : "the one before it ends at",
-                           (unsigned long long)at,
-                           t->offset > at ? "a hole" : "they overlap");
-        at += t->bytes;
-        t->offset += h->data_start;
+                           (unsigned long long)at, t.offset > at ? "a hole" : "they overlap");
+        at += t.bytes;
     }
     if (at != data_bytes)
         return err_set(e, ERR_INPUT, "the tensors end at byte %llu of the data, the file at %llu",
                        (unsigned long long)at, (unsigned long long)data_bytes);
+    h->list.base = h->data_start;
     return true;
 }
 
@@ -446,30 +346,95 @@ static bool read_object(reader *r, err *e)
     }
 }
 
-bool st_parse_header(st_header *out, const char *json, uint64_t len, uint64_t data_bytes,
-                     int file_index, arena *a, err *e)
+// What the records leave of the text goes back. Nothing points into it yet.
+static bool finish(reader *r, err *e)
 {
-    reader r = {.out = out, .data_bytes = data_bytes, .file = file_index, .a = a};
+    st_header *h = r->out;
+    char *text = realloc(h->list.text, h->list.used ? h->list.used : 1);
+    if (text)
+        h->list.text = text;
+    h->metadata = mem_new(r->n_pairs, sizeof *h->metadata, "metadata", e);
+    if (!h->metadata)
+        return false;
+    h->n_tensors = h->list.n;
+    h->n_metadata = (int64_t)r->n_pairs;
+    for (uint64_t i = 0; i < r->n_pairs; i++)
+        h->metadata[i] = (st_pair){h->list.text + r->pair[i].key,
+                                   h->list.text + r->pair[i].value};
+    return true;
+}
+
+// Takes `json` (from malloc) over.
+static bool list_tensors(st_header *out, char *json, uint64_t len, uint64_t data_bytes,
+                         int file_index, err *e)
+{
+    reader r = {.out = out, .list = &out->list, .data_bytes = data_bytes};
     *out = (st_header){.data_start = LENGTH_BYTES + len};
-    if (len > ST_MAX_HEADER) {
-        *out = (st_header){0};
-        return err_set(e, ERR_INPUT, "a header of %llu bytes: the limit is %d",
-                       (unsigned long long)len, ST_MAX_HEADER);
-    }
-    r.max_tensors = bound_tensors(json, len);
-    out->tensor = arena_new(a, r.max_tensors, sizeof *out->tensor, e);
+    bool ok = tensor_list_init(&out->list, json, bound_tensors(json, len), e);
     js_init(&r.js, json, len, HEADER_DEPTH);
-    bool ok = out->tensor && (read_object(&r, e) || err_in(e, "header"));
+    r.js.max_text = MOST_TEXT;
+    ok = ok && (read_object(&r, e) || err_in(e, "header"));
     js_free(&r.js);
-    strmap_free(&r.keys);
+    out->list.file = file_index;
+    // Names are numbered, so the order has to stand.
+    ok = ok && finish(&r, e) && tensor_list_sort(&out->list, e) && check_names(out, e) &&
+         check_cover(out, data_bytes, e);
     free(r.pair);
-    ok = ok && check_duplicates(out, e) && sort_places(out, e) && check_cover(out, data_bytes, e);
     if (!ok)
-        *out = (st_header){0};
+        st_free_list(out);
     return ok;
 }
 
-bool st_read_header(st_header *out, const in_file *f, int file_index, arena *a, err *e)
+void st_free_list(st_header *h)
+{
+    free(h->metadata);
+    tensor_list_free(&h->list);
+    *h = (st_header){0};
+}
+
+static const char *copied(const char *text, arena *a, err *e)
+{
+    return arena_text(a, text, strlen(text), e);
+}
+
+// Everything of a list into the arena; the list is freed.
+static bool into_arena(st_header *h, arena *a, err *e)
+{
+    st_header list = *h;
+    bool ok = true;
+    h->list = (tensor_list){0};
+    h->tensor = arena_new(a, (uint64_t)h->n_tensors, sizeof *h->tensor, e);
+    h->metadata = arena_new(a, (uint64_t)h->n_metadata, sizeof *h->metadata, e);
+    ok = h->tensor && h->metadata;
+    for (int64_t i = 0; ok && i < h->n_tensors; i++) {
+        tensor_list_get(&list.list, i, &h->tensor[i]);
+        ok = (h->tensor[i].name = copied(h->tensor[i].name, a, e)) != NULL;
+    }
+    for (int64_t i = 0; ok && i < h->n_metadata; i++)
+        ok = (h->metadata[i].key = copied(list.metadata[i].key, a, e)) != NULL &&
+             (h->metadata[i].value = copied(list.metadata[i].value, a, e)) != NULL;
+    st_free_list(&list);
+    if (!ok)
+        *h = (st_header){0};
+    return ok;
+}
+
+bool st_parse_header(st_header *out, const char *json, uint64_t len, uint64_t data_bytes,
+                     int file_index, arena *a, err *e)
+{
+    *out = (st_header){0};
+    if (len > ST_MAX_HEADER)
+        return err_set(e, ERR_INPUT, "a header of %llu bytes: the limit is %d",
+                       (unsigned long long)len, ST_MAX_HEADER);
+    char *copy = mem_new(len, 1, "a safetensors header", e);
+    if (!copy)
+        return false;
+    if (len)
+        memcpy(copy, json, len);
+    return list_tensors(out, copy, len, data_bytes, file_index, e) && into_arena(out, a, e);
+}
+
+bool st_list_header(st_header *out, const in_file *f, int file_index, err *e)
 {
     unsigned char first[LENGTH_BYTES];
     *out = (st_header){0};
@@ -487,9 +452,16 @@ bool st_read_header(st_header *out, const in_file *f, int file_index, arena *a, 
                        f->name, (unsigned long long)len, (unsigned long long)rest);
     // Copied once and never read twice: what was checked is what is used.
     char *json = mem_new(len, 1, "a safetensors header", e);
-    bool ok = json && in_read(f, LENGTH_BYTES, json, len, e);
-    if (ok && !st_parse_header(out, json, len, rest - len, file_index, a, e))
-        ok = err_in(e, "'%s'", f->name);
-    free(json);
-    return ok;
+    if (!json)
+        return false;
+    if (!in_read(f, LENGTH_BYTES, json, len, e)) {
+        free(json);
+        return false;
+    }
+    return list_tensors(out, json, len, rest - len, file_index, e) || err_in(e, "'%s'", f->name);
+}
+
+bool st_read_header(st_header *out, const in_file *f, int file_index, arena *a, err *e)
+{
+    return st_list_header(out, f, file_index, e) && into_arena(out, a, e);
 }

@@ -3,14 +3,14 @@
 // checkpoint.h's. Every range is checked before anything is read or allocated from it. Differences
 // from the official reader (all stricter) are listed in docs/safetensors.md.
 //
-// A header of n bytes with t tensors costs n + (names) + sizeof(tensor) t + 32 t bytes at its peak,
-// and n of them are gone when the function returns.
+// Two ways to have a header: listed, in less than twice its text at the peak and a fraction of it
+// afterwards, or read, with a `tensor` for each in an arena.
 #ifndef SCRUPLE_FORMATS_SAFETENSORS_H
 #define SCRUPLE_FORMATS_SAFETENSORS_H
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "formats/tensor.h"
+#include "formats/tensor_list.h"
 
 enum {
     ST_MAX_HEADER = 100000000,   // as the official reader
@@ -24,14 +24,19 @@ typedef struct {
 } st_pair;
 
 typedef struct {
-    tensor *tensor;        // sorted by offset, then by name; `file` is the given index
+    tensor *tensor;        // read ones; by offset, empty ones first; `file` is the given index
+    tensor_list list;      // listed ones, in the same order
     int64_t n_tensors;
     st_pair *metadata;
     int64_t n_metadata;
     uint64_t data_start;   // 8 + header length
 } st_header;
 
-// Reads and checks the header of an open file; everything lives in `a`. ERR_INPUT for bad files.
+// Checks the header of an open file and lists its tensors, offsets absolute, names indexed.
+// ERR_INPUT for bad files.
+MUST_USE bool st_list_header(st_header *out, const in_file *f, int file_index, err *e);
+void st_free_list(st_header *h); // of st_list_header
+// The same, and reads them; everything lives in `a`.
 MUST_USE bool st_read_header(st_header *out, const in_file *f, int file_index, arena *a, err *e);
 // The same for header text that is in memory (the `len` bytes behind the length) with data_bytes
 // bytes of tensors behind it.
@@ -47,5 +52,7 @@ MUST_USE bool st_write_header(strbuf *out, tensor *tensors, int64_t n, const st_
                               int64_t n_metadata, uint64_t align, err *e);
 // The official writer's order: type descending, then name ascending.
 void st_sort_official(tensor *tensors, int64_t n);
+// The same as a comparison for qsort, of tensors or of structs that begin with one.
+int st_official_order(const void *a, const void *b);
 
 #endif

@@ -10,7 +10,7 @@
 #include "base/utf8.h"
 #include "formats/safetensors.h"
 
-static int compare_official(const void *a, const void *b)
+int st_official_order(const void *a, const void *b)
 {
     const tensor *x = a, *y = b;
     if (x->type != y->type)
@@ -20,7 +20,7 @@ static int compare_official(const void *a, const void *b)
 
 void st_sort_official(tensor *tensors, int64_t n)
 {
-    qsort(tensors, (size_t)n, sizeof *tensors, compare_official);
+    qsort(tensors, (size_t)n, sizeof *tensors, st_official_order);
 }
 
 // Places a tensor at *at, an offset into the data, and moves on.

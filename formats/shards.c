@@ -21,9 +21,10 @@ static bool is_word(const jsonscan *s, const char *word)
     return s->value_len == strlen(word) && memcmp(s->value, word, s->value_len) == 0;
 }
 
-static const char *quoted_name(const shard_index *x, const shard_entry *entry, char buf[STR_SHORT])
+static const char *name_of(const void *ctx, int64_t i)
 {
-    return str_short_n(x->text + entry->begin, entry->end - entry->begin, buf);
+    const shard_index *x = ctx;
+    return x->texts.text + x->entry[i].name;
 }
 
 static bool read_metadata(reader *r, err *e)
@@ -62,6 +63,12 @@ static int shard_number(reader *r, err *e)
     int64_t known = strmap_get(&r->shards, s->value, s->value_len);
     if (known >= 0)
         return (int)known;
+    if (name_refusal(s->value)) {
+        err_set(e, ERR_INPUT, "it is said to be in '%s', and that name is refused: %s, and only "
+                "plain names inside the folder are followed", str_short(s->value, buf),
+                name_refusal(s->value));
+        return -1;
+    }
     if (!str_ends(s->value, ".safetensors")) {
         err_set(e, ERR_INPUT, "it is said to be in '%s', which is no .safetensors file",
                 str_short(s->value, buf));
@@ -76,43 +83,53 @@ static int shard_number(reader *r, err *e)
     return x->n_shards++;
 }
 
-static bool read_entry(reader *r, err *e)
+// Takes the last key as the name of a tensor, which is then entry number n_entries.
+static bool read_name(reader *r, err *e)
 {
-    jsonscan *s = &r->js;
+    const jsonscan *s = &r->js;
     shard_index *x = r->x;
-    shard_entry entry = {.begin = (uint32_t)s->begin, .end = (uint32_t)s->end};
     char buf[STR_SHORT];
-    bool fresh;
     if (x->n_entries == SHARD_INDEX_MAX_TENSORS)
         return err_set(e, ERR_INPUT, "weight_map has more than %d tensors",
                        SHARD_INDEX_MAX_TENSORS);
-    if (!strmap_put(&x->names, s->value, s->value_len, x->n_entries, &fresh, e))
-        return false;
-    if (!fresh)
-        return err_set(e, ERR_INPUT, "weight_map: tensor %s is there twice",
-                       quoted_name(x, &entry, buf));
-    if (!js_expect(s, JS_STRING, "the name of a shard", e) ||
-        (entry.shard = shard_number(r, e)) < 0)
-        return err_in(e, "weight_map: tensor %s", quoted_name(x, &entry, buf));
+    if (s->value_len > ST_MAX_NAME || strlen(s->value) != s->value_len)
+        return err_set(e, ERR_INPUT, "weight_map: '%s' is no tensor's name: it has %zu bytes, %s",
+                       str_short(s->value, buf), s->value_len,
+                       s->value_len > ST_MAX_NAME ? "and the limit is 1024"
+                                                  : "and a NUL among them");
     if (!mem_grow((void **)&x->entry, &x->cap_entries, (uint64_t)x->n_entries + 1,
                   sizeof *x->entry, "the index", e))
         return false;
-    x->entry[x->n_entries++] = entry;
-    return true;
+    x->entry[x->n_entries] = (shard_entry){.name = (uint32_t)x->texts.len};
+    strbuf_add(&x->texts, s->value, s->value_len + 1);
+    return strbuf_ok(&x->texts, e);
 }
 
 static bool read_map(reader *r, err *e)
 {
+    shard_index *x = r->x;
+    char buf[STR_SHORT];
+    int64_t twice;
     if (!js_expect(&r->js, JS_OBJECT, "an object", e))
         return err_in(e, "weight_map");
     for (;;) {
         if (!js_next(&r->js, e))
             return false;
         if (r->js.kind == JS_OBJECT_END)
-            return true;
-        if (!read_entry(r, e))
+            break;
+        if (!read_name(r, e))
             return false;
+        shard_entry *entry = &x->entry[x->n_entries];
+        if (!js_expect(&r->js, JS_STRING, "the name of a shard", e) ||
+            (entry->shard = shard_number(r, e)) < 0)
+            return err_in(e, "weight_map: tensor '%s'",
+                          str_short(x->texts.text + entry->name, buf));
+        x->n_entries++;
     }
+    if (!name_index_build(&x->names, x, x->n_entries, name_of, &twice, e))
+        return false;
+    return twice < 0 || err_set(e, ERR_INPUT, "weight_map: tensor '%s' is there twice",
+                                str_short(name_of(x, twice), buf));
 }
 
 static bool read_index(reader *r, err *e)
@@ -166,7 +183,7 @@ static bool sort_shards(reader *r, err *e)
 bool shard_index_parse(shard_index *x, const char *text, size_t len, err *e)
 {
     reader r = {.x = x};
-    *x = (shard_index){.text = text};
+    *x = (shard_index){0};
     if (len > SHARD_INDEX_MAX_BYTES)
         return err_set(e, ERR_INPUT, "an index of %zu bytes: the limit is %d", len,
                        SHARD_INDEX_MAX_BYTES);
@@ -183,7 +200,8 @@ void shard_index_free(shard_index *x)
 {
     free(x->shard);
     free(x->entry);
-    strmap_free(&x->names);
+    strbuf_free(&x->texts);
+    name_index_free(&x->names);
     arena_free(&x->a);
     *x = (shard_index){0};
 }
@@ -191,10 +209,14 @@ void shard_index_free(shard_index *x)
 bool shard_index_meets(shard_index *x, const char *name, int shard, err *e)
 {
     char buf[STR_SHORT], here[STR_SHORT], there[STR_SHORT];
-    int64_t i = strmap_get(&x->names, name, strlen(name));
+    int64_t i = name_index_find(&x->names, x, name_of, name);
     if (i < 0)
         return err_set(e, ERR_INPUT, "tensor '%s' is in shard '%s', and the index does not name it",
                        str_short(name, buf), str_short(x->shard[shard], here));
+    if (x->entry[i].shard != shard && x->entry[i].seen)
+        return err_set(e, ERR_INPUT, "tensor '%s' is in two shards, '%s' and '%s'",
+                       str_short(name, buf), str_short(x->shard[x->entry[i].shard], there),
+                       str_short(x->shard[shard], here));
     if (x->entry[i].shard != shard)
         return err_set(e, ERR_INPUT, "tensor '%s' is in shard '%s', the index says '%s'",
                        str_short(name, buf), str_short(x->shard[shard], here),
@@ -209,8 +231,8 @@ bool shard_index_all_met(const shard_index *x, err *e)
     for (int64_t i = 0; i < x->n_entries; i++)
         if (!x->entry[i].seen)
             return err_set(e, ERR_INPUT,
-                           "the index says that tensor %s is in shard '%s', which does not hold it",
-                           quoted_name(x, &x->entry[i], buf),
+                           "the index says that tensor '%s' is in shard '%s', which does not hold "
+                           "it", str_short(name_of(x, i), buf),
                            str_short(x->shard[x->entry[i].shard], name));
     return true;
 }

@@ -17,7 +17,7 @@ enum {
 
 typedef struct {
     int shard;
-    uint32_t begin, end; // of the name in the text, with its quotes; for sentences
+    uint32_t name; // where it begins in shard_index's texts
     bool seen;
 } shard_entry;
 
@@ -27,16 +27,16 @@ typedef struct {
     bool has_total;
     uint64_t total_size; // metadata.total_size, where it is a whole number
 
-    const char *text;    // borrowed
     shard_entry *entry;
     int64_t n_entries;
     uint64_t cap_entries;
-    strmap names;        // tensor -> entry
+    strbuf texts;        // the tensors' names, each with its NUL
+    name_index names;    // tensor -> entry
     arena a;
 } shard_index;
 
-// `text` stays in use until shard_index_free. ERR_INPUT; names twice, a shard that is no
-// .safetensors file and a weight_map that is absent or empty are among it.
+// ERR_INPUT; names twice, a shard that is no .safetensors file or whose name may not be followed,
+// and a weight_map that is absent or empty are among it.
 MUST_USE bool shard_index_parse(shard_index *x, const char *text, size_t len, err *e);
 void shard_index_free(shard_index *x);
 // A tensor that shard number `shard` really holds; ERR_INPUT where the index says otherwise.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "formats/stats_file.h"
 
-#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +12,9 @@ static const char *const part_name[] = {"energy", "weight_sum", "weight_sq_sum",
 enum { N_PARTS = 4 };
 static const char version_key[] = "scruple.statistics", version[] = "1";
 static const int64_t MOST_TOKENS = (int64_t)1 << 53; // counts stay exact in binary64
+// What that many products of four binary32 numbers can add up to, and the least that one of two or
+// four can be: within these the arithmetic of quantize/stats.h stays finite.
+static const double MOST_SUM = 0x1p565, LEAST_SQ = 0x1p-298, LEAST_4TH = 0x1p-596;
 
 // ---- sets ------------------------------------------------------------------------------------
 
@@ -101,18 +103,28 @@ static bool join_made_from(stats_file *a, const char *b, err *e)
     return true;
 }
 
+static bool in_range(double v, double least) { return v == 0 || (v >= least && v <= MOST_SUM); }
+
+// (sum of w^2)^2 <= tokens x sum of w^4 for all numbers, and tokens have a limit.
+static bool weights_fit(const stats *s, int64_t expert)
+{
+    double sum = s->weight_sum[expert], sq_sum = s->weight_sq_sum[expert];
+    return in_range(sum, LEAST_SQ) && in_range(sq_sum, LEAST_4TH) && s->count[expert] >= 0 &&
+           s->count[expert] <= MOST_TOKENS &&
+           sum * sum <= (double)MOST_TOKENS * sq_sum;
+}
+
 static bool plausible(const stats_set *s, err *e)
 {
     int64_t n = s->sums.n_experts * s->sums.cols;
     bool fine = true;
     for (int64_t i = 0; i < n; i++)
-        fine &= s->sums.energy[i] >= 0 && s->sums.energy[i] <= DBL_MAX;
+        fine &= in_range(s->sums.energy[i], LEAST_4TH);
     for (int64_t i = 0; i < s->sums.n_experts; i++)
-        fine &= s->sums.weight_sum[i] >= 0 && s->sums.weight_sum[i] <= DBL_MAX &&
-                s->sums.weight_sq_sum[i] >= 0 && s->sums.weight_sq_sum[i] <= DBL_MAX &&
-                s->sums.count[i] >= 0 && s->sums.count[i] <= MOST_TOKENS;
-    return fine || err_set(e, ERR_INPUT, "layer %lld %s: a sum is negative, infinite, no number or "
-                           "too large", (long long)s->layer, role_name(s->role));
+        fine &= weights_fit(&s->sums, i);
+    return fine || err_set(e, ERR_INPUT, "layer %lld %s: a sum is negative, infinite, no number, "
+                           "too large or none that tokens add up to", (long long)s->layer,
+                           role_name(s->role));
 }
 
 bool stats_file_merge(stats_file *a, const stats_file *b, err *e)

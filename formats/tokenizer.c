@@ -186,7 +186,7 @@ static bool read_file(tokenizer *t, const char *dir, const char *name, read_fn *
     char *text = NULL, *path = path_join(dir, name, e);
     size_t len;
     json *j = NULL;
-    bool ok = path && file_read_all(path, MAX_FILE, &text, &len, e) &&
+    bool ok = path && file_read_beneath(dir, name, MAX_FILE, &text, &len, e) &&
               json_parse(&j, text, len, path, e);
     if (ok && !read(t, j, e))
         ok = err_in(e, "%s", path);
@@ -199,12 +199,9 @@ static bool read_file(tokenizer *t, const char *dir, const char *name, read_fn *
 static bool read_config(tokenizer *t, const char *dir, err *e)
 {
     const char name[] = "tokenizer_config.json";
-    char *path = path_join(dir, name, e);
-    if (!path)
-        return false;
-    bool there = path_exists(path);
-    free(path);
-    return !there || read_file(t, dir, name, read_bos, e);
+    path_kind kind;
+    return path_find_in(dir, name, &kind, e) &&
+           (kind == PATH_NOTHING || read_file(t, dir, name, read_bos, e));
 }
 
 bool tokenizer_open(tokenizer **out, const char *dir, err *e)

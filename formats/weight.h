@@ -30,12 +30,8 @@ MUST_USE bool weight_bind(weight *w, const checkpoint *c, const char *module, co
 // own scratch.
 MUST_USE bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s,
                                err *e);
-// Which bytes of part i rows [row, row + n) need; row is a multiple of the codec's row_quantum, n
-// too unless the range ends with the weight, so that ranges one behind the other cover the part. A
-// part without rows (weight_shape) belongs to row 0.
-void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
-                       uint64_t *bytes);
 uint64_t weight_stored_bytes(const weight *w);   // all parts
+int64_t weight_elements(const weight *w);
 
 // The stored form of rows in memory, for who brings the bytes there by another way than
 // weight_read_rows (weight_ahead.h). The parts lie one behind the other.
@@ -61,6 +57,10 @@ void weight_fill_fixed(const stored_rows *s, void *stored);
 // Rows [row, row + n) out of those that are stored, as weight_read_rows.
 MUST_USE bool weight_decode(const stored_rows *s, const void *stored, int64_t row, int64_t n,
                             float *to, err *e);
-int64_t weight_elements(const weight *w);
+// For who reads a weight once from front to end, every part with all its bytes: which of part i
+// come with rows [row, row + n). row is a multiple of the codec's row_quantum, n too unless the
+// range ends with the weight. A part without rows (weight_shape) comes with row 0.
+void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
+                       uint64_t *bytes);
 
 #endif

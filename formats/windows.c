@@ -139,8 +139,9 @@ static bool bos_is_asked_for(const char *dir, bool *asked, err *e)
     size_t len;
     json *j = NULL;
     *asked = false;
-    bool ok = path != NULL;
-    if (ok && path_exists(path)) {
+    path_kind kind = PATH_NOTHING;
+    bool ok = path && path_find(path, &kind, e);
+    if (kind != PATH_NOTHING) {
         ok = file_read_all(path, LARGEST_CONFIG, &text, &len, e) &&
              json_parse(&j, text, len, path, e);
         const json *add = ok ? json_get(j, "add_bos_token") : NULL;

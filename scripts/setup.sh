@@ -2,7 +2,7 @@
 # Installs what building and testing scruple needs: a C compiler, make, pkg-config and the libraries, with the system's package
 # manager. Says what it does; silent and quick when nothing is missing; on a system it does not know it names the packages.
 #   sh scripts/setup.sh            compiler, make, libraries, Check, a Python 3 for the test scripts
-#   sh scripts/setup.sh ci         also clang, the sanitizer runtimes, the aarch64 cross compiler, qemu-user and arm64 libraries
+#   sh scripts/setup.sh ci         also strace, clang, the sanitizer and fuzzer runtimes, the aarch64 cross compiler, qemu-user and arm64 libraries
 #   sh scripts/setup.sh oracle     also the Python packages that the oracle tests compare with, in build/venv
 set -eu
 cd "$(dirname "$0")/.."
@@ -69,14 +69,19 @@ if build_missing; then
     fi
 fi
 
+can_fuzz() {
+    echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return !p && n; }' |
+        clang -fsanitize=fuzzer,address -x c - -o /dev/null 2>/dev/null
+}
+
 case $what in
 build) ;;
 ci)
-    if ! has_command clang || ! has_command aarch64-linux-gnu-gcc || ! has_command qemu-aarch64 ||
+    if ! has_command clang || ! can_fuzz || ! has_command strace || ! has_command aarch64-linux-gnu-gcc || ! has_command qemu-aarch64 ||
        [ ! -e /usr/lib/aarch64-linux-gnu/libcrypto.so ]; then
-        has_command apt-get || { echo "setup: ci needs apt-get (clang, gcc-aarch64-linux-gnu, qemu-user, arm64 libraries)" >&2; exit 4; }
+        has_command apt-get || { echo "setup: ci needs apt-get (strace, clang, gcc-aarch64-linux-gnu, qemu-user, arm64 libraries)" >&2; exit 4; }
         as_root dpkg --add-architecture arm64
-        apt_install clang libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+        apt_install strace clang libclang-rt-14-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
             zlib1g-dev:arm64 libcjson-dev:arm64 libzip-dev:arm64 libxxhash-dev:arm64 libpcre2-dev:arm64 libssl-dev:arm64 libutf8proc-dev:arm64
     fi ;;
 oracle)

@@ -15,10 +15,14 @@ typedef struct {
     const char *what;    // "3 NaN, the first at element 17"
 } content_finding;
 
-// In a fixed order, whatever the threads. Zero-initialised is a valid empty list.
+enum { CONTENT_MOST_NAMED = 10000 };
+
+// In a fixed order, whatever the threads. Zero-initialised is a valid empty list. A hostile header
+// can make a million of them: the first are named, the rest are counted.
 typedef struct {
     content_finding *item;
     uint64_t n, cap;
+    uint64_t more; // not named
     arena texts;
 } content_findings;
 

@@ -90,12 +90,10 @@ static bool look(const checkpoint *c, content_findings *f, content_records *r, i
     pack *p = NULL;
     bool same;
     *n_records = 0;
-    char *path = path_join(checkpoint_dir(c), INDEX_NAME, e);
-    if (!path)
+    path_kind kind;
+    if (!path_find_in(checkpoint_dir(c), INDEX_NAME, &kind, e))
         return false;
-    bool there = path_is_dir(checkpoint_path(c)) && path_exists(path);
-    free(path);
-    if (!there)
+    if (!checkpoint_is_folder(c) || kind == PATH_NOTHING)
         return true;
     if (!pack_open(&p, checkpoint_dir(c), e)) {
         size_t name = str_starts(e->text, INDEX_NAME ": ") ? strlen(INDEX_NAME ": ") : 0;
@@ -122,7 +120,8 @@ bool content_list_records(const checkpoint *c, content_findings *f, content_reco
 
 bool content_compare_records(const checkpoint *c, content_records *r, content_findings *f, err *e)
 {
-    qsort(r->item, (size_t)r->n, sizeof *r->item, by_expert);
+    if (r->n > 0)
+        qsort(r->item, (size_t)r->n, sizeof *r->item, by_expert);
     for (int64_t i = 0; i < r->n; i++) {
         const content_record *k = &r->item[i];
         if (memcmp(&k->found, &k->listed, sizeof k->found) != 0 &&

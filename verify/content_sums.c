@@ -48,12 +48,10 @@ static bool compare_other(const checkpoint *c, const content_options *o, const e
 {
     in_file file = IN_FILE_CLOSED;
     sha256_digest found;
-    char *path = path_join(checkpoint_dir(c), line->name, e);
-    if (!path)
+    path_kind kind;
+    if (!path_find_in(checkpoint_dir(c), line->name, &kind, e))
         return false;
-    bool there = path_exists(path);
-    free(path);
-    if (!there)
+    if (kind == PATH_NOTHING)
         return content_add(f, line->name, e, "is listed in %s and missing", x->list);
     bool ok = in_open_beneath(&file, checkpoint_dir(c), line->name, e) &&
               hash_file(&file, o, &found, e);
@@ -75,7 +73,7 @@ bool content_compare_sums(const checkpoint *c, const content_options *o, const e
                          listed ? "the one in " : "", by))
             return false;
     }
-    if (!path_is_dir(checkpoint_path(c)))
+    if (!checkpoint_is_folder(c))
         return true;
     for (uint64_t i = 0; i < x->n_other; i++)
         if (!compare_other(c, o, x, &x->other[i], f, e))

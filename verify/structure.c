@@ -137,8 +137,9 @@ static bool copied(const model *ref, const model *cand, findings *f, err *e)
 static bool tokenizer_sum(const model *m, bool *there, sha256_digest *sum, err *e)
 {
     char *path = path_join(checkpoint_dir(model_checkpoint(m)), "tokenizer.json", e);
-    bool ok = path != NULL;
-    *there = ok && path_exists(path);
+    path_kind kind = PATH_NOTHING;
+    bool ok = path && path_find(path, &kind, e);
+    *there = kind != PATH_NOTHING;
     if (*there)
         ok = sha256_of_file(path, sum, e);
     free(path);

@@ -256,6 +256,14 @@ START_TEST(lists_a_folder_sorted_by_bytes)
 }
 END_TEST
 
+static bool within(const char *inner, const char *outer)
+{
+    err e = ERR_INIT;
+    bool answer;
+    ASSERT_OK(path_is_within(inner, outer, &answer, &e), e);
+    return answer;
+}
+
 START_TEST(knows_what_lies_inside_what)
 {
     temp_mkdir(dir, "in");
@@ -263,21 +271,46 @@ START_TEST(knows_what_lies_inside_what)
     temp_symlink("in/sub", dir, "link");
     temp_symlink("in/later", dir, "dangling");
     const char *in = temp_path(dir, "in");
-    ck_assert(path_is_within(in, in));
-    ck_assert(path_is_within(in, "/"));
-    ck_assert(path_is_within(temp_path(dir, "in/"), in));
-    ck_assert(path_is_within(temp_path(dir, "in/new/deep"), in));
-    ck_assert(path_is_within(temp_path(dir, "link/new"), in));
-    ck_assert(path_is_within(temp_path(dir, "dangling"), in));
-    ck_assert(path_is_within(temp_path(dir, "in2/../in/x"), in));
-    ck_assert(!path_is_within(temp_path(dir, "in2"), in));
-    ck_assert(!path_is_within(dir, in));
-    ck_assert(!path_is_within(temp_path(dir, "in/../x"), in));
+    ck_assert(within(in, in));
+    ck_assert(within(in, "/"));
+    ck_assert(within(temp_path(dir, "in/"), in));
+    ck_assert(within(temp_path(dir, "in/new/deep"), in));
+    ck_assert(within(temp_path(dir, "link/new"), in));
+    ck_assert(within(temp_path(dir, "dangling"), in));
+    ck_assert(within(temp_path(dir, "in2/../in/x"), in));
+    ck_assert(!within(temp_path(dir, "in2"), in));
+    ck_assert(!within(dir, in));
+    ck_assert(!within(temp_path(dir, "in/../x"), in));
     ck_assert_int_eq(chdir(in), 0);
-    ck_assert(path_is_within("new", in));
-    ck_assert(path_is_within(".", "../in"));
-    ck_assert(!path_is_within("../x", "."));
-    ck_assert(!path_is_within("", "sub"));
+    ck_assert(within("new", in));
+    ck_assert(within(".", "../in"));
+    ck_assert(!within("../x", "."));
+    ck_assert(!within("", "sub"));
+}
+END_TEST
+
+START_TEST(tells_what_a_path_leads_to)
+{
+    static const struct {
+        const char *name;
+        path_kind kind;
+    } cases[] = {{"a", PATH_FILE},       {"sub", PATH_FOLDER},    {"to_a", PATH_FILE},
+                 {"to_sub", PATH_FOLDER}, {"nowhere", PATH_OTHER}, {"none", PATH_NOTHING},
+                 {"a/b", PATH_NOTHING},   {"round", PATH_OTHER}};
+    err e = ERR_INIT;
+    path_kind kind;
+    temp_write(dir, "a", "x", 1);
+    temp_mkdir(dir, "sub");
+    temp_symlink("a", dir, "to_a");
+    temp_symlink("sub", dir, "to_sub");
+    temp_symlink("later", dir, "nowhere");
+    temp_symlink("round", dir, "round");
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        ASSERT_OK(path_find_in(dir, cases[i].name, &kind, &e), e);
+        ck_assert_msg(kind == cases[i].kind, "%s", cases[i].name);
+    }
+    ASSERT_OK(path_find("/dev/null", &kind, &e), e);
+    ck_assert_int_eq(kind, PATH_OTHER);
 }
 END_TEST
 
@@ -316,6 +349,7 @@ Suite *suite_file(void)
     tcase_add_test(c, reads_small_files_whole_under_a_ceiling);
     tcase_add_test(c, lists_a_folder_sorted_by_bytes);
     tcase_add_test(c, knows_what_lies_inside_what);
+    tcase_add_test(c, tells_what_a_path_leads_to);
     tcase_add_test(c, joins_and_splits_paths);
     suite_add_tcase(s, c);
     return s;

@@ -48,6 +48,28 @@ START_TEST(reads_archives_of_zipfile)
 }
 END_TEST
 
+START_TEST(reads_archives_in_memory)
+{
+    err e = ERR_INIT;
+    zip_in *z;
+    char *bytes;
+    size_t n;
+    ASSERT_OK(file_read_all("tests/data/zip/good.zip", 1 << 20, &bytes, &n, &e), e);
+    ASSERT_OK(zip_in_open_bytes(&z, bytes, n, "x.zip", &e), e);
+    ck_assert_int_eq(zip_in_count(z), 2);
+    assert_member(z, zip_in_find(z, "two"), "second content", 14);
+    zip_in_close(z);
+    ASSERT_REFUSED(zip_in_open_bytes(&z, bytes, n - 1, "x.zip", &refused),
+                   "'x.zip' is no zip archive that can be read");
+    ck_assert_ptr_null(z);
+    free(bytes);
+    ASSERT_OK(file_read_all("tests/data/zip/twice.zip", 1 << 20, &bytes, &n, &e), e);
+    ASSERT_REFUSED(zip_in_open_bytes(&z, bytes, n, "x.zip", &refused),
+                   "'x.zip' has two members of the same name");
+    free(bytes);
+}
+END_TEST
+
 START_TEST(reads_archives_of_numpy)
 {
     static const char *const paths[] = {"tests/data/zip/stored.npz", "tests/data/zip/deflated.npz"};
@@ -257,6 +279,7 @@ Suite *suite_zip(void)
     TCase *c = tcase_create("archives");
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, reads_archives_of_zipfile);
+    tcase_add_test(c, reads_archives_in_memory);
     tcase_add_test(c, reads_archives_of_numpy);
     tcase_add_test(c, refuses_damaged_and_foreign_archives);
     tcase_add_test(c, refuses_members_that_are_not_what_their_header_says);

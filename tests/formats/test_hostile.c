@@ -32,11 +32,14 @@ static const struct {
     {"accept-name-of-1024-bytes", NULL, 1},
     {"accept-nan", NULL, 1},
     {"accept-no-tensors", NULL, 0},
+    {"accept-one-x", NULL, 1},
+    {"accept-one-z", NULL, 1},
     {"accept-out-of-order", NULL, 2},
     {"accept-rank-8", NULL, 1},
     {"accept-scalar", NULL, 1},
     {"accept-space-everywhere", NULL, 1},
     {"accept-trailing-space", NULL, 1},
+    {"accept-two-in-order", NULL, 2},
     {"accept-unaligned", NULL, 2},
     {"accept-zero-size-between", NULL, 4},
     {"accept-zero-size-only", NULL, 1},
@@ -67,20 +70,23 @@ static const struct {
     {"dim-string",
      "header: tensor 'a': dimension 0 of the shape is \"1\": expected a whole number of "
      "at most 281474976710655", 0},
-    {"dtype-lower-case",
-     "header: tensor 'a': dtype \"f32\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-long",
      "header: tensor 'a': dtype \"äääääääääääääääääääääääääääääääääääääääää..."
      "äääääääääääääääääää\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
+    {"dtype-lower-case",
+     "header: tensor 'a': dtype \"f32\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-number",
      "header: tensor 'a': dtype 32 is unknown: expected one as \"BF16\" or \"F32\"", 0},
     {"dtype-unknown",
      "header: tensor 'a': dtype \"F128\" is unknown: expected one as \"BF16\" or \"F32\"", 0},
+    {"duplicate-name", "tensor 'a' is there twice", 0},
     {"duplicate-name-escaped", "tensor 'a' is there twice", 0},
     {"duplicate-name-other-dtype", "tensor 'a' is there twice", 0},
     {"duplicate-name-other-range", "tensor 'a' is there twice", 0},
-    {"duplicate-name", "tensor 'a' is there twice", 0},
     {"empty-file", "a file of 0 bytes, expected at least the 8 of a header length", 0},
+    {"escape-at-the-end", "header: bad JSON at byte 3: the text ends inside a string", 0},
+    {"escape-unknown", "header: bad JSON at byte 3: unknown escape in a string", 0},
+    {"escape-without-digits", "header: bad JSON at byte 3: \\u wants four hexadecimal digits", 0},
     {"f4-half-a-byte",
      "header: tensor 'a': F4 [3] takes 12 bits, which is no whole number of bytes", 0},
     {"f6-half-a-byte",
@@ -95,11 +101,11 @@ static const struct {
     {"field-unknown",
      "header: tensor 'a': unknown field \"strides\": expected dtype, shape and "
      "data_offsets only", 0},
-    {"file-truncated-to-header",
-     "header: tensor 'a': data_offsets [0,4] end behind the file, which has 0 bytes of "
-     "data: truncated?", 0},
     {"file-truncated",
      "header: tensor 'a': data_offsets [0,4] end behind the file, which has 3 bytes of "
+     "data: truncated?", 0},
+    {"file-truncated-to-header",
+     "header: tensor 'a': data_offsets [0,4] end behind the file, which has 0 bytes of "
      "data: truncated?", 0},
     {"header-cut-in-json",
      "header: tensor 'a': bad JSON at byte 49: expected ']', the text ends", 0},
@@ -117,6 +123,7 @@ static const struct {
     {"hole-between",
      "tensor 'b' begins at byte 8 of the data, the one before it ends at 4: a hole", 0},
     {"hole-in-front", "tensor 'a' begins at byte 4 of the data, expected 0: a hole", 0},
+    {"lone-low-surrogate-escape", "header: bad JSON at byte 3: lone surrogate", 0},
     {"lone-surrogate-escape", "header: bad JSON at byte 3: lone surrogate", 0},
     {"metadata-array",
      "header: __metadata__: bad JSON at byte 16: expected an object of strings, found an "
@@ -140,6 +147,11 @@ static const struct {
     {"number-1e400",
      "header: tensor 'a': dimension 0 of the shape is 1e400: expected a whole number of "
      "at most 281474976710655", 0},
+    {"number-exponent-alone",
+     "header: tensor 'a': bad JSON at byte 29: a number without digits in its exponent", 0},
+    {"number-minus-alone", "header: tensor 'a': bad JSON at byte 29: a number without digits", 0},
+    {"number-point-alone",
+     "header: tensor 'a': bad JSON at byte 29: a number without digits behind the point", 0},
     {"offset-2-64",
      "header: tensor 'a': data_offsets: expected two whole numbers, found "
      "18446744073709551616", 0},
@@ -174,16 +186,17 @@ static const struct {
      "found a number", 0},
     {"shape-over-2-60-bytes",
      "header: tensor 'a': U8 [281474976710655,4097,0] takes more than 2^60 bytes", 0},
-    {"shape-overflows-behind-zero",
-     "header: tensor 'a': F32 [0,281474976710655,281474976710655] takes more than 2^60 "
-     "bytes", 0},
     {"shape-overflows",
      "header: tensor 'a': F32 [281474976710655,281474976710655,281474976710655] takes "
      "more than 2^60 bytes", 0},
+    {"shape-overflows-behind-zero",
+     "header: tensor 'a': F32 [0,281474976710655,281474976710655] takes more than 2^60 "
+     "bytes", 0},
     {"shape-wraps-to-4",
      "header: tensor 'a': U8 [4194305,4194305,211106198978564] takes more than 2^60 bytes", 0},
     {"shared-range",
      "tensor 'b' begins at byte 0 of the data, the one before it ends at 4: they overlap", 0},
+    {"surrogates-in-wrong-order", "header: bad JSON at byte 3: lone surrogate", 0},
     {"tensor-as-array",
      "header: tensor 'a': bad JSON at byte 5: expected an object with dtype, shape and "
      "data_offsets, found an array", 0},
@@ -196,6 +209,7 @@ static const struct {
     {"utf8-invalid", "header: bad JSON at byte 3: invalid UTF-8 in a string", 0},
     {"utf8-overlong", "header: bad JSON at byte 3: invalid UTF-8 in a string", 0},
     {"utf8-surrogate", "header: bad JSON at byte 3: invalid UTF-8 in a string", 0},
+    {"word-cut", "header: tensor 'a': bad JSON at byte 29: expected a value, found 't'", 0},
     {"zero-size-behind-the-data",
      "header: tensor 'z': data_offsets [8,8] end behind the file, which has 4 bytes of "
      "data: truncated?", 0},

@@ -275,7 +275,7 @@ START_TEST(reads_members_of_archives)
     ck_assert_int_eq(a.n, 4 * 1 * 64 * 128);
     npy_free(&a);
     ck_assert(!npz_read(&a, z, "absent", &e));
-    ck_assert_str_eq(e.text, "the archive has no array 'absent'");
+    ck_assert_ptr_nonnull(strstr(e.text, "reference.npz' has no array 'absent'"));
     zip_in_close(z);
 }
 END_TEST
@@ -298,7 +298,8 @@ START_TEST(refuses_members_that_are_no_arrays)
     ck_assert_msg(zip_write(dir, "a.npz", &member, 1, false, &e), "%s", e.text);
     ck_assert_msg(zip_in_open(&z, temp_path(dir, "a.npz"), &e), "%s", e.text);
     ck_assert(!npz_read(&a, z, "x", &e));
-    ck_assert_str_eq(e.text, "'x.npy': not a .npy file: expected \\x93NUMPY at its beginning");
+    ck_assert_ptr_nonnull(strstr(e.text, "a.npz': 'x.npy': not a .npy file: expected \\x93NUMPY "
+                                         "at its beginning"));
     ck_assert_ptr_null(a.data);
     zip_in_close(z);
     temp_dir_remove(dir);

@@ -216,7 +216,7 @@ START_TEST(files_that_do_not_fit_are_not_merged)
     add_set(&b, ROLE_O, 0, 1);
     b.set[0].sums.energy[2] = a.set[0].sums.energy[2] = 1.7e308;
     ASSERT_REFUSED(stats_file_merge(&a, &b, &refused), "layer 0 attention.o: a sum is negative, "
-                                                       "infinite, no number or too large");
+                                                       "infinite, no number, too large");
     b.set[0].sums.energy[2] = 0;
     b.set[0].sums.count[0] = a.set[0].sums.count[0] = (int64_t)1 << 53;
     ASSERT_REFUSED(stats_file_merge(&a, &b, &refused), "too large");
@@ -389,7 +389,28 @@ START_TEST(sums_that_cannot_be_are_refused)
         double data[32] = {0};
         data[cases[i].at] = cases[i].value;
         write_raw(set, 4, meta, 3, data);
-        refuses("layer 1 experts.gate: a sum is negative, infinite, no number or too large");
+        refuses("layer 1 experts.gate: a sum is negative, infinite, no number, too large");
+    }
+}
+END_TEST
+
+// Finite, and yet no tokens with binary32 inputs and weights add up to them: the importance of
+// columns would be infinite or no number.
+START_TEST(sums_that_no_tokens_add_up_to_are_refused)
+{
+    static const shape set[] = {SET("1")};
+    const struct {
+        double energy, weight_sum, weight_sq_sum;
+        int64_t count;
+    } cases[] = {{1e308, 1, 1, 1},  {1, 1e-300, 1, 1}, {1, 1, 1e-300, 1},
+                 {1e-310, 1, 1, 1}, {1, 1, 0, 1},      {1, 1, 1e-16, 1}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        double data[32] = {[0] = cases[i].energy, [6] = cases[i].weight_sum,
+                           [8] = cases[i].weight_sq_sum};
+        memcpy(&data[10], &cases[i].count, 8);
+        write_raw(set, 4, meta, 3, data);
+        refuses("layer 1 experts.gate: a sum is negative, infinite, no number, too large or none "
+                "that tokens add up to");
     }
 }
 END_TEST
@@ -433,6 +454,7 @@ Suite *suite_stats_file(void)
     tcase_add_test(c, other_metadata_is_no_statistics);
     tcase_add_test(c, other_tensors_are_no_statistics);
     tcase_add_test(c, sums_that_cannot_be_are_refused);
+    tcase_add_test(c, sums_that_no_tokens_add_up_to_are_refused);
     tcase_add_test(c, files_that_are_cut_are_refused);
     suite_add_tcase(s, c);
     return s;

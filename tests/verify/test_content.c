@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,32 @@ START_TEST(counts_over_blocks_alike_on_any_number_of_threads)
         pool_close(p);
     }
     checkpoint_close(c);
+}
+END_TEST
+
+START_TEST(names_the_first_findings_and_counts_the_rest)
+{
+    enum { N = CONTENT_MOST_NAMED + 3 };
+    err e = ERR_INIT;
+    checkpoint *c;
+    strbuf file = {0};
+    content_findings f = {0};
+    static tensor t[N];
+    static char name[N][32];
+    for (int i = 0; i < N; i++) {
+        (void)snprintf(name[i], sizeof name[i], "%d.weight_scale", i);
+        t[i] = (tensor){.name = name[i], .type = DT_F32, .rank = 1};
+    }
+    ck_assert_msg(st_write_header(&file, t, N, NULL, 0, 8, &e), "%s", e.text);
+    temp_write(dir, "x.safetensors", file.text, file.len);
+    ck_assert_msg(checkpoint_list(&c, temp_path(dir, "x.safetensors"), NULL, &e), "%s", e.text);
+    ck_assert_msg(content_companions(c, &f, &e), "%s", e.text);
+    ck_assert_uint_eq(f.n, CONTENT_MOST_NAMED);
+    ck_assert_uint_eq(f.more, 3);
+    ck_assert_str_eq(f.item[1].subject, "1.weight_scale");
+    content_findings_free(&f);
+    checkpoint_close(c);
+    strbuf_free(&file);
 }
 END_TEST
 
@@ -137,6 +164,7 @@ Suite *suite_content(void)
     Suite *s = suite_create("content");
     TCase *c = tcase_create("values");
     tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, names_the_first_findings_and_counts_the_rest);
     tcase_add_test(c, counts_over_blocks_alike_on_any_number_of_threads);
     tcase_add_test(c, elements_cut_by_the_pieces_count_as_whole_ones);
     tcase_add_test(c, stops_when_asked_to_between_blocks);

@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
-"""Makes the safetensors files of this folder and cases.tsv.   usage: make.py   (standard library only)
+"""Makes the files of this folder, cases.tsv (safetensors) and expected.tsv (the others).   usage: make.py
+
+The sentences in expected.tsv are written by hand and kept; a new file that is refused has to be given one there.
+
+Needs the standard library, and libxxhash for the digests of experts.idx. The others' cases are in make_*.py beside.
 
 Each case: name, header text (or whole file), data, verdict of the official reader (safetensors 0.8.0,
 checked by scripts/oracle/safetensors_conformance.py). Names beginning with accept- are read by us,
 all others are refused; the sentences are in tests/formats/test_hostile.c.
 """
-import json, pathlib, struct
+import json, pathlib, shutil, struct
+
+import make_binary, make_json, make_runs
 
 HERE = pathlib.Path(__file__).parent
 YES, NO = "accepts", "refuses"
@@ -58,8 +64,17 @@ case("utf8-invalid", b'{"a\xff":' + F.encode() + b"}", D4)
 case("utf8-overlong", b'{"a\xc0\xaf":' + F.encode() + b"}", D4)
 case("utf8-surrogate", b'{"a\xed\xa0\x80":' + F.encode() + b"}", D4)
 case("lone-surrogate-escape", '{"a\\ud800":' + F + "}", D4)
+case("lone-low-surrogate-escape", '{"a\\udc00":' + F + "}", D4)
+case("surrogates-in-wrong-order", '{"a\\ud83d\\u0041":' + F + "}", D4)
+case("escape-unknown", '{"a\\x":' + F + "}", D4)
+case("escape-without-digits", '{"a\\u00g0":' + F + "}", D4)
+case("escape-at-the-end", '{"a\\')
 case("raw-control-byte", '{"a\x01":' + F + "}", D4)
 case("unquoted-key", "{a:" + F + "}", D4)
+case("number-minus-alone", *one(t(shape="[-]")))
+case("number-point-alone", *one(t(shape="[1.]")))
+case("number-exponent-alone", *one(t(shape="[1e]")))
+case("word-cut", *one(t(shape="[tru]")))
 case("number-1e400", *one(t(shape="[1e400]")))
 
 # names
@@ -171,6 +186,9 @@ case("accept-name-of-1024-bytes", *one(F, name="n" * 1024), official=YES)
 case("accept-rank-8", *one(t(shape="[1,1,1,1,1,1,1,1]")), official=YES)
 case("accept-dim-at-limit", *one(t(shape=f"[{TOP},0]", offsets="[0,0]"), b""), official=YES)
 case("accept-2-60-bytes-times-zero", *one(t("U8", f"[{TOP},4096,0]", "[0,0]"), b""), official=YES)
+case("accept-two-in-order", '{"x":' + F + ',"y":' + t(offsets="[4,8]") + "}", D8, YES)
+case("accept-one-x", *one(F, name="x"), official=YES)
+case("accept-one-z", *one(F, name="z"), official=YES)
 at, fields, data = 0, [], b""
 for name, bits in [("BOOL", 8), ("F4", 4), ("F6_E2M3", 6), ("F6_E3M2", 6), ("U8", 8), ("I8", 8), ("F8_E5M2", 8),
                    ("F8_E4M3", 8), ("F8_E8M0", 8), ("F8_E4M3FNUZ", 8), ("F8_E5M2FNUZ", 8), ("I16", 16), ("U16", 16),
@@ -188,4 +206,26 @@ for name, (content, official) in sorted(cases.items()):
     (HERE / f"{name}.safetensors").write_bytes(content)
     rows.append(f"{name}\t{YES if name.startswith('accept-') else NO}\t{official}")
 (HERE / "cases.tsv").write_text("\n".join(rows) + "\n")
-print(len(cases), "files,", sum(len(c) for c, _ in cases.values()), "bytes")
+
+# A file of another format is read by the function that reads it (tests/convert/test_hostile_formats.c); status 0, or another and a
+# sentence that holds the third column.
+EXPECTED = HERE / "expected.tsv"
+known = {name: sentence for name, _, sentence in (line.split("\t") for line in EXPECTED.read_text().splitlines())}
+others = [(*c[:2], 3 if c[2] else None) for c in make_json.cases + make_binary.cases] + make_runs.cases
+beside = {"index/a.safetensors": cases["accept-two-in-order"][0], "index/b.safetensors": cases["accept-one-z"][0],
+          "index/c.safetensors": cases["accept-one-x"][0],
+          "pack/layer.safetensors": make_binary.SHARD}
+for folder in {name.split("/")[0] for name, *_ in others}:
+    shutil.rmtree(HERE / folder, ignore_errors=True)
+    (HERE / folder).mkdir()
+rows = ["file\tstatus\tsentence"]
+for name, content, refused in sorted(others):
+    assert not (HERE / name).exists(), name
+    assert name.split("/")[1].startswith("accept-") == (refused is None), name
+    (HERE / name).write_bytes(content)
+    rows.append(f"{name}\t{refused}\t{known.get(name, '(no sentence yet)')}" if refused else f"{name}\t0\t")
+EXPECTED.write_text("\n".join(rows) + "\n")
+for name, content in beside.items():
+    (HERE / name).write_bytes(content)
+total = sum(len(c) for c, _ in cases.values()) + sum(len(c) for _, c, _ in others)
+print(len(cases), "safetensors files and", len(others), "others,", total, "bytes")

@@ -87,12 +87,33 @@ bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e)
 
 // ---- tensors ---------------------------------------------------------------------------------
 
+static void tell_progress(runner *r, uint64_t n)
+{
+    r->done += n;
+    event_progress(r->options->events, "bytes", r->done, r->total);
+}
+
 bool runner_append(runner *r, const void *bytes, uint64_t n, err *e)
 {
     if (!out_append(r->file, bytes, n, e))
         return false;
-    r->done += n;
-    event_progress(r->options->events, "bytes", r->done, r->total);
+    tell_progress(r, n);
+    return true;
+}
+
+// Piece by piece, so that each look after the first finds the bytes in a cache.
+static bool move_block(runner *r, const plan_tensor *t, uint64_t offset, const uint8_t *bytes,
+                       uint64_t n, sha256 *source, xxh128 *sum, err *e)
+{
+    enum { PIECE = 128 << 10 };
+    for (uint64_t at = 0; at < n; at += PIECE) {
+        uint64_t some = n - at < PIECE ? n - at : PIECE;
+        sha256_add(source, bytes + at, some);
+        sums_bytes(r->sums, t->from->file, t->from->offset + offset + at, bytes + at, some);
+        xxh128_add(sum, bytes + at, some);
+        if (!out_append(r->file, bytes + at, some, e))
+            return false;
+    }
     return true;
 }
 
@@ -105,11 +126,9 @@ static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *
             return false;
         if (n == 0)
             return err_set(e, ERR_INTERNAL, "the source ended inside tensor '%s'", t->from->name);
-        sha256_add(source, bytes, n);
-        sums_bytes(r->sums, t->from->file, t->from->offset + (t->from->bytes - left), bytes, n);
-        xxh128_add(sum, bytes, n);
-        if (!runner_append(r, bytes, n, e))
+        if (!move_block(r, t, t->from->bytes - left, bytes, n, source, sum, e))
             return false;
+        tell_progress(r, n);
         left -= n;
     }
     return true;

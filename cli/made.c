@@ -88,6 +88,18 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     strbuf_puts(out, "\n");
 }
 
+static void needs_as_text(const make_options *o, const make_report *r, strbuf *out)
+{
+    char size[24];
+    if (r->memory_needed)
+        strbuf_printf(out, "\n  memory needed: %s", str_human_bytes(r->memory_needed, size));
+    if (o->dry_run)
+        strbuf_printf(out, "\n  disk needed: %s", str_human_bytes(r->disk_needed, size));
+    if (r->estimate.seconds > 0)
+        estimate_as_text(&r->estimate, out);
+    strbuf_puts(out, "\n");
+}
+
 static void part_as_text(const make_options *o, const make_report *r, strbuf *out)
 {
     strbuf_printf(out, "%s: part %lld of %lld %s\n", o->output, (long long)o->part,
@@ -95,6 +107,10 @@ static void part_as_text(const make_options *o, const make_report *r, strbuf *ou
     strbuf_printf(out, "  %lld of %lld units", (long long)r->slice.n, (long long)r->n_files);
     if (r->n_resumed)
         strbuf_printf(out, ", %lld of them there before", (long long)r->n_resumed);
+    if (o->dry_run && !r->already_complete) {
+        needs_as_text(o, r, out);
+        return;
+    }
     strbuf_puts(out, r->already_complete ? "\n" : "; scruple merge publishes when all are there\n");
 }
 
@@ -127,13 +143,7 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     if (r->changed_values)
         strbuf_printf(out, "\n  %lld values of %lld weights changed", (long long)r->changed_values,
                       (long long)r->changed_tensors);
-    if (r->memory_needed)
-        strbuf_printf(out, "\n  memory needed: %s", str_human_bytes(r->memory_needed, after));
-    if (o->dry_run)
-        strbuf_printf(out, "\n  disk needed: %s", str_human_bytes(r->disk_needed, after));
-    if (r->estimate.seconds > 0)
-        estimate_as_text(&r->estimate, out);
-    strbuf_puts(out, "\n");
+    needs_as_text(o, r, out);
 }
 
 bool made_and_told(const context *c, make_options *o, err *e)

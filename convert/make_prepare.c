@@ -164,7 +164,11 @@ bool maker_prepare(maker *m, err *e)
     loaders_warn(&m->plan, o->events);
     for (uint64_t i = 0; i < m->companions.n_left; i++)
         event_note(o->events, "'%s' is left behind", m->companions.left[i]);
-    return run_fits(&m->plan, pool_threads(o->pool), o->memory, &m->report->memory_needed, e);
+    run_slice slice = o->mode == OUTPUT_PART ? m->report->slice
+                                             : (run_slice){0, m->plan.n_files};
+    int threads = pool_threads(o->pool);
+    return run_fits(&m->plan, threads, o->memory, &m->report->memory_needed, e) &&
+           run_scratch(&m->plan, slice, threads, o->memory, &m->scratch, e);
 }
 
 bool maker_order(maker *m, output_order *with, err *e)
@@ -184,7 +188,12 @@ bool maker_order(maker *m, output_order *with, err *e)
     with->n_inputs = m->n_inputs;
     with->file = m->file;
     with->n_files = (uint64_t)m->plan.n_files;
-    m->report->disk_needed = with->bytes;
+    with->scratch = m->scratch;
+    m->report->disk_needed = with->scratch;
+    if (o->mode != OUTPUT_PART)
+        m->report->disk_needed += with->bytes;
+    for (uint64_t f = with->own_first; f < with->own_first + with->n_own; f++)
+        m->report->disk_needed += m->file[f].bytes;
     return true;
 }
 

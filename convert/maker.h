@@ -25,6 +25,7 @@ typedef struct {
     char **input_line;
     uint64_t n_inputs;
     output_file *file;         // [plan.n_files]
+    uint64_t scratch;          // on disk, beside them
     plan_small *small;         // of the plan: config.json, copied files
     uint64_t n_small;
     output *out;

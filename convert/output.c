@@ -85,11 +85,11 @@ static bool enough_space(const output_order *with, const journal *j, err *e)
         for (uint64_t i = with->own_first; i < with->own_first + with->n_own; i++)
             if (!journal_find(j, with->file[i].name))
                 needed += with->file[i].bytes;
-        return out_has_space(with->dir, needed, e);
+        return needed == 0 || out_has_space(with->dir, needed + with->scratch, e);
     }
     for (uint64_t i = 0; i < j->n_files; i++)
         staged += j->file[i].bytes;
-    return staged >= needed || out_has_space(with->dir, needed - staged, e);
+    return staged >= needed || out_has_space(with->dir, needed - staged + with->scratch, e);
 }
 
 static bool is_noted_data(const output *o, const char *staged)

@@ -42,6 +42,7 @@ typedef struct {
     uint64_t n_files;           // with all of them at their sizes
     uint64_t own_first, n_own;  // OUTPUT_PART: which of these this part makes
     uint64_t bytes;             // of all that the run will write
+    uint64_t scratch;           // that it needs beside that while it works
     output_mode mode;
     bool force;                 // does not make a complete folder of this plan anew in parts
     bool dry_run;               // judge only: touches and locks nothing

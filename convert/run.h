@@ -58,6 +58,9 @@ void run_result_free(run_result *r, const plan *p);
 // ERR_ENV where `memory` is too small, naming the smallest ceiling that would do; *needed is that
 // ceiling, in bytes.
 MUST_USE bool run_fits(const plan *p, int threads, uint64_t memory, uint64_t *needed, err *e);
+// Bytes of scratch on disk, beside the units themselves, that the slice takes at most at a time.
+MUST_USE bool run_scratch(const plan *p, run_slice slice, int threads, uint64_t memory,
+                          uint64_t *bytes, err *e);
 // Makes the units of the slice that `out` does not have already; of those that it has, the result
 // is filled in from their notes.
 MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_result *r, err *e);

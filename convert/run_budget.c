@@ -156,6 +156,22 @@ bool run_sizes_of(const plan *p, int threads, uint64_t memory, bool begun, run_s
     return true;
 }
 
+bool run_scratch(const plan *p, run_slice slice, int threads, uint64_t memory, uint64_t *bytes,
+                 err *e)
+{
+    run_sizes sizes;
+    uint64_t needed, some;
+    *bytes = 0;
+    if (!run_sizes_of(p, threads, memory, false, &sizes, &needed, e))
+        return false;
+    for (int64_t f = slice.first; f < slice.first + slice.n; f++) {
+        if (!held_overflow(p, &p->file[f], sizes.held, &some, e))
+            return false;
+        *bytes = most_of(*bytes, some);
+    }
+    return true;
+}
+
 bool run_fits(const plan *p, int threads, uint64_t memory, uint64_t *needed, err *e)
 {
     run_sizes sizes;

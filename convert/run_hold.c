@@ -41,6 +41,14 @@ static bool measure(held_store *h, const plan *p, const plan_file *f, uint64_t *
     return ok;
 }
 
+bool held_overflow(const plan *p, const plan_file *f, uint64_t limit, uint64_t *bytes, err *e)
+{
+    held_store h = {.limit = limit, .spill = SPILL_CLOSED};
+    bool ok = measure(&h, p, f, bytes, e);
+    held_close(&h);
+    return ok;
+}
+
 bool held_open(held_store *h, const plan *p, const plan_file *f, uint64_t limit, const char *dir,
                err *e)
 {

@@ -81,7 +81,10 @@ typedef struct {
     uint64_t spilled;       // bytes of the scratch file in use
 } held_store;
 
-// For one unit: finds out how much scratch it needs, and opens it in `dir`.
+// Bytes that a unit puts into scratch where `limit` bytes may wait in memory.
+MUST_USE bool held_overflow(const plan *p, const plan_file *f, uint64_t limit, uint64_t *bytes,
+                            err *e);
+// For one unit: opens the scratch that it needs in `dir`.
 MUST_USE bool held_open(held_store *h, const plan *p, const plan_file *f, uint64_t limit,
                         const char *dir, err *e);
 void held_close(held_store *h);

@@ -146,6 +146,23 @@ START_TEST(a_part_asks_for_the_space_of_its_own_files_only)
 }
 END_TEST
 
+START_TEST(scratch_is_space_too)
+{
+    static const run *const orders[] = {&part, &whole};
+    output *o;
+    bool complete;
+    for (size_t i = 0; i < COUNT_OF(orders); i++) {
+        output_order w = order_of(orders[i]);
+        uint64_t before = i == 0 ? w.file[0].bytes : w.bytes;
+        char words[64];
+        w.n_own = i == 0;
+        w.scratch = (UINT64_C(1) << 60) - before;
+        (void)snprintf(words, sizeof words, "%llu bytes needed", 1ULL << 60);
+        ASSERT_FAILS(output_open(&o, &w, &complete, &refused), ERR_ENV, words);
+    }
+}
+END_TEST
+
 START_TEST(leftovers_go_when_a_part_is_alone_and_not_before)
 {
     static const char leftover[] =
@@ -378,6 +395,7 @@ Suite *suite_output_shared(void)
     tcase_add_test(c, a_whole_run_finishes_what_parts_began);
     tcase_add_test(c, a_part_that_finished_nothing_leaves_nothing_unless_others_work);
     tcase_add_test(c, a_part_asks_for_the_space_of_its_own_files_only);
+    tcase_add_test(c, scratch_is_space_too);
     tcase_add_test(c, leftovers_go_when_a_part_is_alone_and_not_before);
     tcase_add_test(c, force_does_not_undo_what_parts_have_made);
     tcase_add_test(c, the_same_bytes_made_twice_are_kept_once);

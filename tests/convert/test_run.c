@@ -591,6 +591,32 @@ START_TEST(the_process_stays_below_its_ceiling)
 }
 END_TEST
 
+START_TEST(what_does_not_wait_in_memory_is_counted_as_scratch)
+{
+    make_parts k;
+    err e = ERR_INIT;
+    uint64_t bytes;
+    make_use_qwen3();
+    make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_open_parts(&k);
+    for (int64_t i = 0; i < k.p.n_files; i++) {
+        const plan_file *f = &k.p.file[i];
+        uint64_t waiting = 0;
+        for (int64_t t = f->first; t < f->first + f->n; t++)
+            if (k.p.tensor[t].source && !k.p.tensor[t].starts)
+                waiting += k.p.tensor[t].to.bytes;
+        ck_assert_int_eq(waiting > 0, f->holds_experts);
+        ASSERT_OK(held_overflow(&k.p, f, 0, &bytes, &e), e);
+        ck_assert_uint_eq(bytes, waiting);
+        ASSERT_OK(held_overflow(&k.p, f, waiting, &bytes, &e), e);
+        ck_assert_uint_eq(bytes, 0);
+    }
+    ASSERT_OK(run_scratch(&k.p, (run_slice){0, k.p.n_files}, 2, 1 << 30, &bytes, &e), e);
+    ck_assert_uint_eq(bytes, 0);
+    gone(&k);
+}
+END_TEST
+
 START_TEST(the_least_memory_is_told_and_holds)
 {
     uint64_t needed;
@@ -636,6 +662,7 @@ Suite *suite_run(void)
     tcase_add_test(c, an_input_must_have_the_sha256_that_is_expected);
     tcase_add_test(c, what_is_read_in_order_is_summed_on_the_way);
     tcase_add_loop_test(c, the_process_stays_below_its_ceiling, 0, 4);
+    tcase_add_test(c, what_does_not_wait_in_memory_is_counted_as_scratch);
     tcase_add_test(c, the_least_memory_is_told_and_holds);
     suite_add_tcase(s, c);
     return s;

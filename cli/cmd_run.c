@@ -43,6 +43,9 @@ static bool run(const context *c, const void *options, err *e)
     job j;
     if (o->parts && !o->part)
         return err_set(e, ERR_USAGE, "--parts goes with --part auto");
+    if (o->expect && o->part)
+        return err_set(e, ERR_USAGE, "a part does not read its input's files whole; give --expect "
+                       "to scruple merge");
     if ((o->part && !part_choose(o->part, o->parts, &part, &parts, e)) ||
         !job_from_plan(&j, o->plan, &instead, e))
         return false;
@@ -68,6 +71,9 @@ const command cmd_run = {
         "and left under hidden names, for scruple merge to publish. Parts need nothing\n"
         "but the shared folder: any number of tasks on any hosts may run at once, be\n"
         "killed, repeated or run twice, also with another N.\n"
+        "\n"
+        "What SHA-256 the input's files must have (--expect, SHA256SUMS, a Hub cache) is\n"
+        "the question of scruple merge, since a part does not read whole files.\n"
         "\n"
         "The plan is made again from the input's headers; where it is not the one of the\n"
         "file, the answer is 4 and says what differs.\n"

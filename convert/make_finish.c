@@ -15,7 +15,7 @@ run_options maker_run_options(const maker *m, const run_slice *slice)
                          .importance = o->importance,
                          .ctx = o->ctx,
                          .count_changes = o->count_changes || o->refuse_changes,
-                         .expected = &m->expected,
+                         .expected = o->mode == OUTPUT_PART ? NULL : &m->expected,
                          .slice = slice,
                          .scratch = o->output};
 }

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/out.h"
 #include "base/stream.h"
+#include "base/sys.h"
 
 // Enough to see a disk's rate, little enough to be done at once.
 enum { SAMPLE = 64 << 20, SAMPLE_VALUES = 1 << 19, BLOCK = 1 << 20 };
@@ -80,7 +80,7 @@ static bool next_range(void *ctx, stream_range *out, bool *end, err *e)
     return true;
 }
 
-static bool try_reading(estimate *x, const plan *p, range tensors, err *e)
+static bool try_reading(estimate *x, const plan *p, range tensors, const events *v, err *e)
 {
     sample s = {.plan = p, .tensor = tensors.first, .end = tensors.end, .left = SAMPLE};
     const stream_options with = {.memory = STREAM_ENOUGH};
@@ -92,7 +92,7 @@ static bool try_reading(estimate *x, const plan *p, range tensors, err *e)
         return false;
     bool ok = true;
     while (ok && n > 0) {
-        ok = stream_take(in, UINT64_MAX, &bytes, &n, e);
+        ok = event_go_on(v, e) && stream_take(in, UINT64_MAX, &bytes, &n, e);
         done += n;
     }
     stream_close(in);
@@ -118,7 +118,7 @@ static char *folder_that_is(const char *where, err *e)
     return dir;
 }
 
-static bool try_writing(estimate *x, const char *dir, err *e)
+static bool try_writing(estimate *x, const char *dir, const events *v, err *e)
 {
     uint64_t size = x->written < SAMPLE ? x->written : SAMPLE;
     void *block = mem_new(BLOCK, 1, "a block", e);
@@ -127,9 +127,10 @@ static bool try_writing(estimate *x, const char *dir, err *e)
     bool ok = block && out_open(&f, dir, ESTIMATE_NAME, size, NULL, 0, e) &&
               out_write_behind(&f, OUT_BEHIND_MOST, false, e);
     for (uint64_t at = 0; ok && at < size; at += BLOCK)
-        ok = out_append(&f, block, size - at < BLOCK ? size - at : BLOCK, e);
+        ok = event_go_on(v, e) &&
+             out_append(&f, block, size - at < BLOCK ? size - at : BLOCK, e);
     ok = ok && out_settle(&f, e);
-    if (ok && fdatasync(f.fd) != 0)
+    if (ok && sys_fdatasync(f.fd) != 0)
         ok = err_sys(e, "cannot sync a file in '%s'", dir);
     if (ok && size)
         x->write_rate = rate_of((double)size, began);
@@ -258,8 +259,8 @@ bool estimate_plan(estimate *out, const plan *p, const estimate_options *o, err 
         return false;
     count_bytes(&x, p, o->slice);
     x.shared = same_device(p, dir);
-    bool ok = event_go_on(o->events, e) && try_reading(&x, p, tensors_of(p, o->slice), e) &&
-              try_writing(&x, dir, e) && code_all(&x, p, &code, o, e);
+    bool ok = try_reading(&x, p, tensors_of(p, o->slice), o->events, e) &&
+              try_writing(&x, dir, o->events, e) && code_all(&x, p, &code, o, e);
     free(dir);
     if (!ok)
         return false;

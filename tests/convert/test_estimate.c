@@ -4,6 +4,7 @@
 
 #include "tests/folder.h"
 #include "tests/make_case.h"
+#include "tests/refused.h"
 
 Suite *suite_estimate(void);
 
@@ -80,6 +81,27 @@ START_TEST(leaves_nothing_behind)
 }
 END_TEST
 
+static bool after_a_while(void *left) { return --*(int *)left < 0; }
+
+// A slow file system takes its time for a sample.
+START_TEST(stops_in_the_midst_of_reading_or_writing)
+{
+    make_parts k;
+    make_convert(LAYOUT_EXPERTS);
+    make_open_parts(&k);
+    for (int calls = 0; calls < 3; calls++) {
+        int left = calls;
+        estimate x;
+        const events stop = {.stop = after_a_while, .ctx = &left};
+        const estimate_options with = {.output = the.other, .slice = {0, k.p.n_files},
+                                       .events = &stop};
+        ASSERT_FAILS(estimate_plan(&x, &k.p, &with, &refused), ERR_INTERRUPTED, "");
+        ck_assert_int_eq(folder_hidden(the.top), 0);
+    }
+    make_close_parts(&k);
+}
+END_TEST
+
 Suite *suite_estimate(void)
 {
     Suite *s = suite_create("estimate");
@@ -88,6 +110,7 @@ Suite *suite_estimate(void)
     tcase_add_test(c, counts_what_the_slices_have_to_do);
     tcase_add_test(c, of_no_units_there_is_nothing_to_do);
     tcase_add_test(c, leaves_nothing_behind);
+    tcase_add_test(c, stops_in_the_midst_of_reading_or_writing);
     suite_add_tcase(s, c);
     return s;
 }

@@ -35,6 +35,19 @@ static inline int utf8_decode(const char *text, size_t len, uint32_t *code)
     return n;
 }
 
+// True where all bytes are UTF-8.
+static inline bool utf8_is_valid(const char *text, size_t len)
+{
+    uint32_t code;
+    for (size_t at = 0; at < len;) {
+        int n = utf8_decode(text + at, len - at, &code);
+        if (n == 0)
+            return false;
+        at += (size_t)n;
+    }
+    return true;
+}
+
 // Bytes written to `to` (1 to 4). The code point must be a valid one.
 static inline int utf8_encode(uint32_t code, char *to)
 {

@@ -145,10 +145,13 @@ bool made_and_told(const context *c, make_options *o, err *e)
     o->pool = c->pool;
     o->memory = c->memory;
     o->events = c->events;
-    if (!make_checkpoint(o, &r, e))
-        return false;
-    (c->json ? as_json : o->mode == OUTPUT_PART ? part_as_text : as_text)(o, &r, &text);
-    bool ok = print_out(&text, e);
+    bool ok = make_checkpoint(o, &r, e);
+    // A dry run says how much would be needed also where that is not there, or not allowed.
+    if (ok || (o->dry_run && r.disk_needed && e->kind == ERR_ENV)) {
+        err no = ERR_INIT;
+        (c->json ? as_json : o->mode == OUTPUT_PART ? part_as_text : as_text)(o, &r, &text);
+        ok = print_out(&text, ok ? e : &no) && ok;
+    }
     strbuf_free(&text);
     return ok;
 }

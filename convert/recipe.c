@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/utf8.h"
 
 static const char *const searches[] = {[SEARCH_MSE] = "mse", [SEARCH_ABSMAX] = "absmax"};
 static const char keep[] = "keep";
@@ -69,6 +70,9 @@ static bool read_option(recipe *r, recipe_rule *rule, const char *text, err *e)
     const char *equals = strrchr(text, '=');
     if (!equals || !equals[1] || equals == text)
         return err_set(e, ERR_USAGE, "PATTERN=TYPE is wanted, as in experts.down=int4-g32");
+    // Names of tensors are UTF-8, and so is the recipe in the output that repeats the pattern.
+    if (!utf8_is_valid(text, strlen(text)))
+        return err_set(e, ERR_USAGE, "it is not UTF-8");
     char *pattern = arena_text(&r->texts, text, (size_t)(equals - text), e);
     return pattern && room_for_patterns(rule, 1, e) && add_pattern(r, rule, pattern, e) &&
            type_from_user(equals + 1 + strspn(equals + 1, " "), &rule->codec, e);

@@ -79,6 +79,7 @@ START_TEST(options_that_are_none_are_usage_errors)
         {"experts=int5", "unknown type 'int5'"},
         {"expert.down=int4-g32", "did you mean 'experts.down'?"},
         {"layer<3=x", "unknown type 'x'"},
+        {"embedd\xe0=bf16", "it is not UTF-8"},
     };
     for (size_t i = 0; i < COUNT_OF(list); i++)
         ASSERT_FAILS(recipe_add_option(&r, list[i].text, &refused), ERR_USAGE, list[i].words);

@@ -87,7 +87,7 @@ bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e)
 static void tell_progress(runner *r, uint64_t n)
 {
     r->done += n;
-    event_progress(r->options->events, "bytes", r->done, r->plan->tensor_bytes);
+    event_progress(r->options->events, "bytes", r->done, r->total);
 }
 
 bool runner_append(runner *r, const void *bytes, uint64_t n, err *e)
@@ -236,6 +236,8 @@ static bool recall_units(runner *r, run_slice slice, const output *out, err *e)
 static bool make_units(runner *r, run_slice slice, output *out, err *e)
 {
     bool ok = true;
+    for (int64_t f = slice.first; f < slice.first + slice.n; f++)
+        r->total += r->plan->file[f].bytes - r->plan->file[f].header.len;
     for (int64_t f = slice.first; ok && f < slice.first + slice.n; f++) {
         const plan_file *file = &r->plan->file[f];
         if (r->result->resumed[f]) {

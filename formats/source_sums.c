@@ -7,17 +7,19 @@ enum { BLOCK = 1 << 20 };
 
 typedef struct {
     const checkpoint *source;
+    const events *events;
     sha256_digest *to;
 } summing;
 
-static bool sum_file(const in_file *in, uint8_t *block, sha256_digest *to, err *e)
+static bool sum_file(const in_file *in, const events *v, uint8_t *block, sha256_digest *to,
+                     err *e)
 {
     sha256 *sha = sha256_new(e);
     if (!sha)
         return false;
     for (uint64_t done = 0; done < in->size;) {
         uint64_t piece = in->size - done < BLOCK ? in->size - done : BLOCK;
-        if (!in_read(in, done, block, piece, e)) {
+        if (!event_go_on(v, e) || !in_read(in, done, block, piece, e)) {
             sha256_free(sha);
             return false;
         }
@@ -35,14 +37,14 @@ static bool sum_files(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     uint8_t *block = mem_new(BLOCK, 1, "a block", e);
     bool ok = block != NULL;
     for (int64_t f = begin; ok && f < end; f++)
-        ok = sum_file(checkpoint_file(s->source, (int)f), block, &s->to[f], e);
+        ok = sum_file(checkpoint_file(s->source, (int)f), s->events, block, &s->to[f], e);
     free(block);
     return ok;
 }
 
-bool source_sums(const checkpoint *c, pool *p, sha256_digest *to, err *e)
+bool source_sums(const checkpoint *c, pool *p, const events *v, sha256_digest *to, err *e)
 {
-    summing s = {c, to};
+    summing s = {c, v, to};
     return pool_for(p, checkpoint_n_files(c), 1, sum_files, &s, e);
 }
 

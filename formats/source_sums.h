@@ -8,8 +8,9 @@
 #include "base/pool.h"
 #include "formats/checkpoint.h"
 
-// to[checkpoint_n_files]; one file a worker at a time.
-MUST_USE bool source_sums(const checkpoint *c, pool *p, sha256_digest *to, err *e);
+// to[checkpoint_n_files]; one file a worker at a time. Stops where `v` (may be NULL) asks for it.
+MUST_USE bool source_sums(const checkpoint *c, pool *p, const events *v, sha256_digest *to,
+                          err *e);
 // Appends "files": [{name, bytes, sha256}].
 void source_sums_write(json_writer *w, const checkpoint *c, const sha256_digest *sums);
 

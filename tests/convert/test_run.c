@@ -363,8 +363,11 @@ START_TEST(slices_and_their_notes_are_a_whole_run)
         const run_slice slice = {f, 1};
         make_open_parts(&k);
         k.with.slice = &slice;
+        k.with.events = the.order.events;
         ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
         ck_assert(!k.r.resumed[f]);
+        ck_assert_uint_eq(heard.total, k.p.file[f].bytes - k.p.file[f].header.len);
+        ck_assert_uint_eq(heard.done, heard.total);
         ASSERT_FAILS(run_source_ids(&k.p, &k.r, again, &refused), ERR_INTERNAL, "was never read");
         if (f)
             ASSERT_FAILS(run_recall(&k.p, k.to, &k.r, &refused), ERR_ENV, "is not finished yet");

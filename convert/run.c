@@ -79,10 +79,7 @@ bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e)
         if (!r->read[i])
             return err_set(e, ERR_INTERNAL, "tensor '%s' of the source was never read",
                            checkpoint_at(p->source, i)->name);
-    for (int f = 0; f < checkpoint_n_files(p->source); f++)
-        if (!source_id_of(p->source, f, r->source, &to[f], e))
-            return false;
-    return true;
+    return source_ids_of(p->source, r->source, to, e);
 }
 
 // ---- tensors ---------------------------------------------------------------------------------
@@ -103,12 +100,11 @@ bool runner_append(runner *r, const void *bytes, uint64_t n, err *e)
 
 // Piece by piece, so that each look after the first finds the bytes in a cache.
 static bool move_block(runner *r, const plan_tensor *t, uint64_t offset, const uint8_t *bytes,
-                       uint64_t n, sha256 *source, xxh128 *sum, err *e)
+                       uint64_t n, xxh128 *sum, err *e)
 {
     enum { PIECE = 128 << 10 };
     for (uint64_t at = 0; at < n; at += PIECE) {
         uint64_t some = n - at < PIECE ? n - at : PIECE;
-        sha256_add(source, bytes + at, some);
         sums_bytes(r->sums, t->from->file, t->from->offset + offset + at, bytes + at, some);
         xxh128_add(sum, bytes + at, some);
         if (!out_append(r->file, bytes + at, some, e))
@@ -117,7 +113,7 @@ static bool move_block(runner *r, const plan_tensor *t, uint64_t offset, const u
     return true;
 }
 
-static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *sum, err *e)
+static bool move_bytes(runner *r, const plan_tensor *t, xxh128 *sum, err *e)
 {
     for (uint64_t left = t->from->bytes; left > 0;) {
         const void *bytes;
@@ -126,7 +122,7 @@ static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *
             return false;
         if (n == 0)
             return err_set(e, ERR_INTERNAL, "the source ended inside tensor '%s'", t->from->name);
-        if (!move_block(r, t, t->from->bytes - left, bytes, n, source, sum, e))
+        if (!move_block(r, t, t->from->bytes - left, bytes, n, sum, e))
             return false;
         tell_progress(r, n);
         left -= n;
@@ -136,19 +132,18 @@ static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *
 
 static bool move_tensor(runner *r, const plan_tensor *t, xxh128_digest *sum, err *e)
 {
-    sha256 *source = sha256_new(e);
-    xxh128 *x = source ? xxh128_new(e) : NULL;
-    bool ok = x && move_bytes(r, t, source, x, e);
-    if (ok) {
-        int64_t at = checkpoint_index(r->plan->source, t->from);
-        sha256_end(source, &r->result->source[at]);
-        r->result->read[at] = true;
-        xxh128_end(x, sum);
-    } else {
-        sha256_free(source);
+    xxh128 *x = xxh128_new(e);
+    if (!x)
+        return false;
+    if (!move_bytes(r, t, x, e)) {
         xxh128_free(x);
+        return false;
     }
-    return ok;
+    int64_t at = checkpoint_index(r->plan->source, t->from);
+    xxh128_end(x, sum);
+    r->result->source[at] = *sum;
+    r->result->read[at] = true;
+    return true;
 }
 
 static bool write_held(runner *r, const plan_tensor *t, xxh128_digest *sum, err *e)

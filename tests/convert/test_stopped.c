@@ -185,7 +185,7 @@ START_TEST(reading_a_whole_source_stops_when_asked)
     make_use_qwen3();
     make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     make_open_parts(&k);
-    ASSERT_FAILS(source_ids(k.source, the.order.pool, &stop, id, &refused), ERR_INTERRUPTED, "");
+    ASSERT_FAILS(source_ids(k.source, &stop, id, &refused), ERR_INTERRUPTED, "");
     ASSERT_FAILS(source_sums(k.source, the.order.pool, &stop, sum, &refused), ERR_INTERRUPTED, "");
     make_close_parts(&k);
     make_runs();

@@ -312,8 +312,8 @@ for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), (
 journal = {"plan": "0" * 64, "inputs": ["model.safetensors 1 2"], "made_levels": 1, "replaces": ["old.safetensors"]}
 note = {"file": "model.safetensors", "data": ".model.safetensors.tmp", "bytes": 5, "sha256": "3" * 64, "plan": "0" * 64, "note": "{}"}
 # of tests/fuzz/small_plan.c's plan: the resident tensors, and one layer's two experts
-resident = {"note": 1, "records": "", "sources": "ef" * 32 * 11, "changed": []}
-unit = {"note": 1, "records": "ab" * 16 * 2, "sources": "cd" * 32 * 6, "changed": [[0, 1], [3, 2]]}
+resident = {"note": 1, "records": "", "sources": "ef" * 16 * 11, "changed": []}
+unit = {"note": 1, "records": "ab" * 16 * 2, "sources": "cd" * 16 * 6, "changed": [[0, 1], [3, 2]]}
 put("journal", "resident", tight(journal) + "\0" + tight(note) + "\0" + tight(resident))
 put("journal", "all", tight(journal) + "\0" + tight(note) + "\0" + tight(unit))
 put("journal", "path", tight({**journal, "replaces": ["../x"]}) + "\0" + tight({**note, "data": "x/y"}) + "\0" + tight({**unit, "records": ""}))

@@ -91,7 +91,7 @@ unit: $(BUILD)/tests/all ## unit tests only
 
 test: all unit fuzz-replay $(BUILD)/faults/tools ## unit tests, the fuzz targets' corpora, command-line tests, some faults
 	scripts/cli-test $(BUILD)/scruple
-	@$(DRIVE_FAULTS) --points 2
+	@$(DRIVE_FAULTS) --points 2 --quiet
 
 DRIVE_FAULTS = tests/faults/drive.py $(BUILD)/scruple --tools $(BUILD)/faults/tools \
                --work $(BUILD)/faults/work

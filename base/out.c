@@ -277,7 +277,7 @@ static int rename_new(const char *from, const char *to)
     return link(from, to) == 0 ? unlink(from) : -1;
 }
 
-static bool sync_dir(const char *dir, err *e)
+bool out_sync_dir(const char *dir, err *e)
 {
     int fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
@@ -301,7 +301,7 @@ bool out_publish_temp(const char *temp, const char *dir, const char *name, bool 
         err_sys(e, "cannot give '%s' its name", final);
     if (!ok) {
         (void)unlink(temp);
-    } else if (!sync_dir(dir, e)) {
+    } else if (!out_sync_dir(dir, e)) {
         (void)unlink(final);
         ok = false;
     }
@@ -404,7 +404,7 @@ bool out_make_dir(const char *dir, err *e)
         ok = make_one(path, &made, e);
         if (ok && made) {
             parent = path_join(path, "..", e);
-            ok = parent && sync_dir(parent, e);
+            ok = parent && out_sync_dir(parent, e);
             free(parent);
         }
         path[at] = after;

@@ -64,6 +64,9 @@ MUST_USE bool out_make_dir(const char *dir, err *e);
 // `bytes` free.
 MUST_USE bool out_has_space(const char *dir, uint64_t bytes, err *e);
 
+// Makes the names in a folder durable: what was made, renamed and removed there.
+MUST_USE bool out_sync_dir(const char *dir, err *e);
+
 // Reserves `size` bytes for an open file; false with errno.
 MUST_USE bool out_preallocate(int fd, uint64_t size);
 

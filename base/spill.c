@@ -13,7 +13,7 @@
 // For file systems that cannot make a file without a name: named for a moment.
 static int open_named(const char *dir, err *e)
 {
-    char *name = out_temp_path(dir, "spill", e);
+    char *name = out_temp_path(dir, SPILL_NAME, e);
     if (!name)
         return -1;
     int fd = sys_open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -13,6 +13,7 @@ typedef struct {
 } spill;
 
 #define SPILL_CLOSED {.fd = -1}
+#define SPILL_NAME "spill" // of its temporary name, for a moment, where a file must have one
 
 // `size` bytes in the file system of `dir`, reserved at once: no space is known now (ERR_ENV).
 MUST_USE bool spill_open(spill *s, const char *dir, uint64_t size, err *e);

@@ -190,7 +190,7 @@ static bool fill_side(const verification *v, report_side *s, const model *m, con
         return err_set(e, ERR_ENV, "no memory for a name");
     s->name = path_base(*name);
     xxh128_digest *each = mem_new((uint64_t)checkpoint_count(c), sizeof *each, "digests", e);
-    bool ok = sums && each && source_sums(c, v->c->pool, sums, e) &&
+    bool ok = sums && each && source_sums(c, v->c->pool, v->c->events, sums, e) &&
               checkpoint_digests(c, v->c->events, each, &s->digest, e) && read_manifest(s, e);
     free(each);
     return ok;

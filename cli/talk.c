@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,20 +39,37 @@ static const char *why_stopped(void *ctx)
     return stop_requested ? "stopped on request" : t->overdue;
 }
 
+// Whether the descriptor takes up to PIPE_BUF bytes without a wait, sooner or later: a reader that
+// sleeps is waited for once, after that its lines are lost until it wakes up. Where polling fails,
+// writing says why.
+static bool takes_more(talk *t)
+{
+    struct pollfd ready = {.fd = t->progress_fd, .events = POLLOUT};
+    int n;
+    do
+        n = poll(&ready, 1, t->stuck ? 0 : TALK_PATIENCE);
+    while (n < 0 && errno == EINTR);
+    t->stuck = n == 0;
+    return !t->stuck;
+}
+
 // One line in one write, so that lines of several writers do not mix. A descriptor that cannot be
-// written to is no reason to fail the work. Ends the line's object; t->lock is held.
+// written to is no reason to fail the work, and one that nobody reads none to wait: whoever asks
+// the command to stop would wait as well. Ends the line's object; t->lock is held.
 static void send_line(talk *t, strbuf *line, json_writer *w)
 {
     size_t at = 0;
     strbuf_printf(line, ",\"seconds\":%.3f", now() - t->opened);
     jw_object_end(w);
     strbuf_puts(line, "\n");
-    while (!line->failed && at < line->len) {
-        ssize_t n = write(t->progress_fd, line->text + at, line->len - at);
+    while (!line->failed && !t->torn && at < line->len && takes_more(t)) {
+        size_t piece = line->len - at < PIPE_BUF ? line->len - at : PIPE_BUF;
+        ssize_t n = write(t->progress_fd, line->text + at, piece);
         if (n < 0 && errno != EINTR)
             break;
         at += n > 0 ? (size_t)n : 0;
     }
+    t->torn |= at > 0 && at < line->len; // nothing that follows could be read
     t->spoke = now();
     strbuf_free(line);
 }
@@ -253,6 +272,7 @@ void talk_close(talk *t, const err *result)
     pthread_mutex_unlock(&t->lock);
     if (t->beats)
         (void)pthread_join(t->heart, NULL);
+    t->stuck = false;
     if (t->progress_fd > 0)
         send_result(t, result);
     (void)pthread_cond_destroy(&t->wake);

@@ -26,6 +26,8 @@ typedef struct {
     uint64_t done, total;
     double began, last;   // seconds
     double opened, spoke; // when; the last line to progress_fd
+    bool stuck;           // nobody reads it
+    bool torn;            // a line of it has no end
     char overdue[64];     // why it stops, where it is the duration
     bool beats;           // a thread sends heartbeats
     bool quit;
@@ -33,7 +35,10 @@ typedef struct {
     pthread_cond_t wake;
 } talk;
 
-enum { TALK_HEARTBEAT = 5 }; // seconds of silence
+enum {
+    TALK_HEARTBEAT = 5,   // seconds of silence
+    TALK_PATIENCE = 1000  // milliseconds that a reader may sleep before lines are lost
+};
 
 // command, quiet, verbose, progress_fd and max_duration are set by the caller before. ERR_USAGE
 // where the descriptor is none.

@@ -52,7 +52,7 @@ static bool describe_run(stats_file *f, const calibrate_options *o, err *e)
     char hex[65];
     json_writer w = {.out = &text};
     sha256_digest *sums = mem_new((uint64_t)checkpoint_n_files(c), sizeof *sums, "digests", e);
-    bool ok = sums && source_sums(c, o->pool, sums, e);
+    bool ok = sums && source_sums(c, o->pool, o->events, sums, e);
     if (ok) {
         jw_array(&w, NULL);
         jw_object(&w, NULL);

@@ -124,7 +124,7 @@ static bool try_writing(estimate *x, const char *dir, err *e)
     void *block = mem_new(BLOCK, 1, "a block", e);
     out_file f = OUT_FILE_CLOSED;
     double began = now();
-    bool ok = block && out_open(&f, dir, "scruple-estimate", size, NULL, 0, e) &&
+    bool ok = block && out_open(&f, dir, ESTIMATE_NAME, size, NULL, 0, e) &&
               out_write_behind(&f, OUT_BEHIND_MOST, false, e);
     for (uint64_t at = 0; ok && at < size; at += BLOCK)
         ok = out_append(&f, block, size - at < BLOCK ? size - at : BLOCK, e);

@@ -8,6 +8,8 @@
 #include "base/pool.h"
 #include "convert/run.h"
 
+#define ESTIMATE_NAME "scruple-estimate" // of the temporary file that is written
+
 typedef struct {
     uint64_t read, written;       // bytes that the plan has to move
     int64_t coded;                // values it has to code

@@ -27,7 +27,7 @@ bool maker_identify_source(maker *m, run_result *r, err *e)
     m->source_id = mem_new((uint64_t)checkpoint_n_files(m->source), sizeof *m->source_id,
                            "digests", e);
     bool ok = m->source_id && (r ? run_source_ids(&m->plan, r, m->source_id, e)
-                                 : source_ids(m->source, m->options->pool, m->source_id, e) &&
+                                 : source_ids(m->source, m->options->events, m->source_id, e) &&
                                        run_result_init(&nothing, &m->plan, e));
     ok = ok && run_expected(&m->plan, &with, &m->expected, r ? r : &nothing, m->source_id, e);
     run_result_free(&nothing, &m->plan);

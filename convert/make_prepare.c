@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "convert/config_edit.h"
 #include "convert/loaders.h"
 #include "convert/maker.h"
@@ -57,8 +58,12 @@ static bool list_inputs(maker *m, err *e)
         return false;
     for (int f = 0; f < n_files; f++) {
         const in_file *in = checkpoint_file(m->source, f);
+        const char *name = checkpoint_file_name(m->source, f);
+        if (!utf8_is_valid(name, strlen(name))) // neither scruple.json nor the journal could say it
+            return err_set(e, ERR_INPUT, "the name of the input file '%s' is not UTF-8; rename it "
+                           "or make a link", name);
         strbuf_printf(&m->input[m->n_inputs++], "%s: %llu bytes, written at %lld.%09lld",
-                      checkpoint_file_name(m->source, f), (unsigned long long)in->size,
+                      name, (unsigned long long)in->size,
                       (long long)(in->mtime_ns / 1000000000),
                       (long long)(in->mtime_ns % 1000000000));
     }

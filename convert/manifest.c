@@ -119,7 +119,7 @@ static bool read_source(manifest_facts *m, const json *list, err *e)
 {
     for (const json *f = json_first(list); f; f = json_next(f)) {
         const char *name = json_as_text(json_get(f, "name"));
-        const char *sha = json_as_text(json_get(f, "tensors_sha256"));
+        const char *sha = json_as_text(json_get(f, "digest"));
         strbuf text = {0};
         strbuf_printf(&text, "%s %s", name ? name : "", sha ? sha : "");
         bool ok = strbuf_ok(&text, e) &&
@@ -182,7 +182,7 @@ bool manifest_same_source(const manifest_facts *m, const char *dir, const checkp
     for (int f = 0; same && f < checkpoint_n_files(c); f++) {
         strbuf_clear(&line);
         strbuf_printf(&line, "%s %s", checkpoint_file_name(c, f),
-                      hex_of(ids[f].tensors.b, sizeof ids[f].tensors.b, hex));
+                      hex_of(ids[f].content.b, sizeof ids[f].content.b, hex));
         same = strbuf_ok(&line, e);
         if (same && ((uint64_t)f >= m->n_source || strcmp(m->source[f], line.text) != 0))
             same = err_set(e, ERR_ENV, "'%s' holds the output of the same plan, but made from "

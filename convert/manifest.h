@@ -29,7 +29,7 @@ typedef struct {
     char plan[65];
     char **file;                    // all files of the output
     uint64_t n_files, files_cap;
-    char **source;                  // "name tensors_sha256" of the source's tensor files
+    char **source;                  // "name digest" of the source's tensor files
     uint64_t n_source, source_cap;
 } manifest_facts;
 

@@ -6,6 +6,8 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/spill.h"
+#include "convert/estimate.h"
 #include "convert/manifest.h"
 
 #define STAGED_END ".staged"
@@ -34,7 +36,8 @@ static bool is_differing(const char *name)
     return name[0] == '.' && str_ends(name, OUTPUT_DIFFERS_END);
 }
 
-// ".<name>.<pid>.<16 hex digits>.part", the name being a staged one's, a note's or the journal's.
+// ".<name>.<pid>.<16 hex digits>.part", the name being a staged one's, a note's, the journal's, or
+// one of those that never become a file.
 bool output_is_temporary(const char *name, long *pid)
 {
     enum { DIGITS = 16 };
@@ -49,11 +52,24 @@ bool output_is_temporary(const char *name, long *pid)
     bool is = dot && str_to_u64(dot + 1, INT32_MAX, &number);
     if (is) {
         *dot = 0;
-        is = output_is_staged(head) || file_note_is_name(head) || strcmp(head, JOURNAL_NAME) == 0;
+        is = output_is_staged(head) || file_note_is_name(head) ||
+             strcmp(head, JOURNAL_NAME) == 0 || strcmp(head, SPILL_NAME) == 0 ||
+             strcmp(head, ESTIMATE_NAME) == 0;
         *pid = (long)number;
     }
     free(head);
     return is;
+}
+
+bool output_is_nameless(const char *name)
+{
+    static const char *const begin[] = {".nfs", ".fuse_hidden"};
+    for (size_t i = 0; i < COUNT_OF(begin); i++) {
+        const char *number = name + strlen(begin[i]);
+        if (str_starts(name, begin[i]) && *number && !number[strspn(number, "0123456789abcdef")])
+            return true;
+    }
+    return false;
 }
 
 // ---- a folder without a journal --------------------------------------------------------------
@@ -89,7 +105,8 @@ static bool only_listed(const output_order *with, const manifest_facts *m, const
 {
     for (int64_t i = 0; i < n; i++) {
         long pid;
-        bool known = output_is_temporary(entry[i].name, &pid) || file_note_is_name(entry[i].name);
+        bool known = output_is_temporary(entry[i].name, &pid) ||
+                     output_is_nameless(entry[i].name) || file_note_is_name(entry[i].name);
         for (uint64_t k = 0; !known && m && entry[i].is_file && k < m->n_files; k++)
             known = strcmp(m->file[k], entry[i].name) == 0;
         if (known)
@@ -242,7 +259,8 @@ static bool refuse_entry(const output_order *with, const char *name, const journ
                        "of scruple is broken; keep the folder for a report, or remove it to begin "
                        "anew", with->dir, name);
     return strcmp(name, JOURNAL_NAME) == 0 || output_is_staged(name) || file_note_is_name(name) ||
-           output_is_temporary(name, &pid) || journal_find(j, name) || in_replaces(j, name) ||
+           output_is_temporary(name, &pid) || output_is_nameless(name) ||
+           journal_find(j, name) || in_replaces(j, name) ||
            err_set(e, ERR_ENV, "'%s' holds an unfinished run of this plan and also '%s', which "
                    "that run did not make; remove it", with->dir, name);
 }

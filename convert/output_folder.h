@@ -26,8 +26,11 @@ MUST_USE char *output_staged_name(const char *name, const char *token, err *e);
 bool output_is_staged(const char *name);
 // The same with another end: data that differ from those of the note that came first.
 #define OUTPUT_DIFFERS_END ".differs"
-// A temporary file that base/out.h made in this folder for a staged file, a note or the journal;
-// *pid is the process that did.
+// A temporary file that base/out.h made in this folder for a staged file, a note or the journal, or
+// that stood there for scratch or an estimate; *pid is the process that did.
 bool output_is_temporary(const char *name, long *pid);
+// What NFS and FUSE call a file that has lost its name while some process holds it open, such as
+// scratch of a part that is at work on another host. Not to be touched: it goes by itself.
+bool output_is_nameless(const char *name);
 
 #endif

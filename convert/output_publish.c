@@ -93,29 +93,46 @@ static bool rename_one(output *o, const file_note *f, err *e)
     return ok;
 }
 
-bool output_publish(output *o, err *e)
+// Files of the replaced run that this one does not have.
+static bool remove_replaced(const output *o, err *e)
 {
-    if (!stage_sums(o, e) || !way_is_free(o, e))
-        return false;
-    // The old run's mark of completeness goes first, so that no reader sees a mixture as whole.
-    if (may_replace(o, OUTPUT_SUMS) && !o->publishing && !output_gone(o->dir, OUTPUT_SUMS, e))
-        return false;
-    sort_files(o, by_rank);
-    for (uint64_t i = 0; i < o->journal.n_files; i++)
-        if (!rename_one(o, &o->journal.file[i], e))
-            return false;
-    bool ok = true;
+    bool ok = true, any = false;
     for (uint64_t i = 0; ok && i < o->journal.n_replaces; i++)
-        if (!journal_find(&o->journal, o->journal.replaces[i]))
+        if (!journal_find(&o->journal, o->journal.replaces[i])) {
             ok = output_gone(o->dir, o->journal.replaces[i], e);
-    // Without the journal the folder is complete; what a kill leaves of the notes is swept later.
-    if (!ok || !journal_remove(&o->journal, e))
-        return false;
+            any = true;
+        }
+    return ok && (!any || out_sync_dir(o->dir, e));
+}
+
+static bool remove_notes(const output *o, err *e)
+{
+    bool ok = true;
     for (uint64_t i = 0; ok && i < o->journal.n_files; i++) {
         char *note = file_note_name(o->journal.file[i].name, e);
         ok = note && output_gone(o->dir, note, e);
         free(note);
     }
-    journal_close(&o->journal);
+    return ok;
+}
+
+// Each step is durable before the next: a crash may keep later removals and lose earlier ones.
+bool output_publish(output *o, err *e)
+{
+    if (!stage_sums(o, e) || !way_is_free(o, e))
+        return false;
+    // The old run's mark of completeness goes first, so that no reader sees a mixture as whole.
+    if (may_replace(o, OUTPUT_SUMS) && !o->publishing &&
+        (!output_gone(o->dir, OUTPUT_SUMS, e) || !out_sync_dir(o->dir, e)))
+        return false;
+    sort_files(o, by_rank);
+    for (uint64_t i = 0; i < o->journal.n_files; i++)
+        if (!rename_one(o, &o->journal.file[i], e))
+            return false;
+    // Without the journal the folder is complete; what a kill leaves of the notes is swept later.
+    bool ok = remove_replaced(o, e) && journal_remove(&o->journal, e) &&
+              out_sync_dir(o->dir, e) && remove_notes(o, e);
+    if (ok)
+        journal_close(&o->journal);
     return ok;
 }

@@ -79,24 +79,41 @@ bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e)
         if (!r->read[i])
             return err_set(e, ERR_INTERNAL, "tensor '%s' of the source was never read",
                            checkpoint_at(p->source, i)->name);
-    for (int f = 0; f < checkpoint_n_files(p->source); f++)
-        if (!source_id_of(p->source, f, r->source, &to[f], e))
-            return false;
-    return true;
+    return source_ids_of(p->source, r->source, to, e);
 }
 
 // ---- tensors ---------------------------------------------------------------------------------
+
+static void tell_progress(runner *r, uint64_t n)
+{
+    r->done += n;
+    event_progress(r->options->events, "bytes", r->done, r->total);
+}
 
 bool runner_append(runner *r, const void *bytes, uint64_t n, err *e)
 {
     if (!out_append(r->file, bytes, n, e))
         return false;
-    r->done += n;
-    event_progress(r->options->events, "bytes", r->done, r->plan->tensor_bytes);
+    tell_progress(r, n);
     return true;
 }
 
-static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *sum, err *e)
+// Piece by piece, so that each look after the first finds the bytes in a cache.
+static bool move_block(runner *r, const plan_tensor *t, uint64_t offset, const uint8_t *bytes,
+                       uint64_t n, xxh128 *sum, err *e)
+{
+    enum { PIECE = 128 << 10 };
+    for (uint64_t at = 0; at < n; at += PIECE) {
+        uint64_t some = n - at < PIECE ? n - at : PIECE;
+        sums_bytes(r->sums, t->from->file, t->from->offset + offset + at, bytes + at, some);
+        xxh128_add(sum, bytes + at, some);
+        if (!out_append(r->file, bytes + at, some, e))
+            return false;
+    }
+    return true;
+}
+
+static bool move_bytes(runner *r, const plan_tensor *t, xxh128 *sum, err *e)
 {
     for (uint64_t left = t->from->bytes; left > 0;) {
         const void *bytes;
@@ -105,11 +122,9 @@ static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *
             return false;
         if (n == 0)
             return err_set(e, ERR_INTERNAL, "the source ended inside tensor '%s'", t->from->name);
-        sha256_add(source, bytes, n);
-        sums_bytes(r->sums, t->from->file, t->from->offset + (t->from->bytes - left), bytes, n);
-        xxh128_add(sum, bytes, n);
-        if (!runner_append(r, bytes, n, e))
+        if (!move_block(r, t, t->from->bytes - left, bytes, n, sum, e))
             return false;
+        tell_progress(r, n);
         left -= n;
     }
     return true;
@@ -117,19 +132,18 @@ static bool move_bytes(runner *r, const plan_tensor *t, sha256 *source, xxh128 *
 
 static bool move_tensor(runner *r, const plan_tensor *t, xxh128_digest *sum, err *e)
 {
-    sha256 *source = sha256_new(e);
-    xxh128 *x = source ? xxh128_new(e) : NULL;
-    bool ok = x && move_bytes(r, t, source, x, e);
-    if (ok) {
-        int64_t at = checkpoint_index(r->plan->source, t->from);
-        sha256_end(source, &r->result->source[at]);
-        r->result->read[at] = true;
-        xxh128_end(x, sum);
-    } else {
-        sha256_free(source);
+    xxh128 *x = xxh128_new(e);
+    if (!x)
+        return false;
+    if (!move_bytes(r, t, x, e)) {
         xxh128_free(x);
+        return false;
     }
-    return ok;
+    int64_t at = checkpoint_index(r->plan->source, t->from);
+    xxh128_end(x, sum);
+    r->result->source[at] = *sum;
+    r->result->read[at] = true;
+    return true;
 }
 
 static bool write_held(runner *r, const plan_tensor *t, xxh128_digest *sum, err *e)
@@ -222,6 +236,8 @@ static bool recall_units(runner *r, run_slice slice, const output *out, err *e)
 static bool make_units(runner *r, run_slice slice, output *out, err *e)
 {
     bool ok = true;
+    for (int64_t f = slice.first; f < slice.first + slice.n; f++)
+        r->total += r->plan->file[f].bytes - r->plan->file[f].header.len;
     for (int64_t f = slice.first; ok && f < slice.first + slice.n; f++) {
         const plan_file *file = &r->plan->file[f];
         if (r->result->resumed[f]) {

@@ -46,7 +46,7 @@ typedef struct {
     xxh128_digest *header;  // [n_files]
     int64_t *changed;       // [n_tensors] with count_changes: values of a weight (noted at its
                             // starting part) that do not come back as they were
-    sha256_digest *source;  // [checkpoint_count] of the bytes of each source tensor that was read
+    xxh128_digest *source;  // [checkpoint_count] of the bytes of each source tensor that was read
     bool *read;             // [checkpoint_count] whether it was
     sha256_digest *file;    // [checkpoint_n_files] of each whole file of the source,
     bool *whole;            //   where it is known

@@ -16,7 +16,7 @@ typedef struct {
     uint8_t fixed[CODEC_MAX_PARTS][64];  // as stored: parts that follow from the shape
     const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
     uint64_t read_bytes[CODEC_MAX_PARTS];
-    sha256 *source[CODEC_MAX_PARTS];     // of the stored parts
+    xxh128 *source[CODEC_MAX_PARTS];     // of the stored parts
     uint8_t *encoded[CODEC_MAX_PARTS];
     uint64_t encoded_bytes[CODEC_MAX_PARTS];
     xxh128 *sum[CODEC_MAX_PARTS];        // of the encoded parts
@@ -74,7 +74,7 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
     for (int64_t i = begin; i < end; i++) {
         if (i < w->codec->n_parts) {
-            sha256_add(c->source[i], c->read[i], c->read_bytes[i]);
+            xxh128_add(c->source[i], c->read[i], c->read_bytes[i]);
             continue;
         }
         int64_t k = i - w->codec->n_parts;
@@ -182,7 +182,7 @@ static bool open_coding(coding *c, err *e)
     if (!c->changed)
         return false;
     for (int i = 0; i < w->codec->n_parts; i++)
-        if (!(c->source[i] = sha256_new(e)))
+        if (!(c->source[i] = xxh128_new(e)))
             return false;
     for (int i = 0; i < k->n_parts; i++)
         if (!(c->sum[i] = xxh128_new(e)) ||
@@ -197,7 +197,7 @@ static void end_sums(coding *c, xxh128_digest *sum)
     const weight *w = c->t->source;
     for (int i = 0; i < w->codec->n_parts; i++) {
         int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
-        sha256_end(c->source[i], &c->r->result->source[at]);
+        xxh128_end(c->source[i], &c->r->result->source[at]);
         c->r->result->read[at] = true;
         c->source[i] = NULL;
     }
@@ -222,7 +222,7 @@ bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
     if (ok)
         end_sums(&c, sum);
     for (int i = 0; i < CODEC_MAX_PARTS; i++) {
-        sha256_free(c.source[i]);
+        xxh128_free(c.source[i]);
         xxh128_free(c.sum[i]);
     }
     free(importance);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A unit's note is {"note":1,"records":"hex","sources":"hex","changed":[[tensor,values], ...]} with
-// digests one behind the other: XXH3 of the records, SHA-256 of the source tensors in the
+// digests one behind the other: XXH3-128 of the records, and of the source tensors in the
 // order of unit_sources; `changed` by the unit's own tensors, increasing.
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +17,15 @@ typedef struct {
     const run_result *from;
     strbuf *hex;
     run_result *to;          // reading: out of bytes, `at` counts
-    const sha256_digest *bytes;
+    const xxh128_digest *bytes;
     uint64_t at;
 } source_list;
 
 static bool write_source(void *ctx, const tensor *t)
 {
     const source_list *l = ctx;
-    char hex[65];
-    strbuf_puts(l->hex, hex_of(l->from->source[checkpoint_index(l->source, t)].b, 32, hex));
+    char hex[33];
+    strbuf_puts(l->hex, hex_of(l->from->source[checkpoint_index(l->source, t)].b, 16, hex));
     return true;
 }
 
@@ -123,7 +123,7 @@ static bool read_members(const plan *p, int64_t file, const json *root, run_resu
     int64_t version;
     (void)unit_sources(p, file, count_source, &sources);
     bool ok = read_hex(json_get(root, "records"), records, 16, &record, e) &&
-              read_hex(json_get(root, "sources"), sources, 32, &source, e);
+              read_hex(json_get(root, "sources"), sources, 16, &source, e);
     *known = ok && record && source && json_type(root) == JSON_OBJECT && json_len(root) == 4 &&
              json_as_int(json_get(root, "note"), &version) && version == NOTE_VERSION &&
              read_changed(json_get(root, "changed"), f, NULL);

@@ -130,7 +130,7 @@ typedef struct {
     held_store held;
     unsigned char *batch;   // sizes.batch bytes
     unsigned char *values;  // sizes.worker bytes a thread
-    uint64_t done;          // tensor bytes, for progress
+    uint64_t done, total;   // bytes of tensors in the units of this run, for progress
 } runner;
 
 // The next n bytes of tensor `index`.

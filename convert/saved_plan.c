@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/out.h"
+#include "base/utf8.h"
 #include "base/version.h"
 #include "convert/units.h"
 
@@ -124,6 +125,8 @@ static bool write_path(json_writer *w, const char *key, const char *dir, const c
     strbuf way = {0};
     char *to = absolute(path, e);
     bool ok = to && relative(dir, to, &way, e);
+    if (ok && !utf8_is_valid(way.text, way.len)) // JSON would hold another path
+        ok = err_set(e, ERR_USAGE, "a plan file cannot name '%s': the path is not UTF-8", way.text);
     if (ok)
         jw_text(w, key, way.text);
     strbuf_free(&way);

@@ -548,6 +548,34 @@ static void add_line(sha256 *s, const content *item)
         sha256_add(s, part[i], strlen(part[i]));
 }
 
+// Orders the items by name.
+static bool digest_contents(content *item, int64_t n, sha256_digest *out, err *e)
+{
+    sha256 *s = sha256_new(e);
+    if (!s)
+        return false;
+    if (n)
+        qsort(item, (size_t)n, sizeof *item, compare_contents);
+    for (int64_t i = 0; i < n; i++)
+        add_line(s, &item[i]);
+    sha256_end(s, out);
+    return true;
+}
+
+bool checkpoint_file_digest(const checkpoint *c, int file, const xxh128_digest *each,
+                            sha256_digest *out, err *e)
+{
+    int64_t first = c->first[file], n = c->first[file + 1] - first;
+    content *item = mem_new((uint64_t)n, sizeof *item, "digests", e);
+    if (!item)
+        return false;
+    for (int64_t i = 0; i < n; i++)
+        item[i] = (content){checkpoint_at(c, first + i), each[first + i]};
+    bool ok = digest_contents(item, n, out, e);
+    free(item);
+    return ok;
+}
+
 bool checkpoint_digest(const checkpoint *c, const events *v, sha256_digest *out, err *e)
 {
     return checkpoint_digests(c, v, NULL, out, e);
@@ -558,7 +586,6 @@ bool checkpoint_digests(const checkpoint *c, const events *v, xxh128_digest *eac
 {
     int64_t n = checkpoint_count(c);
     pace p = {.v = v};
-    sha256 *s = NULL;
     *out = (sha256_digest){0};
     tensor_walk walk = {c, 0, n};
     stream *ahead = NULL;
@@ -575,13 +602,7 @@ bool checkpoint_digests(const checkpoint *c, const events *v, xxh128_digest *eac
     stream_close(ahead);
     for (int64_t i = 0; each && ok && i < n; i++)
         each[i] = item[i].digest;
-    ok = ok && checkpoint_unchanged(c, e) && (s = sha256_new(e)) != NULL;
-    if (ok) {
-        qsort(item, (size_t)n, sizeof *item, compare_contents);
-        for (int64_t i = 0; i < n; i++)
-            add_line(s, &item[i]);
-        sha256_end(s, out);
-    }
+    ok = ok && checkpoint_unchanged(c, e) && digest_contents(item, n, out, e);
     free(item);
     return ok;
 }

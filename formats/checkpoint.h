@@ -54,5 +54,9 @@ MUST_USE bool checkpoint_digest(const checkpoint *c, const events *events, sha25
 // The same, and every tensor's own digest by its index: each [checkpoint_count], may be NULL.
 MUST_USE bool checkpoint_digests(const checkpoint *c, const events *events, xxh128_digest *each,
                                  sha256_digest *out, err *e);
+// What checkpoint_digest says of one of the files alone, out of all tensors' own digests,
+// each[checkpoint_count]. Reads nothing.
+MUST_USE bool checkpoint_file_digest(const checkpoint *c, int file, const xxh128_digest *each,
+                                     sha256_digest *out, err *e);
 
 #endif

@@ -46,16 +46,10 @@ static bool place(tensor *t, uint64_t *at, err *e)
 // json_quote puts U+FFFD in the place of what is not UTF-8, and a name must not change.
 static bool add_text(strbuf *out, const char *text, err *e)
 {
-    size_t len = strlen(text);
-    uint32_t code;
-    for (size_t at = 0; at < len;) {
-        int n = utf8_decode(text + at, len - at, &code);
-        char buf[STR_SHORT];
-        if (n == 0)
-            return err_set(e, ERR_INPUT, "'%s' is not UTF-8: it cannot stand in a header",
-                           str_short(text, buf));
-        at += (size_t)n;
-    }
+    char buf[STR_SHORT];
+    if (!utf8_is_valid(text, strlen(text)))
+        return err_set(e, ERR_INPUT, "'%s' is not UTF-8: it cannot stand in a header",
+                       str_short(text, buf));
     json_quote(out, text);
     return true;
 }

@@ -8,26 +8,23 @@
 #include "base/pool.h"
 #include "formats/checkpoint.h"
 
-// to[checkpoint_n_files]; one file a worker at a time.
-MUST_USE bool source_sums(const checkpoint *c, pool *p, sha256_digest *to, err *e);
+// to[checkpoint_n_files]; one file a worker at a time. Stops where `v` (may be NULL) asks for it.
+MUST_USE bool source_sums(const checkpoint *c, pool *p, const events *v, sha256_digest *to,
+                          err *e);
 // Appends "files": [{name, bytes, sha256}].
 void source_sums_write(json_writer *w, const checkpoint *c, const sha256_digest *sums);
 
 typedef struct {
-    // SHA-256 over: SHA-256 of the header (its length's 8 bytes included), then the SHA-256 of each
-    // tensor's bytes, by offset, then size, then name. Says nothing of bytes that belong to no
-    // tensor.
-    sha256_digest tensors;
-    bool checked;         // the whole file was compared with a SHA-256 that was expected of it:
-    sha256_digest sha256; // this one
+    sha256_digest content; // of its tensors: what checkpoint_digest says of the file alone
+    bool checked;          // the whole file was compared with a SHA-256 that was expected of it:
+    sha256_digest sha256;  // this one
 } source_id;
 
-// Of one file, out of the digests of all tensors, each[checkpoint_count]; reads the header.
-MUST_USE bool source_id_of(const checkpoint *c, int file, const sha256_digest *each, source_id *to,
-                           err *e);
-// to[checkpoint_n_files], by reading everything; one tensor a worker at a time.
-MUST_USE bool source_ids(const checkpoint *c, pool *p, source_id *to, err *e);
-// Appends "files": [{name, bytes, tensors_sha256}], and sha256 where that was checked.
+// to[checkpoint_n_files], out of the digests of all tensors, each[checkpoint_count].
+MUST_USE bool source_ids_of(const checkpoint *c, const xxh128_digest *each, source_id *to, err *e);
+// The same by reading everything once.
+MUST_USE bool source_ids(const checkpoint *c, const events *v, source_id *to, err *e);
+// Appends "files": [{name, bytes, digest}], and sha256 where that was checked.
 void source_ids_write(json_writer *w, const checkpoint *c, const source_id *ids);
 
 #endif

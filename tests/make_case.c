@@ -36,6 +36,8 @@ static void on_progress(void *ctx, const char *what, uint64_t done, uint64_t tot
     (void)ctx;
     (void)what;
     ck_assert_uint_le(done, total);
+    heard.done = done;
+    heard.total = total;
     if (++heard.progress == heard.touch_at) {
         // Kernels stamp files by a clock that ticks every few milliseconds.
         const struct timespec ticks = {0, 50000000};

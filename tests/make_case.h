@@ -10,6 +10,7 @@
 typedef struct {
     char warned[4000], noted[4000];
     int progress;          // calls
+    uint64_t done, total;  // of the last one
     int stop_at, touch_at; // at that call: ask to stop; flip a bit of the input. 0: never
 } ears;
 

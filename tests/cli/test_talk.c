@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,6 +81,37 @@ START_TEST(gives_machines_a_heartbeat_while_nothing_moves)
 }
 END_TEST
 
+// A reader that sleeps must not hold up the work, and least of all a request to stop.
+START_TEST(does_not_wait_for_a_reader_that_sleeps)
+{
+    err e = ERR_INIT;
+    int pipe_fd[2];
+    char block[4096] = {0};
+    ck_assert_int_eq(pipe(pipe_fd), 0);
+    int flags = fcntl(pipe_fd[1], F_GETFL);
+    ck_assert_int_eq(fcntl(pipe_fd[1], F_SETFL, flags | O_NONBLOCK), 0);
+    while (write(pipe_fd[1], block, sizeof block) > 0)
+        continue;
+    ck_assert_int_eq(fcntl(pipe_fd[1], F_SETFL, flags), 0);
+    talk t = {.command = "test", .quiet = true, .progress_fd = pipe_fd[1]};
+    ck_assert_msg(talk_open(&t, &e), "%s", e.text);
+    event_progress(&t.sink, "layer", 1, 3); // lost, as is the next one
+    event_progress(&t.sink, "layer", 3, 3);
+    ck_assert_int_eq(fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK), 0);
+    while (read(pipe_fd[0], block, sizeof block) > 0)
+        continue;
+    event_warn(&t.sink, "awake");
+    talk_close(&t, NULL);
+    ssize_t n = read(pipe_fd[0], block, sizeof block - 1);
+    ck_assert_int_gt(n, 0);
+    block[n] = 0;
+    ck_assert_msg(str_starts(block, "{\"event\":\"warning\",\"text\":\"awake\""), "%s", block);
+    ck_assert_msg(strstr(block, "\n{\"event\":\"result\"") != NULL, "%s", block);
+    close(pipe_fd[0]);
+    close(pipe_fd[1]);
+}
+END_TEST
+
 START_TEST(stops_when_the_time_is_over)
 {
     err e = ERR_INIT;
@@ -124,6 +156,7 @@ Suite *suite_talk(void)
     tcase_add_test(c, draws_units_rate_and_time_left);
     tcase_add_test(c, gives_machines_json_lines);
     tcase_add_test(c, gives_machines_a_heartbeat_while_nothing_moves);
+    tcase_add_test(c, does_not_wait_for_a_reader_that_sleeps);
     tcase_add_test(c, stops_when_the_time_is_over);
     tcase_add_test(c, refuses_a_descriptor_that_is_not_open);
     tcase_add_test(c, stops_when_asked_to);

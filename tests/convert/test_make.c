@@ -455,6 +455,18 @@ static const char four_changes[] =
     "4 values of 2 tensors would change (model.layers.0.mlp.experts.1.gate_proj.weight: 3 of "
     "2048); --allow-lossy accepts that";
 
+START_TEST(an_input_file_whose_name_is_not_utf8_is_refused)
+{
+    char from[300], to[300];
+    make_use_qwen3();
+    make_convert(LAYOUT_EXPERTS);
+    (void)snprintf(from, sizeof from, "%s/model.safetensors", the.t.dir);
+    (void)snprintf(to, sizeof to, "%s/m\xff.safetensors", the.t.dir);
+    ck_assert_int_eq(rename(from, to), 0);
+    is_refused(ERR_INPUT, "the name of the input file 'm?.safetensors' is not UTF-8");
+}
+END_TEST
+
 START_TEST(a_value_that_would_change_is_counted_and_refused)
 {
     use_wide_values();
@@ -591,6 +603,7 @@ Suite *suite_make(void)
     c = tcase_create("refused");
     tcase_add_checked_fixture(c, make_set_up, make_tear_down);
     tcase_add_test(c, a_value_that_is_no_number_is_named);
+    tcase_add_test(c, an_input_file_whose_name_is_not_utf8_is_refused);
     tcase_add_test(c, a_value_that_would_change_is_counted_and_refused);
     tcase_add_test(c, changes_in_a_file_of_an_earlier_run_still_count);
     tcase_add_test(c, values_that_all_fit_are_converted_without_a_word);

@@ -282,6 +282,8 @@ START_TEST(leftovers_of_killed_processes_are_removed)
         "." JOURNAL_NAME ".2147483646.0123456789abcdef.part", // no process has that number
         "..model-00002-of-00002.safetensors.01234567.staged.77.0123456789abcdef.part",
         "..model-00002-of-00002.safetensors.note.77.0123456789abcdef.part",
+        ".spill.77.0123456789abcdef.part",
+        ".scruple-estimate.77.0123456789abcdef.part",
     };
     run r = RUN;
     begin_and_stop(&r);
@@ -304,11 +306,34 @@ START_TEST(leftovers_of_killed_processes_are_removed)
 }
 END_TEST
 
+// Scratch of a part on another host loses its name while it is open, and gets one of these.
+START_TEST(what_the_file_system_keeps_for_open_files_is_left_alone)
+{
+    static const char *const names[] = {".nfs00000000012a4c7b00000003",
+                                        ".fuse_hidden00000b1200000001"};
+    run r = RUN;
+    for (int began = 0; began < 2; began++) {
+        if (began)
+            begin_and_stop(&r);
+        else
+            temp_mkdir(top, "out");
+        for (size_t i = 0; i < COUNT_OF(names); i++)
+            temp_write(dir, names[i], "x", 1);
+        run_well(&r, false);
+        for (size_t i = 0; i < COUNT_OF(names); i++)
+            ck_assert_int_eq(unlink(temp_path(dir, names[i])), 0);
+        holds_result(&r);
+        folder_remove(dir);
+    }
+}
+END_TEST
+
 START_TEST(other_hidden_files_are_no_leftovers)
 {
     static const char *const names[] = {
         ".x.part", ".notes.77.0123456789abcdef.part", "..x.staged.77.0123456789abcde.part",
         "..x.staged.pid.0123456789abcdef.part", "..x.staged.77.0123456789abcdeg.part",
+        ".nfs", ".nfs12g", ".fuse_hidden",
     };
     run r = RUN;
     temp_mkdir(top, "out");
@@ -484,6 +509,7 @@ Suite *suite_output_resumed(void)
     tcase_add_test(c, a_journal_without_sense_is_refused);
     tcase_add_test(c, a_damaged_staged_file_is_made_again);
     tcase_add_test(c, leftovers_of_killed_processes_are_removed);
+    tcase_add_test(c, what_the_file_system_keeps_for_open_files_is_left_alone);
     tcase_add_test(c, other_hidden_files_are_no_leftovers);
     tcase_add_test(c, what_is_given_up_leaves_nothing);
     tcase_add_test(c, a_rejected_file_is_made_again);

@@ -363,8 +363,11 @@ START_TEST(slices_and_their_notes_are_a_whole_run)
         const run_slice slice = {f, 1};
         make_open_parts(&k);
         k.with.slice = &slice;
+        k.with.events = the.order.events;
         ASSERT_OK(run_plan(&k.p, &k.with, k.to, &k.r, &e), e);
         ck_assert(!k.r.resumed[f]);
+        ck_assert_uint_eq(heard.total, k.p.file[f].bytes - k.p.file[f].header.len);
+        ck_assert_uint_eq(heard.done, heard.total);
         ASSERT_FAILS(run_source_ids(&k.p, &k.r, again, &refused), ERR_INTERNAL, "was never read");
         if (f)
             ASSERT_FAILS(run_recall(&k.p, k.to, &k.r, &refused), ERR_ENV, "is not finished yet");
@@ -373,7 +376,7 @@ START_TEST(slices_and_their_notes_are_a_whole_run)
     make_open_parts(&k);
     ASSERT_OK(run_recall(&k.p, k.to, &k.r, &e), e);
     ASSERT_OK(run_source_ids(&k.p, &k.r, again, &e), e);
-    ck_assert_mem_eq(&id[0].tensors, &again[0].tensors, sizeof id[0].tensors);
+    ck_assert_mem_eq(&id[0].content, &again[0].content, sizeof id[0].content);
     ck_assert_mem_eq(record, k.r.record[2], sizeof record);
     for (int64_t f = 0; f < k.p.n_files; f++) {
         ck_assert(output_has(k.to, k.p.file[f].name, &now));
@@ -439,7 +442,7 @@ START_TEST(an_input_must_have_the_sha256_that_is_expected)
         ck_assert(!folder_has(the.top, "out"));
         write_sums(dir, "SHA256SUMS", true);
         make_runs();
-        make_file_says(the.out, "scruple.json", "\"tensors_sha256\": \"");
+        make_file_says(the.out, "scruple.json", "\"digest\": \"");
         make_file_says(the.out, "scruple.json", "\"sha256\": \"");
         make_runs();
         ck_assert(the.report.already_complete);

@@ -189,6 +189,16 @@ END_TEST
 
 // ---- not this plan any more ----
 
+// JSON has no form for it: a plan that named another folder would be worse than none.
+START_TEST(a_plan_with_a_path_that_is_not_utf8_is_refused)
+{
+    order o = int4();
+    (void)snprintf(the.out, sizeof the.out, "%s/o\xff", the.top);
+    ASSERT_FAILS(save(&o, plan_path, false, &refused), ERR_USAGE, "the path is not UTF-8");
+    ck_assert_int_eq(folder_visible(temp_path(the.top, "jobs")), 0);
+}
+END_TEST
+
 START_TEST(a_changed_input_is_named)
 {
     saved();
@@ -319,6 +329,7 @@ Suite *suite_saved_plan(void)
     tcase_add_test(c, paths_lead_from_the_plan_and_may_be_given_anew);
     tcase_add_test(c, the_same_plan_may_be_saved_again_another_one_only_by_force);
     tcase_add_test(c, a_plan_does_not_lie_in_the_input_or_the_output);
+    tcase_add_test(c, a_plan_with_a_path_that_is_not_utf8_is_refused);
     tcase_add_test(c, a_changed_input_is_named);
     tcase_add_test(c, an_edited_plan_is_refused);
     tcase_add_test(c, a_plan_that_is_cut_off_or_longer_is_refused);

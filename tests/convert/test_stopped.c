@@ -169,6 +169,34 @@ START_TEST(a_run_that_is_killed_resumes_to_the_same_bytes)
 }
 END_TEST
 
+static bool at_once(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+// Hours for a large model on a slow disk.
+START_TEST(reading_a_whole_source_stops_when_asked)
+{
+    const events stop = {.stop = at_once};
+    source_id id[2];
+    sha256_digest sum[2];
+    make_parts k;
+    make_use_qwen3();
+    make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_open_parts(&k);
+    ASSERT_FAILS(source_ids(k.source, &stop, id, &refused), ERR_INTERRUPTED, "");
+    ASSERT_FAILS(source_sums(k.source, the.order.pool, &stop, sum, &refused), ERR_INTERRUPTED, "");
+    make_close_parts(&k);
+    make_runs();
+    heard.stop_at = heard.progress; // a folder that is complete is compared with its source
+    ASSERT_FAILS(make_checkpoint(&the.order, &the.report, &refused), ERR_INTERRUPTED, "");
+    heard.stop_at = 0;
+    make_runs();
+    ck_assert(the.report.already_complete);
+}
+END_TEST
+
 START_TEST(an_input_that_changed_between_runs_is_named)
 {
     make_use_qwen3();
@@ -320,6 +348,7 @@ Suite *suite_stopped(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_run_that_is_stopped_resumes_to_the_same_bytes);
     tcase_add_test(c, a_run_that_is_killed_resumes_to_the_same_bytes);
+    tcase_add_test(c, reading_a_whole_source_stops_when_asked);
     tcase_add_test(c, an_input_that_changed_between_runs_is_named);
     tcase_add_test(c, a_limit_of_file_size_is_an_error_of_the_system);
     tcase_add_test(c, a_full_disk_is_told_with_the_bytes_that_are_needed);

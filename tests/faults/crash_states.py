@@ -437,7 +437,7 @@ def cases(program, place, statistics, large=False):
     quantize = words("quantize", model, "-o", out, "--type", "int4-g32", "--stats", str(statistics))
     yield Case("convert", convert, resumes=True)
     yield Case("quantize", quantize, resumes=True)
-    yield Case("replace", convert + ["--force"], quantize, resumes=True)
+    yield Case("replace", convert + ["--force"], quantize + ["--scope", "all-linear"], resumes=True)
     yield Case("calibrate", words("calibrate", model, "--tokens", tokens, "-c", "128", "-o", str(place / "new.stats"), "--force"))
     yield Case("tokens", words("tokens", model, "--text", "tests/data/text/heldout.txt", "-o", str(place / "new.npy"), "--force"),
                words("tokens", model, "--text", "tests/data/nano/README.md", "-o", str(place / "new.npy")))

@@ -25,6 +25,11 @@ static struct {
     size_t allocated, most, input;
 } memory;
 
+long fuzz_accepted;
+bool fuzz_verbose;
+
+void fuzz_accept(void) { fuzz_accepted++; }
+
 void fuzz_broken(const char *file, int line, const char *promise)
 {
     fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, promise);
@@ -70,6 +75,8 @@ void fuzz_run(fuzz_one *one, const uint8_t *bytes, size_t n, size_t constant)
 void fuzz_refused_or(const err *e, err_kind also)
 {
     size_t len = strlen(e->text);
+    if (fuzz_verbose)
+        fprintf(stderr, "refused (%d): %s\n", (int)e->kind, e->text);
     FUZZ_CHECK(e->kind == ERR_INPUT || e->kind == also);
     FUZZ_CHECK(len >= 8 && len < sizeof e->text);
     for (size_t i = 0; i < len; i++)
@@ -96,7 +103,8 @@ uint64_t fuzz_largest_number(const char *text, size_t len, uint64_t most)
         size_t begin = i;
         for (; i < len && text[i] >= '0' && text[i] <= '9'; i++)
             v = v <= most ? v * 10 + (uint64_t)(text[i] - '0') : v;
-        if (v <= most && v > largest)
+        bool alone = begin > 0 && text[begin - 1] && strchr("[,: \n", text[begin - 1]);
+        if (alone && v <= most && v > largest)
             largest = v;
         i += i == begin;
     }

@@ -59,6 +59,12 @@ void fuzz_refused(const err *e);
 // The same where another kind is allowed, too.
 void fuzz_refused_or(const err *e, err_kind also);
 
+// To be called where the reader accepted an input: a corpus with none of these tests nothing.
+void fuzz_accept(void);
+extern long fuzz_accepted;
+// Shows the sentences of refusals.
+extern bool fuzz_verbose;
+
 // The input up to the next NUL byte, and what comes behind it: several texts in one input.
 typedef struct {
     const char *text;
@@ -66,7 +72,8 @@ typedef struct {
 } fuzz_text;
 fuzz_text fuzz_cut(const uint8_t **bytes, size_t *n);
 
-// The largest number in a text: what a header's tensors need as data, in most cases.
+// The largest number that is an element or a value of its own, as "F64" and "1" are not: what a
+// header's tensors need as data, in most cases.
 uint64_t fuzz_largest_number(const char *text, size_t len, uint64_t most);
 
 // ---- files in memory (files.c), which take the place of those of base/file.h ----

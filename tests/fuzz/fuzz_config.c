@@ -39,6 +39,7 @@ FUZZ_TARGET(config, 4 << 20)
         FUZZ_CHECK(!c.root && !c.ffn && !c.family);
         return;
     }
+    fuzz_accept();
     check_arch(&c.arch);
     for (int64_t i = 0; i < c.arch.n_layers; i++)
         FUZZ_CHECK(c.ffn[i] == FFN_DENSE || c.ffn[i] == FFN_MOE);

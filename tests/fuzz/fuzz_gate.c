@@ -45,6 +45,7 @@ FUZZ_TARGET(gate, 1 << 20)
         fuzz_refused_or(&e, ERR_USAGE);
         return;
     }
+    fuzz_accept();
     for (int i = 0; i < GATE_COUNT; i++)
         FUZZ_CHECK(!g.has[i] || isfinite(g.value[i]) || (g.by_type && i == GATE_MIN_SQNR_DB));
     check_round_trip(&g);

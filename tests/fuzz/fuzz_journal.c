@@ -66,6 +66,7 @@ static void read_unit_note(const char *text, int64_t unit)
     FUZZ_OK(note_read(p, unit, text, &r, &known, &e), &e);
     if (!known)
         return;
+    fuzz_accept();
     strbuf first = {0}, second = {0};
     FUZZ_OK(note_write(p, unit, &r, &first, &e), &e);
     FUZZ_OK(note_read(p, unit, first.text, &r, &again, &e) && again, &e);

@@ -16,6 +16,7 @@ FUZZ_TARGET(manifest, 1 << 20)
         FUZZ_CHECK(!m.file && !m.n_files && !m.source && !m.n_source);
         return;
     }
+    fuzz_accept();
     FUZZ_CHECK(strlen(m.plan) == sizeof m.plan - 1);
     for (uint64_t i = 0; i < m.n_files; i++)
         FUZZ_CHECK(m.file[i][0] && !strchr(m.file[i], '/') && strcmp(m.file[i], "..") != 0 &&

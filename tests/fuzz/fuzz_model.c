@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint bound to its family: config.json, a NUL byte, the header of its one shard, whose
-// data are zeros. Every tensor is accounted for once, every weight can be read.
+// A checkpoint bound to its family: config.json, the header of its one shard, and the shard's data,
+// which go on with zeros, separated by NUL bytes. Every tensor is accounted for once, every weight
+// can be read.
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ static void open_model(const checkpoint *c)
     err e = ERR_INIT;
     model *m;
     if (model_open(&m, c, NULL, &e)) {
+        fuzz_accept();
         check_model(m, c);
         model_close(m);
     } else {
@@ -61,14 +63,18 @@ FUZZ_TARGET(model, 16 << 20)
     err e = ERR_INIT;
     checkpoint *c;
     fuzz_text config = fuzz_cut(&bytes, &n);
-    uint64_t data = fuzz_largest_number((const char *)bytes, n, LARGEST_DATA);
-    uint8_t *file = mem_new(8 + n, 1, "a file", &e);
+    fuzz_text header = fuzz_cut(&bytes, &n);
+    uint64_t data = fuzz_largest_number(header.text, header.len, LARGEST_DATA);
+    uint8_t *file = mem_new(8 + header.len + n, 1, "a file", &e);
     FUZZ_CHECK(file);
-    store_u64(file, n);
+    store_u64(file, header.len);
+    if (header.len)
+        memcpy(file + 8, header.text, header.len);
+    n = n < data ? n : data;
     if (n)
-        memcpy(file + 8, bytes, n);
+        memcpy(file + 8 + header.len, bytes, n);
     fuzz_file("m/config.json", config.text, config.len, config.len);
-    fuzz_file("m/model.safetensors", file, 8 + n, 8 + n + data);
+    fuzz_file("m/model.safetensors", file, 8 + header.len + n, 8 + header.len + data);
     if (checkpoint_open(&c, "m", NULL, &e)) {
         open_model(c);
         checkpoint_close(c);

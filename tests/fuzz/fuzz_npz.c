@@ -26,10 +26,12 @@ static void read_member(zip_in *z, int64_t i, size_t input)
     npy a;
     memcpy(array, name, len - 4);
     array[len - 4] = 0;
-    if (npz_read(&a, z, array, &e))
+    if (npz_read(&a, z, array, &e)) {
+        fuzz_accept();
         FUZZ_CHECK(a.data && (uint64_t)(a.n * npy_type_bytes(a.type)) < size);
-    else
+    } else {
         fuzz_refused(&e);
+    }
     npy_free(&a);
 }
 

@@ -32,6 +32,7 @@ FUZZ_TARGET(onig, 4 << 20)
         at += (size_t)step;
     }
     if (valid && onig_translate(regex, &out, &e)) {
+        fuzz_accept();
         if (*regex)
             check_output(&out);
     } else if (valid) {

@@ -104,6 +104,7 @@ static void run(const uint8_t *bytes, size_t n)
     saved_plan f;
     fuzz_file("/p/x.plan", bytes, n, n);
     if (saved_plan_open(&f, "/p/x.plan", &e)) {
+        fuzz_accept();
         check_open(&f, bytes, n);
         saved_plan_close(&f);
     } else {

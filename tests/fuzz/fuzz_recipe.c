@@ -75,10 +75,12 @@ FUZZ_TARGET(recipe, 32 << 20)
         const char *text = arena_text(&a, (const char *)bytes, n, &e);
         ok = text && recipe_add_option(&r, text, &e);
     }
-    if (ok)
+    if (ok) {
+        fuzz_accept();
         check(&r, of_file);
-    else
+    } else {
         fuzz_refused_or(&e, of_file ? ERR_INPUT : ERR_USAGE);
+    }
     recipe_free(&r);
     arena_free(&a);
 }

@@ -59,6 +59,7 @@ FUZZ_TARGET(tokenizer, 16 << 20)
         return;
     }
     FUZZ_CHECK(tokenizer_bos(t) >= -1 && tokenizer_bos(t) < tokenizer_vocab(t));
+    fuzz_accept();
     encode(t, text);
     tokenizer_close(t);
 }

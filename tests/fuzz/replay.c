@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs all targets over their corpora without an engine:   replay [TARGET [FILE ...]]
-// A crash, a sanitizer's report or a broken promise ends it; so does a target without inputs.
+// A crash, a sanitizer's report or a broken promise ends it; so does a target that
+// accepts none of its inputs.
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,11 +60,10 @@ static bool run_corpus(const char *name, fuzz_one *run)
         free(entry[i]);
     }
     free(entry);
-    if (n <= 0)
-        fprintf(stderr, "replay: no inputs in '%s'\n", dir);
-    else
-        printf("%-16s %4d inputs\n", name, n);
-    return ok && n > 0;
+    if (fuzz_accepted == 0)
+        fprintf(stderr, "replay: no input in '%s' is accepted\n", dir);
+    printf("%-12s %4d inputs, %3ld accepted\n", name, n < 0 ? 0 : n, fuzz_accepted);
+    return ok && fuzz_accepted > 0;
 }
 
 // A signal handler may do no more than write.
@@ -95,8 +95,12 @@ int main(int argc, char **argv)
         if (argc >= 2 && strcmp(argv[1], targets[t].name) != 0)
             continue;
         found = true;
+        fuzz_accepted = 0;
+        fuzz_verbose = argc > 2;
         for (int i = 2; i < argc; i++)
             ok = run_file(targets[t].run, argv[i]) && ok;
+        if (argc > 2)
+            printf("%s: %d inputs, %ld accepted\n", argv[1], argc - 2, fuzz_accepted);
         if (argc <= 2)
             ok = run_corpus(targets[t].name, targets[t].run) && ok;
     }

@@ -203,9 +203,9 @@ def tokenizer(**more):
     vocab = {t: i for i, t in enumerate(["\u0120", "a", "b", "c", "ab", "abc", "\u0120a", "1", "\u010a", "\u00c3", "\u00a9"])}
     split = {"type": "Split", "pattern": {"Regex": r"\p{N}{1,3}| ?\p{L}+|\s+(?!\S)|\s+"}, "behavior": "Isolated", "invert": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    return {"version": "1.0", "added_tokens": [{"id": 20, "content": "<s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}],
-            "normalizer": None, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
-            "model": {"type": "BPE", "vocab": vocab, "merges": ["a b", ["ab", "c"], "\u0120 a"]}, **more}
+    model = more.get("model", {"type": "BPE", "vocab": vocab, "merges": ["a b", ["ab", "c"], "\u0120 a"]})
+    added = {"id": len(model.get("vocab", {})), "content": "<s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {"version": "1.0", "added_tokens": [added], "normalizer": None, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}, "model": model, **more}
 bos = tight({"add_bos_token": True, "bos_token": {"content": "<s>"}})
 level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
 token = lambda i, text, **more: {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False, **more}
@@ -214,7 +214,7 @@ for name, one, config, text in [
     ("nfc", tokenizer(normalizer={"type": "NFC"}), tight({"add_bos_token": False}), "e\u0301"), ("sequence", tokenizer(normalizer={"type": "Sequence", "normalizers": [{"type": "NFKC"}]}), "{}", "\ufb01"),
     ("string", tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"String": "a"}, "behavior": "MergedWithNext", "invert": True}, level]}), "", "banana"),
     ("digits", tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]}), "", "a12b"),
-    ("added", tokenizer(added_tokens=[token(20, "<a>", lstrip=True, rstrip=True), token(21, "<aa", single_word=True), token(22, "\u00e9", normalized=True)]), bos, "x <a> <aa <aab\u00e9"),
+    ("added", tokenizer(added_tokens=[token(11, "<a>", lstrip=True, rstrip=True), token(12, "<aa", single_word=True), token(13, "\u00e9", normalized=True)]), "", "x <a> <aa <aab\u00e9"),
     ("ignore-merges", tokenizer(model={"type": "BPE", "ignore_merges": True, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": []}), "", "ab"),
     ("no-merges", tokenizer(model={"vocab": {}, "merges": []}), "", ""), ("wordpiece", tokenizer(model={"type": "WordPiece"}), "", "a")]:
     put("tokenizer", name, tight(one) + "\0" + config + "\0" + text)
@@ -237,12 +237,12 @@ def statistics(sets, data=b"", **metadata):
 def one_set(layer, role, experts, cols):
     stem = f"layers.{layer}.{role}."
     return {stem + "energy": ("F64", [experts, cols]), stem + "weight_sum": ("F64", [experts]), stem + "weight_sq_sum": ("F64", [experts]), stem + "count": ("I64", [experts])}
-values = struct.pack("<4d", 1.5, 0.25, 2, 1e300) + struct.pack("<2d", 1, 2) + struct.pack("<2d", 1, 4) + struct.pack("<2q", 3, 9)
+values = struct.pack("<4d", 1.5, 0.25, 2, 1e30) + struct.pack("<2d", 1, 2) + struct.pack("<2d", 1, 4) + struct.pack("<2q", 3, 9)
 put("stats", "one", statistics(one_set(1, "experts.gate", 2, 2), values))
 put("stats", "two", statistics({**one_set(1, "experts.gate", 1, 1), **one_set(1, "experts.down", 1, 2)}, bytes(80), made_from='[{"version":"1"}]'))
 put("stats", "infinite", statistics(one_set(0, "attention.q", 1, 1), struct.pack("<d", float("inf"))))
 put("stats", "negative", statistics(one_set(0, "attention.q", 1, 1), struct.pack("<d", -1)))
-put("stats", "tiny", statistics(one_set(0, "attention.q", 1, 2), struct.pack("<5dq", 5e-324, 0, 1e-300, 1e-300, 1, 1)))
+put("stats", "tiny", statistics(one_set(0, "attention.q", 1, 2), struct.pack("<4dq", 1e-170, 0, 1e-80, 1e-170, 1)))
 put("stats", "missing", statistics({k: v for k, v in one_set(1, "experts.up", 1, 1).items() if "count" not in k}))
 put("stats", "no-energy", statistics({"layers.1.experts.up.count": ("I64", [1])}))
 put("stats", "version", statistics({}, **{"scruple.statistics": "2"}))
@@ -269,10 +269,18 @@ layer = {"model.layers.0." + k: v for k, v in {"input_layernorm.weight": ("BF16"
 parts = {"bf16": {"weight": ("BF16", [32, 32])}, "int4": {"weight_packed": ("I32", [32, 4]), "weight_scale": ("BF16", [32, 1]), "weight_shape": ("I64", [2])},
          "fp8": {"weight": ("F8_E4M3", [32, 32]), "weight_scale_inv": ("F32", [1, 1])}, "channel": {"weight": ("F8_E4M3", [32, 32]), "weight_scale": ("BF16", [32, 1])},
          "zero-point": {"weight_packed": ("I32", [32, 4]), "weight_scale": ("BF16", [32, 1]), "weight_shape": ("I64", [2]), "weight_zero_point": ("I32", [4, 1])}}
+compressed = lambda group: {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": group}}}}
+declared = {"fp8": {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, "channel": compressed({"num_bits": 8, "type": "float", "strategy": "channel"}),
+            "int4": compressed({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32})}
 for name, part in parts.items():
     experts = {f"model.layers.0.mlp.experts.0.{p}.{k}": v for p in ("gate_proj", "up_proj", "down_proj") for k, v in part.items()}
-    put("model", name, tight(config) + "\0" + checkpoint_of({**base, **layer, **experts}))
-put("model", "extra", tight(config) + "\0" + checkpoint_of({**base, **layer, "x": ("F32", [1])}))
+    tensors = {**base, **layer, **experts}
+    # the shapes are the first bytes of the data
+    if name in ("int4", "zero-point"):
+        shapes = {k: v for k, v in experts.items() if k.endswith("weight_shape")}
+        tensors = {**shapes, **{k: v for k, v in tensors.items() if k not in shapes}}
+    put("model", name, (tight({**config, **declared.get(name, {})}) + "\0" + checkpoint_of(tensors)).encode() + b"\0" + struct.pack("<6q", *[32] * 6))
+put("model", "extra", tight(config) + "\0" + checkpoint_of({**base, **layer, **experts, "x": ("F32", [1])}))
 put("model", "nothing", tight(config) + "\0{}")
 
 # lists of SHA-256
@@ -304,8 +312,8 @@ for name, at, cut, text in [("same", 0, 0, ""), ("other-version", 60, 1, "9"), (
 journal = {"plan": "0" * 64, "inputs": ["model.safetensors 1 2"], "made_levels": 1, "replaces": ["old.safetensors"]}
 note = {"file": "model.safetensors", "data": ".model.safetensors.tmp", "bytes": 5, "sha256": "3" * 64, "plan": "0" * 64, "note": "{}"}
 # of tests/fuzz/small_plan.c's plan: the resident tensors, and one layer's two experts
-resident = {"note": 1, "records": "", "sources": "ef" * 32 * 11, "changed": []}
-unit = {"note": 1, "records": "ab" * 16 * 2, "sources": "cd" * 32 * 6, "changed": [[0, 1], [3, 2]]}
+resident = {"note": 1, "records": "", "sources": "ef" * 16 * 11, "changed": []}
+unit = {"note": 1, "records": "ab" * 16 * 2, "sources": "cd" * 16 * 6, "changed": [[0, 1], [3, 2]]}
 put("journal", "resident", tight(journal) + "\0" + tight(note) + "\0" + tight(resident))
 put("journal", "all", tight(journal) + "\0" + tight(note) + "\0" + tight(unit))
 put("journal", "path", tight({**journal, "replaces": ["../x"]}) + "\0" + tight({**note, "data": "x/y"}) + "\0" + tight({**unit, "records": ""}))
@@ -329,3 +337,16 @@ for name, texts in {"two": [tight({"metadata": {"total_size": 6}, "weight_map": 
     "swapped": [tight({"weight_map": where}), two[1], two[0]], "more": [tight({"weight_map": {**where, "w": "a.safetensors"}}), *two], "twice": [tight({"weight_map": where}), two[0], two[0]],
     "stranger": [tight({"metadata": {"total_size": 1}, "weight_map": {"x": "a.safetensors"}}), *two], "path": [tight({"weight_map": {"x": "../a.safetensors"}}), *two], "nothing": ["", "", ""]}.items():
     put("checkpoint", name, "\0".join(texts))
+
+# calibration input: what it is, then the file
+put("windows", "text", b"\x00" + b"ab a b" * 3)
+put("windows", "text-bos", b"\x24" + b"ab a b" * 3)
+put("windows", "lines", b"\x01" + b'{"text":"ab ab ab"}\n\n{"text":"<s>a","x":1}\n')
+put("windows", "lines-limited", b"\x65" + b'{"text":"ab ab ab ab ab"}\n{"text":"aaaaaaaaaa"}')
+put("windows", "packed", b"\x01" + gzip.compress(b'{"text":"abababab"}\n', mtime=0))
+put("windows", "no-text", b"\x01{\"tex\":1}")
+put("windows", "array", b"\x02" + npy("{'descr': '<i4', 'fortran_order': False, 'shape': (1, 9), }", bytes(36)))
+put("windows", "array-bos", b"\x26" + npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 9), }", bytes(72)))
+put("windows", "rows", b"\x02" + npy("{'descr': '<i4', 'fortran_order': False, 'shape': (3, 2), }", bytes(24)))
+put("windows", "negative", b"\x02" + npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }", b"\xff" * 16))
+put("windows", "floats", b"\x02" + npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }", bytes(8)))

@@ -28,9 +28,9 @@ static const option options_table[] = {
 };
 
 static const command_example examples[] = {
-    {"What a recipe would do", "scruple explain V3 --recipe mix.json --summary"},
+    {"What a recipe would do", "scruple explain V3-bf16 --recipe mix.json --summary"},
     {"What becomes of attention",
-     "scruple explain V3 --tensor-type attention=fp8-channel | grep self_attn"},
+     "scruple explain V3-bf16 --tensor-type attention=fp8-channel | grep self_attn"},
 };
 
 // A weight, or a tensor without a role. Companions (scales ...) count to their weight.

@@ -41,7 +41,7 @@ static const command_example examples[] = {
     {"FP8 in DeepSeek's own form, all linear layers",
      "scruple quantize V3-bf16 -o V3-fp8 --type fp8-block --scope all-linear"},
     {"Experts as int4, attention as FP8",
-     "scruple quantize V3 -o V3-mix --type int4-g32 --tensor-type attention=fp8-channel"},
+     "scruple quantize V3-bf16 -o V3-mix --type int4-g32 --tensor-type attention=fp8-channel"},
 };
 
 static bool quantize(const context *c, const quantize_options *o, order *what, err *e)

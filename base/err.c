@@ -60,12 +60,22 @@ bool err_sys(err *e, const char *format, ...)
 
 bool err_in(err *e, const char *format, ...)
 {
+    enum { MOST = sizeof e->text - 1, BETWEEN = 2 }; // ": "
     char before[sizeof e->text];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(before, sizeof before, format, args);
     va_end(args);
-    char old[sizeof e->text];
-    memcpy(old, e->text, sizeof old);
-    return err_set(e, e->kind, "%s: %s", before, old);
+    make_printable(before);
+    size_t n = strlen(before), old = strlen(e->text);
+    bool fits = n + BETWEEN + old <= MOST;
+    n = n < MOST - BETWEEN ? n : MOST - BETWEEN;
+    old = old < MOST - BETWEEN - n ? old : MOST - BETWEEN - n;
+    memmove(e->text + n + BETWEEN, e->text, old);
+    memcpy(e->text, before, n);
+    memcpy(e->text + n, ": ", BETWEEN);
+    e->text[n + BETWEEN + old] = 0;
+    if (!fits)
+        memcpy(e->text + MOST - 3, "...", 3);
+    return false;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -47,6 +48,36 @@ START_TEST(marks_a_sentence_that_does_not_fit)
 }
 END_TEST
 
+// Context of n bytes in front of a sentence of `old` bytes, as one whole sentence would be cut.
+static void context_fits_or_is_marked(size_t n, size_t old)
+{
+    enum { MOST = sizeof((err){0}.text) - 1 };
+    err e = ERR_INIT;
+    char before[MOST + 1], text[MOST + 1], whole[2 * MOST + 4];
+    memset(before, 'b', n);
+    before[n] = 0;
+    memset(text, 't', old);
+    text[old] = 0;
+    err_set(&e, ERR_ENV, "%s", text);
+    err_in(&e, "%s", before);
+    int len = snprintf(whole, sizeof whole, "%s: %s", before, text);
+    if (len > MOST)
+        memcpy(whole + MOST - 3, "...", 4);
+    if (n + 5 <= MOST) // a context that fills everything keeps its colon
+        ck_assert_str_eq(e.text, whole);
+    ck_assert_uint_eq(strlen(e.text), len < MOST ? (size_t)len : MOST);
+    ck_assert_int_eq(e.kind, ERR_ENV);
+}
+
+START_TEST(context_is_put_in_front_of_sentences_of_any_length)
+{
+    static const size_t sizes[] = {0, 1, 7, 317, 318, 319, 320, 634, 635, 636, 637, 638, 639};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++)
+        for (size_t k = 0; k < COUNT_OF(sizes); k++)
+            context_fits_or_is_marked(sizes[i], sizes[k]);
+}
+END_TEST
+
 Suite *suite_err(void)
 {
     Suite *s = suite_create("err");
@@ -55,6 +86,7 @@ Suite *suite_err(void)
     tcase_add_test(c, adds_the_systems_reason);
     tcase_add_test(c, replaces_control_bytes_of_hostile_names);
     tcase_add_test(c, marks_a_sentence_that_does_not_fit);
+    tcase_add_test(c, context_is_put_in_front_of_sentences_of_any_length);
     suite_add_tcase(s, c);
     return s;
 }

@@ -103,7 +103,8 @@ uint64_t fuzz_largest_number(const char *text, size_t len, uint64_t most)
         size_t begin = i;
         for (; i < len && text[i] >= '0' && text[i] <= '9'; i++)
             v = v <= most ? v * 10 + (uint64_t)(text[i] - '0') : v;
-        bool alone = begin > 0 && text[begin - 1] && strchr("[,: \n", text[begin - 1]);
+        char before = begin > 0 ? text[begin - 1] : 'x';
+        bool alone = before == '[' || before == ',' || before == ':' || before == ' ';
         if (alone && v <= most && v > largest)
             largest = v;
         i += i == begin;

@@ -77,6 +77,9 @@ static bool parse_line(finding *f, char *text, uint64_t number, err *e)
                        (unsigned long long)number, text);
     const char *name = text + HEX + 2;
     name += str_starts(name, "./") ? 2 : 0;
+    if (!*name)
+        return err_set(e, ERR_INPUT, "%s, line %llu: './' names no file", f->x->list,
+                       (unsigned long long)number);
     if (!strchr(name, '/'))
         return add_name(f, name, &digest, number, e);
     event_warn(f->v, "'%s' of %s lies in another folder and is not compared",

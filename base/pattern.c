@@ -40,6 +40,8 @@ static bool compile(pattern *p, err *e)
     pcre2_compile_context_free(c);
     if (p->code)
         return true;
+    if (code == PCRE2_ERROR_HEAP_FAILED)
+        return err_set(e, ERR_ENV, "no memory for a pattern");
     PCRE2_UCHAR what[160];
     if (pcre2_get_error_message(code, what, sizeof what) < 0)
         what[0] = 0;

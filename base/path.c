@@ -45,16 +45,21 @@ static int stat_patiently(int dir, const char *name, struct stat *st, int flags)
     return rc;
 }
 
+static path_kind kind_of(const struct stat *st)
+{
+    return S_ISDIR(st->st_mode) ? PATH_FOLDER : S_ISREG(st->st_mode) ? PATH_FILE : PATH_OTHER;
+}
+
 bool path_find(const char *path, path_kind *kind, err *e)
 {
     struct stat st;
     *kind = PATH_NOTHING;
     if (stat_patiently(AT_FDCWD, path, &st, 0) == 0) {
-        *kind = S_ISDIR(st.st_mode) ? PATH_FOLDER : S_ISREG(st.st_mode) ? PATH_FILE : PATH_OTHER;
+        *kind = kind_of(&st);
         return true;
     }
     if (is_absence(errno) && stat_patiently(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        *kind = PATH_OTHER;
+        *kind = kind_of(&st); // a link that leads nowhere, or what was made just now
         return true;
     }
     return is_absence(errno) || err_sys(e, "cannot tell what '%s' is", path);

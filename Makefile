@@ -104,8 +104,8 @@ $(BUILD)/faults/tools: tests/faults/inject.c tests/faults/alloc.c Makefile
 	$(Q)$(CC) $(FAULT_CFLAGS) -shared -o $@/alloc.so tests/faults/alloc.c -ldl
 	$(Q)touch $@
 
-test-faults: all $(BUILD)/faults/tools ## kills and failures at every point, full disks, lost writes (minutes)
-	$(DRIVE_FAULTS)
+test-faults: all $(BUILD)/faults/tools ## kills and failures at every point, full disks, lost writes (15 minutes; POINTS="--points 200" for fewer)
+	$(DRIVE_FAULTS) $(POINTS)
 	tests/faults/full_disk.py $(BUILD)/scruple --work $(BUILD)/faults/full
 	tests/faults/crash_states.py $(BUILD)/scruple --work $(BUILD)/faults/crash
 

@@ -39,6 +39,12 @@ void strbuf_add(strbuf *s, const void *bytes, size_t len)
     s->text[s->len] = 0;
 }
 
+void strbuf_join(strbuf *s, const strbuf *from)
+{
+    s->failed = s->failed || from->failed;
+    strbuf_add(s, from->text, from->len);
+}
+
 void strbuf_puts(strbuf *s, const char *text) { strbuf_add(s, text, strlen(text)); }
 
 void strbuf_printf(strbuf *s, const char *format, ...)

@@ -15,6 +15,8 @@ typedef struct {
 } strbuf;
 
 void strbuf_add(strbuf *s, const void *bytes, size_t len);
+// The whole text of another; where that is failed, this one is.
+void strbuf_join(strbuf *s, const strbuf *from);
 void strbuf_puts(strbuf *s, const char *text);
 void strbuf_printf(strbuf *s, const char *format, ...) PRINTF_LIKE(2, 3);
 void strbuf_clear(strbuf *s);                 // keeps the memory

@@ -235,7 +235,7 @@ static bool fold_allows(onig_parser *p, const char *at, uint32_t code, bool in_c
 static void put_class(strbuf *out, bool negated, const strbuf *inside)
 {
     strbuf_puts(out, negated ? "[^" : "[");
-    strbuf_add(out, inside->text, inside->len);
+    strbuf_join(out, inside);
     strbuf_puts(out, "]");
 }
 
@@ -256,7 +256,7 @@ static void put_other(charset *c, const char *before, const strbuf *inside, cons
 {
     strbuf_puts(&c->others, "|");
     strbuf_puts(&c->others, before);
-    strbuf_add(&c->others, inside->text, inside->len);
+    strbuf_join(&c->others, inside);
     strbuf_puts(&c->others, behind);
     c->n_others++;
 }
@@ -264,6 +264,10 @@ static void put_other(charset *c, const char *before, const strbuf *inside, cons
 // Appends a PCRE2 expression for exactly one character of the set.
 static void put_charset(strbuf *out, const charset *c)
 {
+    if (c->items.failed || c->others.failed) {
+        out->failed = true;
+        return;
+    }
     if (!c->n_others) {
         put_class(out, false, &c->items);
         return;
@@ -304,7 +308,7 @@ static bool class_item(onig_parser *p, charset *o)
     if (ok && first.negated) {
         put_other(o, "[^", &set, "]");
     } else if (ok && first.is_set) {
-        strbuf_add(&o->items, set.text, set.len);
+        strbuf_join(&o->items, &set);
     } else if (ok) {
         put_range(&o->items, first.code, range ? last.code : first.code);
     }
@@ -367,8 +371,8 @@ static bool parse_class(onig_parser *p, charset *into)
             put_charset(&ahead, &o);
             put_other(into, "(?:", &ahead, ")");
         } else if (ok) {
-            strbuf_add(&into->items, o.items.text, o.items.len);
-            strbuf_add(&into->others, o.others.text, o.others.len);
+            strbuf_join(&into->items, &o.items);
+            strbuf_join(&into->others, &o.others);
             into->n_others += o.n_others;
         }
         p->at += ok ? (more ? 2 : 1) : 0;

@@ -38,6 +38,11 @@ START_TEST(a_failure_to_grow_sticks)
     strbuf_puts(&s, "kept");
     strbuf_add(&s, NULL, SIZE_MAX - 2);
     strbuf_puts(&s, "lost");
+    strbuf whole = {0};
+    strbuf_puts(&whole, "a");
+    strbuf_join(&whole, &s); // what is not all there does not count as all there in another text
+    ASSERT_FAILS(strbuf_ok(&whole, &refused), ERR_ENV, "no memory for text");
+    strbuf_free(&whole);
     ASSERT_FAILS(strbuf_ok(&s, &refused), ERR_ENV, "no memory for text");
     ck_assert_str_eq(s.text, "kept");
     strbuf_free(&s);

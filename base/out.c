@@ -289,13 +289,17 @@ bool out_sync_dir(const char *dir, err *e)
     return ok;
 }
 
-bool out_publish_temp(const char *temp, const char *dir, const char *name, bool replace, err *e)
+// *taken: a file has the name already, and is not to be replaced.
+static bool publish_temp(const char *temp, const char *dir, const char *name, bool replace,
+                         bool *taken, err *e)
 {
+    *taken = false;
     char *final = path_join(dir, name, e);
     if (!final)
         return false;
     bool ok = (replace ? rename(temp, final) : rename_new(temp, final)) == 0;
-    if (!ok && errno == EEXIST)
+    *taken = !ok && errno == EEXIST;
+    if (*taken)
         err_set(e, ERR_ENV, "'%s' exists already and is not replaced", final);
     else if (!ok)
         err_sys(e, "cannot give '%s' its name", final);
@@ -307,6 +311,12 @@ bool out_publish_temp(const char *temp, const char *dir, const char *name, bool 
     }
     free(final);
     return ok;
+}
+
+bool out_publish_temp(const char *temp, const char *dir, const char *name, bool replace, err *e)
+{
+    bool taken;
+    return publish_temp(temp, dir, name, replace, &taken, e);
 }
 
 static bool finish_data(out_file *o, err *e)
@@ -326,17 +336,18 @@ static bool finish_data(out_file *o, err *e)
     return sys_close(fd) == 0 || out_cannot_write(o->dir, o->name, o->at, e);
 }
 
-bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e)
+static bool publish(out_file *o, bool replace, sha256_digest *digest, bool *taken, err *e)
 {
     sha256_digest mine;
     bool ok = false;
+    *taken = false;
     if (digest)
         memset(digest, 0, sizeof *digest);
     if (!finish_data(o, e))
         goto out;
     sha256_end(o->sha, &mine);
     o->sha = NULL;
-    ok = out_publish_temp(o->temp, o->dir, o->name, replace, e);
+    ok = publish_temp(o->temp, o->dir, o->name, replace, taken, e);
     free(o->temp); // gone, whatever happened
     o->temp = NULL;
     if (ok && digest)
@@ -344,6 +355,12 @@ bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e)
 out:
     out_discard(o);
     return ok;
+}
+
+bool out_publish(out_file *o, bool replace, sha256_digest *digest, err *e)
+{
+    bool taken;
+    return publish(o, replace, digest, &taken, e);
 }
 
 void out_discard(out_file *o)
@@ -370,6 +387,15 @@ bool out_write_file(const char *dir, const char *name, const void *bytes, uint64
         memset(digest, 0, sizeof *digest);
     return out_open(&o, dir, name, n, NULL, 0, e) && out_append(&o, bytes, n, e) &&
            out_publish(&o, replace, digest, e);
+}
+
+bool out_write_new(const char *dir, const char *name, const void *bytes, uint64_t n, bool *taken,
+                   err *e)
+{
+    out_file o;
+    *taken = false;
+    return (out_open(&o, dir, name, n, NULL, 0, e) && out_append(&o, bytes, n, e) &&
+            publish(&o, false, NULL, taken, e)) || *taken;
 }
 
 static bool make_one(const char *path, bool *made, err *e)

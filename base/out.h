@@ -58,6 +58,9 @@ void out_discard(out_file *o); // removes the temporary file; safe on a closed o
 // The three steps for a small file.
 MUST_USE bool out_write_file(const char *dir, const char *name, const void *bytes, uint64_t n,
                              bool replace, sha256_digest *digest, err *e);
+// Where several processes may write it: *taken and success where the name was another's already.
+MUST_USE bool out_write_new(const char *dir, const char *name, const void *bytes, uint64_t n,
+                            bool *taken, err *e);
 // Makes a folder (parents too); one that exists is fine.
 MUST_USE bool out_make_dir(const char *dir, err *e);
 // ERR_ENV where the file system of `dir` (or of the nearest parent that exists) has less than

@@ -66,13 +66,9 @@ bool file_note_write(const file_note *n, const char *dir, const char *plan, bool
     if (ok)
         strbuf_printf(&text, "\n%s\n", sum_of(text.text, text.len, hex));
     char *file = ok ? file_note_name(n->name, e) : NULL;
-    char *path = file ? path_join(dir, file, e) : NULL;
-    ok = path && strbuf_ok(&text, e);
-    if (ok && !out_write_file(dir, file, text.text, text.len, replace, NULL, e)) {
-        *there = !replace && path_exists(path);
-        ok = *there;
-    }
-    free(path);
+    ok = file && strbuf_ok(&text, e) &&
+         (replace ? out_write_file(dir, file, text.text, text.len, true, NULL, e)
+                  : out_write_new(dir, file, text.text, text.len, there, e));
     free(file);
     strbuf_free(&text);
     return ok;

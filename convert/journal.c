@@ -126,13 +126,8 @@ bool journal_create(const journal *j, const char *dir, bool *lost, err *e)
     jw_object_end(&w);
     strbuf_puts(&line, "\n");
     *lost = false;
-    char *path = path_join(dir, JOURNAL_NAME, e);
-    bool ok = path && strbuf_ok(&line, e);
-    if (ok && !out_write_file(dir, JOURNAL_NAME, line.text, line.len, false, NULL, e)) {
-        *lost = path_exists(path);
-        ok = *lost;
-    }
-    free(path);
+    bool ok = strbuf_ok(&line, e) &&
+              out_write_new(dir, JOURNAL_NAME, line.text, line.len, lost, e);
     strbuf_free(&line);
     return ok;
 }

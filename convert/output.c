@@ -248,8 +248,8 @@ static bool enter(output *o, const output_order *with, bool *complete, bool *aga
     if (!output_folder_judge(with, &state, &o->journal, e))
         return false;
     *complete = state == FOLDER_COMPLETE;
-    if (*complete)
-        return true;
+    if (*complete) // with a journal, which is locked: it is of no use any more
+        return o->journal.fd < 0 || journal_remove(&o->journal, e);
     if (with->mode == OUTPUT_MERGE && state == FOLDER_FRESH)
         return err_set(e, ERR_ENV, "there is nothing to merge in '%s': no part has been run",
                        with->dir);

@@ -6,7 +6,7 @@
 //
 //   absent or empty           run (a merge: ERR_ENV, as there is nothing to merge)
 //   our journal, same plan    resume: staged files are kept (ERR_ENV where an input changed)
-//   complete, same plan       nothing to do
+//   complete, same plan       nothing to do (a journal that is left beside it goes)
 //   anything else             ERR_ENV, nothing touched; `force` replaces what our manifest lists
 //   equal to or inside input  ERR_USAGE
 //

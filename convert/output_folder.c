@@ -265,18 +265,39 @@ static bool refuse_entry(const output_order *with, const char *name, const journ
                    "that run did not make; remove it", with->dir, name);
 }
 
-static bool judge_unfinished(const output_order *with, journal *j, err *e)
+// Everything is there under its final name, and nothing waits: a run that found the folder empty
+// made its journal after another one had come, finished and gone, and has not seen that yet, or
+// never did; or a run was killed just before it would have removed its journal.
+static bool is_over(const output_order *with, const dir_entry *entry, int64_t n, const journal *j)
+{
+    folder_state state = FOLDER_FRESH;
+    err ignored = ERR_INIT;
+    journal none = JOURNAL_CLOSED;
+    for (int64_t i = 0; i < n; i++)
+        if (output_is_staged(entry[i].name))
+            return false;
+    bool over = !j->n_replaces && find_entry(entry, n, MANIFEST_NAME) &&
+                judge_finished(with, entry, n, &state, &none, &ignored);
+    over = over && state == FOLDER_COMPLETE;
+    journal_close(&none);
+    return over;
+}
+
+static bool judge_unfinished(const output_order *with, folder_state *state, journal *j, err *e)
 {
     dir_entry *entry = NULL;
     int64_t n = 0;
+    *state = FOLDER_RESUMED;
     if (!journal_read(j, with->dir, e) || !same_run(with, j, e) ||
         !dir_list(with->dir, &entry, &n, e))
         return false;
-    bool ok = true;
-    for (int64_t i = 0; ok && i < n; i++)
+    bool ok = true, over = is_over(with, entry, n, j);
+    for (int64_t i = 0; ok && !over && i < n; i++)
         ok = !file_note_is_name(entry[i].name) || take_note(with, entry[i].name, j, e);
-    for (int64_t i = 0; ok && i < n; i++)
+    for (int64_t i = 0; ok && !over && i < n; i++)
         ok = refuse_entry(with, entry[i].name, j, e);
+    if (over)
+        *state = FOLDER_COMPLETE;
     dir_list_free(entry, n);
     return ok;
 }
@@ -300,24 +321,41 @@ static bool judge_place(const output_order *with, bool *there, err *e)
            err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
 }
 
+// A listing is no moment: a name that another process gives meanwhile may be in it twice or not at
+// all, and files that it tells of may be gone.
+static bool has_moved(const char *dir, const dir_entry *entry, int64_t n)
+{
+    dir_entry *now = NULL;
+    int64_t n_now = 0;
+    path_kind kind;
+    err ignored = ERR_INIT;
+    if (!dir_list(dir, &now, &n_now, &ignored))
+        return path_find(dir, &kind, &ignored) && kind == PATH_NOTHING;
+    bool same = n == n_now;
+    for (int64_t i = 0; same && i < n; i++)
+        same = strcmp(entry[i].name, now[i].name) == 0 && entry[i].size == now[i].size;
+    dir_list_free(now, n_now);
+    return !same;
+}
+
 // One look at the folder. *again: it changed meanwhile.
 static bool judge_once(const output_order *with, folder_state *state, journal *j, bool *again,
                        err *e)
 {
     dir_entry *entry = NULL;
     int64_t n = 0;
-    *state = FOLDER_FRESH;
-    *j = (journal)JOURNAL_CLOSED;
-    if (!dir_list(with->dir, &entry, &n, e))
-        return false;
-    bool ok;
-    if (find_entry(entry, n, JOURNAL_NAME)) {
-        *state = FOLDER_RESUMED;
-        ok = (with->dry_run || with->mode == OUTPUT_LOOK ||
-              journal_lock(j, with->dir, with->mode == OUTPUT_PART, again, e)) &&
-             (*again || judge_unfinished(with, j, e));
-    } else {
+    bool locks = !with->dry_run && with->mode != OUTPUT_LOOK, held = false;
+    bool ok = dir_list(with->dir, &entry, &n, e);
+    if (ok && !find_entry(entry, n, JOURNAL_NAME)) {
         ok = judge_finished(with, entry, n, state, j, e);
+    } else if (ok) {
+        held = locks;
+        ok = (!locks || journal_lock(j, with->dir, with->mode == OUTPUT_PART, again, e)) &&
+             (*again || judge_unfinished(with, state, j, e));
+    }
+    if (!ok && !held && has_moved(with->dir, entry, n)) {
+        *e = (err)ERR_INIT;
+        ok = *again = true;
     }
     dir_list_free(entry, n);
     return ok;
@@ -326,15 +364,16 @@ static bool judge_once(const output_order *with, folder_state *state, journal *j
 bool output_folder_judge(const output_order *with, folder_state *state, journal *j, err *e)
 {
     enum { MOST_LOOKS = 100 }; // others come and go
-    bool there, again = true, ok = judge_place(with, &there, e);
-    *state = FOLDER_FRESH;
+    bool again = true;
     *j = (journal)JOURNAL_CLOSED;
-    if (!ok || !there)
-        return ok;
     for (int looks = 0; again && looks < MOST_LOOKS; looks++) {
-        journal_close(j);
+        bool there;
         again = false;
-        if (!judge_once(with, state, j, &again, e)) {
+        *state = FOLDER_FRESH;
+        journal_close(j);
+        if (!judge_place(with, &there, e))
+            return false;
+        if (there && !judge_once(with, state, j, &again, e)) {
             journal_close(j);
             return false;
         }

@@ -122,6 +122,22 @@ START_TEST(replaces_only_when_told)
 }
 END_TEST
 
+START_TEST(tells_whether_the_name_was_taken)
+{
+    err e = ERR_INIT;
+    bool taken;
+    ASSERT_OK(out_write_new(dir, "a", "one", 3, &taken, &e), e);
+    ck_assert(!taken);
+    ASSERT_OK(out_write_new(dir, "a", "two", 3, &taken, &e), e);
+    ck_assert(taken);
+    assert_content("a", "one", 3);
+    ck_assert_int_eq(temp_count(dir), 1);
+    ASSERT_FAILS(out_write_new(temp_path(dir, "none"), "a", "x", 1, &taken, &refused), ERR_ENV,
+                 "none");
+    ck_assert(!taken);
+}
+END_TEST
+
 START_TEST(a_count_that_does_not_fit_is_an_internal_error)
 {
     err e = ERR_INIT;
@@ -433,6 +449,7 @@ Suite *suite_out(void)
     tcase_add_test(c, writes_what_was_appended_and_its_digest);
     tcase_add_test(c, has_a_hidden_temporary_name_of_full_size_and_zeros_for_a_header);
     tcase_add_test(c, replaces_only_when_told);
+    tcase_add_test(c, tells_whether_the_name_was_taken);
     tcase_add_test(c, a_count_that_does_not_fit_is_an_internal_error);
     tcase_add_test(c, asks_for_space_before_it_begins);
     tcase_add_test(c, leaves_nothing_behind_when_writing_fails);

@@ -202,6 +202,36 @@ START_TEST(force_does_not_undo_what_parts_have_made)
 }
 END_TEST
 
+START_TEST(a_journal_that_came_after_the_end_is_no_run)
+{
+    char expected[65], found[65];
+    size_t len;
+    output *o = opened(&whole);
+    char *late = folder_read(dir, JOURNAL_NAME, &len);
+    output_close(o);
+    run_well(&whole, false);
+    folder_digest(dir, expected);
+    run look = whole, dry = whole;
+    look.mode = OUTPUT_LOOK;
+    dry.dry_run = true;
+    const run *const runs[] = {&look, &dry, &whole, &part, &merge};
+    for (size_t i = 0; i < COUNT_OF(runs); i++) {
+        bool touches = runs[i] != &look && runs[i] != &dry;
+        temp_write(dir, JOURNAL_NAME, late, len);
+        temp_write(dir, ".config.json.note", "any", 3);
+        run_well(runs[i], true);
+        ck_assert_int_eq(folder_has(dir, JOURNAL_NAME), !touches);
+    }
+    run_well(&whole, true);
+    ck_assert_str_eq(expected, folder_digest(dir, found));
+    ck_assert_int_eq(folder_hidden(dir), 0);
+    temp_write(dir, JOURNAL_NAME, late, len);
+    ck_assert_int_eq(unlink(temp_path(dir, "config.json")), 0);
+    refuses(&whole, "holds an unfinished run of this plan and also");
+    free(late);
+}
+END_TEST
+
 // ---- the same file twice ----
 
 START_TEST(the_same_bytes_made_twice_are_kept_once)
@@ -400,6 +430,7 @@ Suite *suite_output_shared(void)
     tcase_add_test(c, force_does_not_undo_what_parts_have_made);
     tcase_add_test(c, the_same_bytes_made_twice_are_kept_once);
     tcase_add_test(c, other_bytes_of_one_file_are_a_broken_promise_and_both_are_kept);
+    tcase_add_test(c, a_journal_that_came_after_the_end_is_no_run);
     tcase_add_test(c, a_damaged_note_or_file_of_the_first_makes_way_for_the_second);
     tcase_add_test(c, processes_on_the_same_parts_at_once_end_with_one_right_file_each);
     tcase_add_test(c, whole_runs_at_once_work_or_say_that_another_is_at_work);

@@ -25,7 +25,7 @@ bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err 
     if ((o->recipe && !recipe_read(rules, o->recipe, e)) || !choose_type(o, out, e) ||
         (o->fallback && !codec_from_user(o->fallback, &out->fallback, e)))
         return false;
-    out->search = o->search == 0 ? SEARCH_MSE : SEARCH_ABSMAX;
+    out->search = o->search == 0 ? SEARCH_BEST : SEARCH_COMPAT;
     out->positive_scales = o->positive_scales;
     return true;
 }

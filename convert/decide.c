@@ -179,7 +179,7 @@ static void settle(decision *d, const weight *w, const codec *c, codec_search se
 {
     bool searched = codec_is_searched(c) && c != w->codec;
     d->codec = c != w->codec ? c : NULL;
-    d->search = searched ? search : SEARCH_MSE;
+    d->search = searched ? search : SEARCH_BEST;
     d->positive_scales = searched && positive;
 }
 

@@ -16,7 +16,7 @@
 typedef struct {
     int64_t rule;          // index; the number of rules for --type; -1: none
     const codec *codec;    // what it becomes; NULL: moved as it is
-    codec_search search;   // SEARCH_MSE and false where they decide nothing
+    codec_search search;   // SEARCH_BEST and false where they decide nothing
     bool positive_scales;
 } decision;
 

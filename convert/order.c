@@ -56,7 +56,7 @@ static void write_types(const order *o, json_writer *w)
     const plan_options *p = &o->plan;
     jw_text(w, "type", p->codec ? p->codec->name : NULL);
     jw_text(w, "scope", order_scopes[p->scope == SCOPE_ALL_LINEAR]);
-    jw_text(w, "search", order_searches[p->search == SEARCH_ABSMAX]);
+    jw_text(w, "search", order_searches[p->search == SEARCH_COMPAT]);
     jw_bool(w, "positive_scales", p->positive_scales);
     jw_text(w, "fallback", p->fallback ? p->fallback->name : NULL);
     if (o->rules.n)
@@ -195,7 +195,7 @@ static bool parse_quantize(reader *r, order *o)
         return false;
     if (o->plan.codec)
         o->plan.scope = scope == 0 ? SCOPE_EXPERTS : SCOPE_ALL_LINEAR;
-    o->plan.search = search == 0 ? SEARCH_MSE : SEARCH_ABSMAX;
+    o->plan.search = search == 0 ? SEARCH_BEST : SEARCH_COMPAT;
     o->plan.layout = (plan_layout)layout;
     if (o->plan.codec ? o->plan.codec->form == CODEC_FLOAT : o->rules.n == 0)
         return bad(r, "type");

@@ -37,7 +37,7 @@ typedef struct {
 } plan_options;
 
 #define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, 5000000000u, "", NULL, \
-                       SEARCH_MSE, false}
+                       SEARCH_BEST, false}
 
 typedef struct {
     const tensor *from;        // moved: the source tensor; NULL where coded

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/utf8.h"
 
-static const char *const searches[] = {[SEARCH_MSE] = "mse", [SEARCH_ABSMAX] = "absmax"};
+static const char *const searches[] = {[SEARCH_BEST] = "mse", [SEARCH_COMPAT] = "absmax"};
 static const char keep[] = "keep";
 
 const char *recipe_search_name(codec_search s) { return searches[s]; }

@@ -9,7 +9,8 @@ static uint64_t bytes_a_value(const plan_tensor *t)
     case CODEC_FLOAT: return 2;
     case CODEC_FP8_BLOCK:
     case CODEC_FP8_CHANNEL: return 4;
-    case CODEC_INT4_GROUP: return 24;
+    case CODEC_INT4_GROUP:
+    case CODEC_BLOCKS: return 24;
     }
     return 2;
 }

@@ -10,6 +10,7 @@ static const char *form_text(codec_form form, int64_t group, char *buf, size_t s
     case CODEC_FLOAT: return "float";
     case CODEC_FP8_BLOCK: return "fp8-block";
     case CODEC_FP8_CHANNEL: return "fp8-channel";
+    case CODEC_BLOCKS: return "ggml blocks";
     case CODEC_INT4_GROUP: break;
     }
     (void)snprintf(buf, size, "int4-g%lld", (long long)group);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/reduce.h"
 #include "base/str.h"
+#include "quantize/blocks.h"
 #include "quantize/codec_forms.h"
 #include "quantize/number.h"
 
@@ -43,6 +44,13 @@
         .group = columns, .row_quantum = 1, .decode = int4_decode, .encode = int4_encode        \
     }
 
+#define BLOCK_CODEC(label, dt, columns)                                                         \
+    {                                                                                           \
+        .name = label, .form = CODEC_BLOCKS, .n_parts = 1,                                      \
+        .part = {{.suffix = "weight", .type = dt, .rank = 2, .row_block = 1, .col_block = 1}},  \
+        .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = blocks_encode    \
+    }
+
 static const codec registry[] = {
     FLOAT_CODEC("f32", DT_F32),
     FLOAT_CODEC("f16", DT_F16),
@@ -61,6 +69,7 @@ static const codec registry[] = {
     INT4_CODEC("int4-g32", 32),
     INT4_CODEC("int4-g64", 64),
     INT4_CODEC("int4-g128", 128),
+    BLOCK_CODEC("Q8_0", DT_Q8_0, 32),
 };
 
 int64_t codec_count(void) { return (int64_t)COUNT_OF(registry); }
@@ -92,25 +101,27 @@ int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t sha
     return p->rank;
 }
 
-static uint64_t product(uint64_t a, uint64_t b)
+// UINT64_MAX where there is no such number.
+static uint64_t bytes_of(dtype type, uint64_t elements)
 {
-    uint64_t out;
-    return size_mul(a, b, &out) ? out : UINT64_MAX;
+    uint64_t bytes;
+    return dtype_bytes(type, elements, &bytes) ? bytes : UINT64_MAX;
 }
 
 uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type)
 {
     const codec_part *p = &c->part[i];
     int64_t cols = p->col_block ? i64_ceil_div(in, p->col_block) : p->fixed_cols;
-    return product((uint64_t)cols, (uint64_t)dtype_bits(type) / 8);
+    return bytes_of(type, (uint64_t)cols);
 }
 
 uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in)
 {
     int64_t shape[2];
     codec_part_shape(c, i, out, in, shape);
-    uint64_t elements = product((uint64_t)shape[0], (uint64_t)shape[1]);
-    return product(elements, (uint64_t)dtype_bits(c->part[i].type) / 8);
+    uint64_t elements;
+    return size_mul((uint64_t)shape[0], (uint64_t)shape[1], &elements)
+           ? bytes_of(c->part[i].type, elements) : UINT64_MAX;
 }
 
 uint64_t codec_bytes(const codec *c, int64_t out, int64_t in)
@@ -124,10 +135,15 @@ uint64_t codec_bytes(const codec *c, int64_t out, int64_t in)
 
 bool codec_divides(const codec *c, int64_t in)
 {
-    return c->form != CODEC_INT4_GROUP || in % c->group == 0;
+    bool whole = c->form == CODEC_INT4_GROUP || c->form == CODEC_BLOCKS;
+    return !whole || in % c->group == 0;
 }
 
-bool codec_is_searched(const codec *c) { return c->form == CODEC_INT4_GROUP; }
+bool codec_is_searched(const codec *c)
+{
+    return c->form == CODEC_INT4_GROUP ||
+           (c->form == CODEC_BLOCKS && block_ops_used(c->part[0].type)->searched);
+}
 
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to)
 {

@@ -20,9 +20,14 @@ typedef struct {
     int64_t fixed_cols;  //   number of columns (1 for channel scales, 2 for weight_shape)
 } codec_part;
 
-typedef enum { CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT4_GROUP } codec_form;
+typedef enum {
+    CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT4_GROUP,
+    CODEC_BLOCKS // ggml's types (blocks.h): in GGUF files only
+} codec_form;
 
-typedef enum { SEARCH_ABSMAX, SEARCH_MSE } codec_search;
+// How scales and codes are found. COMPAT: the bytes of the tool that the format comes from. BEST:
+// the least weighted squared error we can find, never more than COMPAT's in any block.
+typedef enum { SEARCH_COMPAT, SEARCH_BEST } codec_search;
 
 typedef struct {
     codec_search search;
@@ -31,7 +36,7 @@ typedef struct {
     int64_t row0;             // index of the first row given, for sentences about non-finite values
 } encode_options;
 
-#define ENCODE_DEFAULTS {SEARCH_MSE, false, NULL, 0}
+#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0}
 
 typedef struct {
     const void *bytes; // at the part's row that belongs to the first weight row of the range
@@ -43,7 +48,8 @@ typedef struct codec {
     codec_form form;
     int n_parts;
     codec_part part[CODEC_MAX_PARTS];
-    int64_t group;         // columns that share a scale: 32, 64, 128; block codecs 128; else 0
+    int64_t group;         // columns that share a scale: 32, 64, 128; FP8 blocks 128; of
+                           // CODEC_BLOCKS the columns of a block; else 0
     int64_t row_quantum;   // encode and decode ranges begin at multiples of it (1 or 128)
     bool exact;            // holds every finite value of its own type: nothing is searched
     bool pow2;             // scales are powers of two
@@ -56,7 +62,8 @@ typedef struct codec {
                    const encode_options *o, void *const *part, err *e);
 } codec;
 
-// f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128
+// f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, and ggml's types
+// by its names (Q8_0)
 const codec *codec_find(const char *name);     // canonical names; NULL
 int64_t codec_count(void);
 const codec *codec_at(int64_t i);

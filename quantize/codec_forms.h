@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the registry (codec.c) and the forms (codec_float.c, codec_fp8.c, codec_int4.c) share. The
+// What the registry (codec.c) and the forms (codec_float.c, codec_fp8.c, codec_int4.c,
+// codec_blocks.c) share. The
 // world outside quantize/ goes through codec.h.
 #ifndef SCRUPLE_QUANTIZE_CODEC_FORMS_H
 #define SCRUPLE_QUANTIZE_CODEC_FORMS_H
@@ -20,6 +21,9 @@ bool fp8_channel_encode(const codec *c, int64_t in, int64_t n, const float *from
 bool int4_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);
 bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
                  const encode_options *o, void *const *part, err *e);
+bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);
+bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                   const encode_options *o, void *const *part, err *e);
 
 // ERR_INPUT unless part i was found in a type that the codec reads.
 MUST_USE bool codec_accepts(const codec *c, const part_view *part, err *e);

@@ -11,7 +11,7 @@
 // e - 8 where m <= 1.75 (448 = 1.75 x 2^8), else e - 7. A scale never falls below 2^-126; a block
 // of zeros gets scale 1.
 //
-// SEARCH_MSE does not search here: E4M3's error is relative to each element, so a smaller scale
+// SEARCH_BEST does not search here: E4M3's error is relative to each element, so a smaller scale
 // trades saturation of the largest element for nothing (algorithms.md 1.9, and measured again:
 // tests/quantize/test_codec_fp8.c).
 //

@@ -35,7 +35,7 @@ bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
     uint8_t *packed = part[0];
     unsigned char *scales = part[1];
     int8_t code[SEARCH_MAX_GROUP];
-    search_group g = {.n = c->group, .absmax = o->search == SEARCH_ABSMAX,
+    search_group g = {.n = c->group, .absmax = o->search == SEARCH_COMPAT,
                       .positive = o->positive_scales, .code = code};
     for (int64_t i = 0; i < n * in; i += c->group) {
         g.w = from + i;

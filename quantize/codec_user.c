@@ -58,6 +58,8 @@ bool codec_from_user(const char *text, const codec **out, err *e)
     const char *name[32];
     size_t n = 0;
     for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
+        if (codec_at(i)->form == CODEC_BLOCKS) // what a GGUF file is made of
+            continue;
         name[n++] = codec_at(i)->name;
         if (str_same_nocase(text, codec_at(i)->name)) {
             *out = codec_at(i);

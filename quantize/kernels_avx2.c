@@ -7,4 +7,5 @@
 #define KERNEL(name) name##_avx2
 #include "quantize/search_kernel.h"
 #include "quantize/row_kernel.h"
+#include "quantize/blocks_simple.h"
 #endif

@@ -5,3 +5,4 @@
 #define KERNEL(name) name##_plain
 #include "quantize/search_kernel.h"
 #include "quantize/row_kernel.h"
+#include "quantize/blocks_simple.h"

@@ -6,13 +6,13 @@
 //   code = clamp(RNE(w / s), -8, 7), the quotient rounded to binary32 first;
 //   a group of zeros has scale 1; a scale is a normal BF16 number: where the best one would be
 //   smaller, it is 2^-126.
-// SEARCH_ABSMAX: s = BF16(amax / 7.5), positive: the rule of compressed-tensors. The scales are
+// SEARCH_COMPAT: s = BF16(amax / 7.5), positive: the rule of compressed-tensors. The scales are
 // byte-equal to its. The codes are the nearest ones, while compressed-tensors rounds the quotient
 // to the weight's own type first: for a BF16 weight about one code in a hundred moves by a step,
 // never to a smaller error (tests/quantize/test_search.c holds both against the real package).
-// SEARCH_MSE: the BF16 scale, of either sign, with the least sum of importance x squared error
+// SEARCH_BEST: the BF16 scale, of either sign, with the least sum of importance x squared error
 // (search_kernel.h says how); positive_scales keeps to positive ones. Never worse than
-// SEARCH_ABSMAX beyond the rounding of a binary32 sum. Importance is relative: a common factor
+// SEARCH_COMPAT beyond the rounding of a binary32 sum. Importance is relative: a common factor
 // changes nothing but ties, a power of two nothing at all.
 #ifndef SCRUPLE_QUANTIZE_SEARCH_H
 #define SCRUPLE_QUANTIZE_SEARCH_H

@@ -201,14 +201,15 @@ START_TEST(search_and_signs_come_from_the_rule_or_from_the_options)
     rules_of("{\"match\": \"experts.up\", \"type\": \"int4-g32\", \"search\": \"mse\", "
              "\"positive_scales\": false}, {\"match\": \"experts.down\", \"type\": \"int4-g32\"}, "
              "{\"match\": \"experts.gate\", \"type\": \"fp8-channel\"}");
-    options.search = SEARCH_ABSMAX;
+    options.search = SEARCH_COMPAT;
     options.positive_scales = true;
     run();
-    ck_assert(of(EXPERT(0, 0, up))->search == SEARCH_MSE && !of(EXPERT(0, 0, up))->positive_scales);
-    ck_assert_int_eq(of(EXPERT(0, 0, down))->search, SEARCH_ABSMAX);
+    ck_assert_int_eq(of(EXPERT(0, 0, up))->search, SEARCH_BEST);
+    ck_assert(!of(EXPERT(0, 0, up))->positive_scales);
+    ck_assert_int_eq(of(EXPERT(0, 0, down))->search, SEARCH_COMPAT);
     ck_assert(of(EXPERT(0, 0, down))->positive_scales);
     // FP8 scales are not searched: asked for in any way, its bytes and so the plan are the same.
-    ck_assert(of(EXPERT(0, 0, gate))->search == SEARCH_MSE);
+    ck_assert(of(EXPERT(0, 0, gate))->search == SEARCH_BEST);
     ck_assert(!of(EXPERT(0, 0, gate))->positive_scales);
 }
 END_TEST
@@ -451,10 +452,10 @@ START_TEST(the_plan_tells_search_and_signs_apart)
     rule("experts=int4-g32");
     make_table();
     sha256_digest id = p.id;
-    options.search = SEARCH_ABSMAX;
+    options.search = SEARCH_COMPAT;
     make_table();
     ck_assert_int_ne(memcmp(&id, &p.id, sizeof id), 0);
-    options.search = SEARCH_MSE;
+    options.search = SEARCH_BEST;
     options.positive_scales = true;
     make_table();
     ck_assert_int_ne(memcmp(&id, &p.id, sizeof id), 0);

@@ -67,7 +67,7 @@ START_TEST(an_order_decides_the_plan_alike)
     ck_assert_int_eq(o.plan.scope, SCOPE_ALL_LINEAR);
     ck_assert_int_eq(o.plan.layout, LAYOUT_EXPERTS);
     ck_assert_uint_eq(o.plan.page, 8192);
-    ck_assert_int_eq(o.plan.search, SEARCH_ABSMAX);
+    ck_assert_int_eq(o.plan.search, SEARCH_COMPAT);
     ck_assert(o.plan.positive_scales);
     ASSERT_OK(parse("convert", "{\"to\":\"safetensors\"}", &o, &e), e);
     ck_assert(!order_needs_model(&o) && !o.plan.codec && o.plan.scope == SCOPE_NONE);

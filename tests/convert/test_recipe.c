@@ -38,7 +38,7 @@ START_TEST(rules_are_read_in_order_with_all_they_say)
     ck_assert_int_eq(r.n, 2);
     ck_assert_ptr_eq(r.rule[0].codec, codec_find("int4-g32"));
     ck_assert_ptr_eq(r.rule[0].fallback, codec_find("bf16"));
-    ck_assert(r.rule[0].has_search && r.rule[0].search == SEARCH_ABSMAX);
+    ck_assert(r.rule[0].has_search && r.rule[0].search == SEARCH_COMPAT);
     ck_assert(r.rule[0].has_signs && r.rule[0].positive_scales && r.rule[0].optional);
     ck_assert_int_eq(r.rule[0].n_patterns, 1);
     ck_assert_ptr_null(r.rule[1].codec);
@@ -207,9 +207,9 @@ START_TEST(what_is_written_can_be_read)
     err e = ERR_INIT;
     json_writer w = {.out = &s, .indent = 2};
     recipe_write_begin(&w, "a \"comment\"");
-    recipe_write_rule(&w, "experts & layer=3", codec_find("int4-g64"), SEARCH_ABSMAX, true);
-    recipe_write_rule(&w, "shared", codec_find("fp8-block"), SEARCH_MSE, false);
-    recipe_write_rule(&w, "router", NULL, SEARCH_MSE, false);
+    recipe_write_rule(&w, "experts & layer=3", codec_find("int4-g64"), SEARCH_COMPAT, true);
+    recipe_write_rule(&w, "shared", codec_find("fp8-block"), SEARCH_BEST, false);
+    recipe_write_rule(&w, "router", NULL, SEARCH_BEST, false);
     recipe_write_end(&w);
     ck_assert_str_eq(s.text,
         "{\n  \"schema_version\": 1,\n  \"comment\": \"a \\\"comment\\\"\",\n  \"rules\": [\n"
@@ -219,7 +219,7 @@ START_TEST(what_is_written_can_be_read)
         "    {\"match\":\"router\",\"type\":\"keep\"}\n  ]\n}\n");
     ASSERT_OK(recipe_parse(&r, s.text, s.len, "r", &e), e);
     ck_assert_int_eq(r.n, 3);
-    ck_assert(r.rule[0].positive_scales && r.rule[0].search == SEARCH_ABSMAX);
+    ck_assert(r.rule[0].positive_scales && r.rule[0].search == SEARCH_COMPAT);
     strbuf_free(&s);
 }
 END_TEST

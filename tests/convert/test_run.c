@@ -581,7 +581,7 @@ START_TEST(the_process_stays_below_its_ceiling)
         make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     else
         make_convert(LAYOUT_EXPERTS);
-    the.order.plan.search = SEARCH_ABSMAX;
+    the.order.plan.search = SEARCH_COMPAT;
     the.order.memory = _i < 2 ? 128 << 20 : (uint64_t)4 << 30;
     ASSERT_OK(pool_open(&the.order.pool, 2, &e), e);
     make_runs();

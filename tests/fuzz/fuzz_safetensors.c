@@ -15,7 +15,7 @@ static void check_tensor(const tensor *t, uint64_t at)
     uint64_t n = 1;
     size_t len = strlen(t->name);
     FUZZ_CHECK(len > 0 && len <= ST_MAX_NAME && t->file == 3);
-    FUZZ_CHECK(t->type < DT_COUNT && t->rank >= 0 && t->rank <= TENSOR_MAX_RANK);
+    FUZZ_CHECK(t->type < DT_SAFETENSORS && t->rank >= 0 && t->rank <= TENSOR_MAX_RANK);
     for (int i = 0; i < t->rank; i++) {
         FUZZ_CHECK(t->shape[i] >= 0);
         n *= (uint64_t)t->shape[i];

@@ -189,7 +189,7 @@ static double error_at(float s, int64_t n)
     return sum;
 }
 
-// Why SEARCH_MSE does not search here: 64 scales down to a quarter of amax / 448 hardly help.
+// Why SEARCH_BEST does not search here: 64 scales down to a quarter of amax / 448 hardly help.
 START_TEST(gains_little_by_clipping)
 {
     fill(128 * 128, 5);

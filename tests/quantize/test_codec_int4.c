@@ -35,7 +35,7 @@ START_TEST(packs_the_documented_nibbles)
 {
     for (int i = 0; i < 32; i++)
         w[i] = (float)(i % 16 - 8);
-    encode_options o = {SEARCH_MSE, true, NULL, 0};
+    encode_options o = {SEARCH_BEST, true, NULL, 0};
     encode(codec_find("int4-g32"), 32, 1, &o);
     static const uint8_t WANT[] = {0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe};
     ck_assert_uint_eq(scale[0], 0x3f80);
@@ -84,7 +84,7 @@ static void compare_with_search(const codec *c, const encode_options *o)
     for (int64_t i = 0; i < ALL; i += c->group) {
         int8_t code[SEARCH_MAX_GROUP];
         search_group g = {.w = w + i, .n = c->group, .code = code,
-                          .absmax = o->search == SEARCH_ABSMAX, .positive = o->positive_scales,
+                          .absmax = o->search == SEARCH_COMPAT, .positive = o->positive_scales,
                           .importance = o->importance ? o->importance + i % COLS : NULL};
         search_int4(&g);
         ck_assert_uint_eq(scale[i / c->group], g.scale);
@@ -104,8 +104,8 @@ START_TEST(gives_each_group_the_searchs_scale_and_codes)
     for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
         const codec *c = codec_find(NAMES[i]);
         compare_with_search(c, &(encode_options)ENCODE_DEFAULTS);
-        compare_with_search(c, &(encode_options){SEARCH_MSE, true, importance, 0});
-        compare_with_search(c, &(encode_options){SEARCH_ABSMAX, true, importance, 0});
+        compare_with_search(c, &(encode_options){SEARCH_BEST, true, importance, 0});
+        compare_with_search(c, &(encode_options){SEARCH_COMPAT, true, importance, 0});
     }
 }
 END_TEST

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tables of block types that the templates make, a set a CPU level. Internal to quantize/.
+#ifndef SCRUPLE_QUANTIZE_BLOCK_KERNELS_H
+#define SCRUPLE_QUANTIZE_BLOCK_KERNELS_H
+
+#include "quantize/blocks.h"
+
+enum { N_BLOCKS_SIMPLE = 1 };
+
+#define BLOCKS_DECLARE(level) extern const block_ops blocks_simple_##level[N_BLOCKS_SIMPLE];
+
+BLOCKS_DECLARE(plain)
+#if defined(__x86_64__)
+BLOCKS_DECLARE(avx2)
+BLOCKS_DECLARE(avx512)
+#endif
+
+#endif

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// ggml's block types as codecs: one part, whose rows are runs of blocks (blocks.h).
+#include "base/bytes.h"
+#include "quantize/blocks.h"
+#include "quantize/codec_forms.h"
+
+static bool divides(const codec *c, int64_t in, err *e)
+{
+    return codec_divides(c, in) ||
+           err_set(e, ERR_INPUT, "%s needs a multiple of %lld columns, the weight has %lld",
+                   c->name, (long long)c->group, (long long)in);
+}
+
+bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e)
+{
+    if (!codec_accepts(c, part, e) || !divides(c, in, e))
+        return false;
+    block_ops_used(c->part[0].type)->decode(to, part[0].bytes, n * in / c->group);
+    return true;
+}
+
+static bool within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
+                   int64_t row0, err *e)
+{
+    for (int64_t i = 0; i < n * in; i++)
+        if (from[i] > largest || from[i] < -largest)
+            return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",
+                           (long long)(row0 + i / in), (long long)(i % in), (double)from[i],
+                           c->name);
+    return true;
+}
+
+bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                   const encode_options *o, void *const *part, err *e)
+{
+    const block_ops *ops = block_ops_used(c->part[0].type);
+    if (!divides(c, in, e) || !codec_all_finite(c, from, n, in, o->row0, e) ||
+        !within(c, from, n, in, ops->largest, o->row0, e))
+        return false;
+    ops->encode(&(block_rows){.from = from, .n = n, .in = in, .importance = o->importance,
+                              .search = o->search, .to = part[0]});
+    return true;
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/block_case.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/hash.h"
+
+void block_golden_input(float *x, int64_t n)
+{
+    uint32_t s = 1;
+    for (int64_t i = 0; i < n; i++) {
+        s = 1664525u * s + 1013904223u;
+        x[i] = ((float)(int32_t)(s >> 8) - 8388608.0f) / 8388608.0f;
+    }
+}
+
+static void check_digest(dtype type, const char *what, const void *bytes, uint64_t n,
+                         const char *expected)
+{
+    sha256_digest digest;
+    char hex[65];
+    err e = ERR_INIT;
+    ck_assert_msg(sha256_of(bytes, n, &digest, &e), "%s", e.text);
+    hex_of(digest.b, sizeof digest.b, hex);
+    ck_assert_msg(strncmp(hex, expected, strlen(expected)) == 0, "%s, %s: %s, ggml has %s",
+                  dtype_name(type), what, hex, expected);
+}
+
+static uint64_t bytes_of(dtype type, int64_t n)
+{
+    uint64_t bytes;
+    ck_assert(dtype_bytes(type, (uint64_t)n, &bytes));
+    return bytes;
+}
+
+void block_check_golden(dtype type, const char *plain, const char *weighted, const char *decoded)
+{
+    static float x[GOLDEN_VALUES], back[GOLDEN_VALUES], importance[GOLDEN_VALUES];
+    static uint8_t to[4 * GOLDEN_VALUES];
+    uint64_t bytes = bytes_of(type, GOLDEN_VALUES);
+    block_golden_input(x, GOLDEN_VALUES);
+    check_digest(type, "input", x, sizeof x, "1f3209499f457885");
+    for (int i = 0; i < GOLDEN_VALUES; i++)
+        importance[i] = (float)(1 + i % 7);
+    for (int level = 0; level < CPU_LEVELS; level++) {
+        if (!cpu_has((cpu_level)level))
+            continue;
+        const block_ops *ops = block_ops_at(type, (cpu_level)level);
+        block_rows r = {.from = x, .n = 1, .in = GOLDEN_VALUES, .search = SEARCH_COMPAT, .to = to};
+        memset(to, 0xaa, sizeof to);
+        ops->encode(&r);
+        check_digest(type, "plain", to, bytes, plain);
+        ops->decode(back, to, GOLDEN_VALUES / dtype_block(type));
+        check_digest(type, "decoded", back, sizeof back, decoded);
+        r.importance = importance;
+        memset(to, 0xaa, sizeof to);
+        ops->encode(&r);
+        check_digest(type, "weighted", to, bytes, weighted ? weighted : plain);
+    }
+}
+
+static void check_level(const block_ops *plain, const block_ops *ops, const block_rows *r,
+                        uint8_t *expected, float *decoded, float *back)
+{
+    block_rows other = *r;
+    int64_t values = r->n * r->in, block = dtype_block(plain->type);
+    uint64_t bytes = bytes_of(plain->type, values);
+    plain->encode(r);
+    other.to = expected;
+    ops->encode(&other);
+    ck_assert_msg(memcmp(r->to, expected, bytes) == 0, "%s encodes otherwise at another level",
+                  dtype_name(plain->type));
+    plain->decode(decoded, r->to, values / block);
+    ops->decode(back, r->to, values / block);
+    ck_assert_msg(memcmp(decoded, back, (size_t)values * sizeof *back) == 0,
+                  "%s decodes otherwise at another level", dtype_name(plain->type));
+}
+
+void block_check_levels(dtype type, const float *x, int64_t n, int64_t in)
+{
+    const block_ops *plain = block_ops_at(type, CPU_PLAIN);
+    uint64_t bytes = bytes_of(type, n * in);
+    float *importance = malloc((size_t)in * sizeof *importance);
+    float *values = malloc(2 * (size_t)(n * in) * sizeof *values);
+    uint8_t *to = malloc(2 * bytes);
+    ck_assert(importance && values && to);
+    for (int64_t i = 0; i < in; i++)
+        importance[i] = 0.1f + (float)(i * 7919 % 101);
+    for (int level = CPU_PLAIN + 1; level < CPU_LEVELS; level++)
+        for (int how = 0; how < 4 && cpu_has((cpu_level)level); how++) {
+            block_rows r = {.from = x, .n = n, .in = in, .to = to,
+                            .importance = how & 1 ? importance : NULL,
+                            .search = how & 2 ? SEARCH_BEST : SEARCH_COMPAT};
+            check_level(plain, block_ops_at(type, (cpu_level)level), &r, to + bytes, values,
+                        values + n * in);
+        }
+    free(importance);
+    free(values);
+    free(to);
+}

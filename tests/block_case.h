@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of ggml's block types share: the golden vectors of ggml's own library (made with
+// ggml d99724f2 built for x86-64 without contraction: one row of 512 values, importance
+// 1 + i mod 7) and comparisons over CPU levels.
+#ifndef SCRUPLE_TESTS_BLOCK_CASE_H
+#define SCRUPLE_TESTS_BLOCK_CASE_H
+
+#include "quantize/blocks.h"
+
+enum { GOLDEN_VALUES = 512 };
+
+// x_i = ((s_i >> 8) - 2^23) / 2^23 with s_0 = 1664525 + 1013904223, s_{i+1} = 1664525 s_i +
+// 1013904223 mod 2^32: the input of the golden vectors, n of them.
+void block_golden_input(float *x, int64_t n);
+// First 32 hex digits of the SHA-256 of ggml's bytes: plain, with importance (NULL: the same as
+// plain), and of the plain bytes decoded (512 binary32, little-endian). At every level cpu_has.
+void block_check_golden(dtype type, const char *plain, const char *weighted, const char *decoded);
+// Encoding and decoding n rows of `in` values gives the same bytes at every level as at the plain
+// one, for both searches, with and without importance.
+void block_check_levels(dtype type, const float *x, int64_t n, int64_t in);
+
+#endif

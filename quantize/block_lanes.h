@@ -70,9 +70,35 @@ INLINE vf nearest(vf x)
     return __builtin_convertvector(bits - 0x400000, vf);
 }
 
+// For what is known to be below 2^22.
+INLINE vf nearest_small(vf x) { return x + 0x1.8p23f - 0x1.8p23f; }
+
 INLINE vf clamp(vf x, float least, float most)
 {
     return smaller(larger(x, SPREAD(least)), SPREAD(most));
+}
+
+// A true lane is -1.
+INLINE bool any(vi mask)
+{
+#if KERNEL_LANES == 16
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif KERNEL_LANES == 8
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
+}
+
+INLINE vf f16_nearest(vf x) { return f16_lanes(to_f16_lanes(clamp(x, -65504, 65504))); }
+
+// The nearest f16 that is a scale: not zero.
+INLINE vf f16_scale(vf x)
+{
+    vf d = f16_nearest(x);
+    return either(d != 0.0f, d, (vf)((vi)SPREAD(0x1p-24f) | ((vi)x & INT32_MIN)));
 }
 
 #endif

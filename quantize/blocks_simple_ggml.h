@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the codes of Q4_0, Q4_1, Q5_0 and Q5_1 are found, as a template (kernel_lanes.h): one block
-// a lane (block_lanes.h). Writes no bytes; blocks_simple.h does.
-#ifndef SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_SEARCH_H
-#define SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_SEARCH_H
+// The codes that ggml finds for Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0, as a template (kernel_lanes.h): one block
+// a lane (block_lanes.h), the sums in ggml's order. Writes no bytes; blocks_simple.h does.
+#ifndef SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_GGML_H
+#define SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_GGML_H
 
 #include <float.h>
 
@@ -12,7 +12,7 @@ enum { SIMPLE_BLOCK = 32 };
 
 // Known where the functions below are inlined.
 typedef struct {
-    int bits;          // of a code: 4 or 5
+    int bits;          // of a code: 4, 5 or 8
     bool with_minimum; // value d q + m; else d (q - zero)
 } simple_type;
 
@@ -20,7 +20,7 @@ INLINE int simple_top(simple_type t) { return (1 << t.bits) - 1; }
 INLINE int simple_zero(simple_type t) { return t.with_minimum ? 0 : 1 << (t.bits - 1); }
 
 typedef struct {
-    vf d, m; // not rounded to f16 yet
+    vf d, m; // the nearest f16 are written
     vi q[SIMPLE_BLOCK];
 } simple_codes;
 
@@ -53,6 +53,29 @@ INLINE void simple_plain(simple_type t, const vf x[SIMPLE_BLOCK], simple_codes *
             from -= c->m;
         c->q[j] = __builtin_convertvector(smaller(from * inverse + half, most), vi);
     }
+}
+
+// roundf, half away from zero, for magnitudes below 2^22.
+INLINE vi round_away(vf x)
+{
+    vf a = magnitude(x), whole = nearest_small(a);
+    vi away = __builtin_convertvector(whole, vi) - (a - whole == 0.5f); // a true lane is -1
+    vi sign = (vi)x >> 31;
+    return (away ^ sign) - sign;
+}
+
+// quantize_row_q8_0_ref; importance is not asked there.
+INLINE void simple_plain_8(const vf x[SIMPLE_BLOCK], simple_codes *c)
+{
+    vf most = {0};
+    for (int j = 0; j < SIMPLE_BLOCK; j++)
+        most = larger(magnitude(x[j]), most);
+    c->d = most / 127;
+    c->m = (vf){0};
+    vf inverse = either(c->d != 0.0f, 1 / c->d, (vf){0});
+    inverse = either(inverse > FLT_MAX, (vf){0}, inverse); // ggml's codes are 0 then
+    for (int j = 0; j < SIMPLE_BLOCK; j++)
+        c->q[j] = round_away(x[j] * inverse) + 128;
 }
 
 // ---- as ggml with importance ----

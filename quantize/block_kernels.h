@@ -5,9 +5,11 @@
 
 #include "quantize/blocks.h"
 
-enum { N_BLOCKS_SIMPLE = 1 };
+enum { N_BLOCKS_SIMPLE = 1, N_BLOCKS_K = 5 };
 
-#define BLOCKS_DECLARE(level) extern const block_ops blocks_simple_##level[N_BLOCKS_SIMPLE];
+#define BLOCKS_DECLARE(level)                                                                    \
+    extern const block_ops blocks_simple_##level[N_BLOCKS_SIMPLE];                              \
+    extern const block_ops blocks_k_##level[N_BLOCKS_K];
 
 BLOCKS_DECLARE(plain)
 #if defined(__x86_64__)

@@ -21,6 +21,7 @@ typedef struct {
 
 static const family families[] = {
     FAMILY(blocks_simple, N_BLOCKS_SIMPLE),
+    FAMILY(blocks_k, N_BLOCKS_K),
 };
 
 const block_ops *block_ops_at(dtype type, cpu_level level)

@@ -70,6 +70,11 @@ static const codec registry[] = {
     INT4_CODEC("int4-g64", 64),
     INT4_CODEC("int4-g128", 128),
     BLOCK_CODEC("Q8_0", DT_Q8_0, 32),
+    BLOCK_CODEC("Q2_K", DT_Q2_K, 256),
+    BLOCK_CODEC("Q3_K", DT_Q3_K, 256),
+    BLOCK_CODEC("Q4_K", DT_Q4_K, 256),
+    BLOCK_CODEC("Q5_K", DT_Q5_K, 256),
+    BLOCK_CODEC("Q6_K", DT_Q6_K, 256),
 };
 
 int64_t codec_count(void) { return (int64_t)COUNT_OF(registry); }

@@ -6,3 +6,4 @@
 #include "quantize/search_kernel.h"
 #include "quantize/row_kernel.h"
 #include "quantize/blocks_simple.h"
+#include "quantize/blocks_k.h"

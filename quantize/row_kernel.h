@@ -41,14 +41,7 @@ KERNEL_TARGET void KERNEL(from_f16)(float *to, const void *from, int64_t n)
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
         vu16 bits;
         memcpy(&bits, p + 2 * i, sizeof bits);
-        vi u = __builtin_convertvector(bits, vi);
-        vi magnitude = u & 0x7fff;
-        vi x = (magnitude << 13) + (112 << 23);
-        vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
-        x = either_int(magnitude < 0x400, (vi)subnormal, x);
-        x += (magnitude >= 0x7c00) & (112 << 23);
-        x |= (magnitude > 0x7c00) & 0x400000;
-        x |= (u & 0x8000) << 16;
+        vf x = f16_lanes(__builtin_convertvector(bits, vi));
         memcpy(to + i, &x, sizeof x);
     }
     for (; i < n; i++)
@@ -60,39 +53,13 @@ KERNEL_TARGET void KERNEL(to_f16)(void *to, const float *from, int64_t n)
     unsigned char *p = to;
     int64_t i = 0;
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
-        vi u;
-        memcpy(&u, from + i, sizeof u);
-        vi a = u & 0x7fffffff;
-        vi x = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
-        vi below = a < 0x38800000;
-        vf small = (vf)(a & below) + 0.5f;
-        x = either_int(below, (vi)small - 0x3f000000, x);
-        x = either_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
-        x = either_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
-        x |= (vi)((vu)u >> 16 & 0x8000);
-        vu16 bits = __builtin_convertvector((vu)x, vu16);
+        vf x;
+        memcpy(&x, from + i, sizeof x);
+        vu16 bits = __builtin_convertvector((vu)to_f16_lanes(x), vu16);
         memcpy(p + 2 * i, &bits, sizeof bits);
     }
     for (; i < n; i++)
         store_u16(p + 2 * i, f32_to_f16(from[i]));
-}
-
-// One byte a lane, widened. Compilers take the short vector apart byte by byte where they are asked
-// for this conversion, so it is spelled out: a 64-bit lane gets the bytes 2 i and 2 i + 1.
-INLINE vi bytes(const uint8_t *from)
-{
-#if KERNEL_LANES == 16
-    vu8 narrow;
-    memcpy(&narrow, from, sizeof narrow);
-    return __builtin_convertvector(__builtin_convertvector(narrow, vu16), vi);
-#else
-#if KERNEL_LANES == 8
-    vpair x = ((vpair){0} + load_u64(from)) >> (vpair){0, 16, 32, 48};
-#else
-    vpair x = {load_u32(from), load_u16(from + 2)};
-#endif
-    return (vi)((x & 0xff) | (x << 24 & 0x000000ff00000000));
-#endif
 }
 
 KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale, int64_t n)

@@ -9,7 +9,8 @@
 // What a correct coder stays within whatever the data. SQNR of floats and FP8: every element is
 // within half a unit of the last of p significant bits, 20 log10(2^p) dB. Of int4: the largest
 // element of a group is at most 7.5 steps, the error's mean square at most a step^2 / 12, and a
-// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB.
+// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB. K-quants
+// likewise, with the rounding of scales and minima of the other sub-blocks on top.
 // KLD and top-1: what users of such files call usable (8 bits: excellent).
 static const struct {
     const char *type;
@@ -19,12 +20,17 @@ static const struct {
     {"f16", 48, 0.001, 0.98}, // 11 bits, but fewer below 2^-14: held to BF16's
     {"bf16", 48, 0.001, 0.98},
     {"Q8_0", 40, 0.005, 0.97},
+    {"Q6_K", 25, 0.01, 0.95},
     {"fp8-channel", 24, 0.01, 0.95},
     {"fp8-block", 24, 0.01, 0.95},
     {"fp8-block-pow2", 24, 0.01, 0.95},
+    {"Q5_K", 19, 0.02, 0.93},
+    {"Q4_K", 15, 0.05, 0.9},
     {"int4-g32", 13, 0.05, 0.9},
     {"int4-g64", 10, 0.05, 0.9},
+    {"Q3_K", 9, 0.1, 0.85},
     {"int4-g128", 7, 0.05, 0.9},
+    {"Q2_K", 3, 0.3, 0.75},
 };
 
 static int rank_of(const codec *c)

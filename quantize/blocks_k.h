@@ -67,12 +67,12 @@ INLINE vf k_importance_weights(const vf *x, const vf *importance, vf energy, int
 
 INLINE void k_fit_lines(const k_affine *a, const k_batch *b, bool weighted, k_super *s)
 {
-    vf w[K_SIDE * K_SUB], energy = {0};
+    vf w[K_TURNS * K_SUB], energy = {0};
     if (weighted)
         energy = k_energy(b->x, a->n == 32 ? 2 : 1);
-    for (int j = 0; j < a->subs; j += K_SIDE) {
+    for (int j = 0; j < a->subs; j += K_TURNS) {
         const vf *x = b->x + j * a->n;
-        for (int side = 0; side < K_SIDE; side++) {
+        for (int side = 0; side < K_TURNS; side++) {
             int at = side * a->n;
             if (weighted)
                 s->sum_w[j + side] = k_importance_weights(x + at, b->importance + j * a->n + at,
@@ -98,7 +98,7 @@ INLINE vf k_proportional(const k_affine *a, const vf *v, vi *code)
     for (int j = 0; j < a->subs; j++) {
         code[j] = k_nearest(v[j] * inverse) & 255;
         if (a->limit > 15)
-            code[j] = k_at_most(code[j], 63);
+            code[j] = k_at_most(code[j], SPREAD_INT(63));
     }
     return most / a->limit;
 }
@@ -270,25 +270,14 @@ typedef struct {
     vf d;      // as stored
 } k_signed;
 
-// Scales and what the largest one is; the sum of weights where they are the importance's.
-INLINE void k_q3_scales(const k_batch *b, bool weighted, k_signed *s)
+INLINE void k_q3_weighted_scales(const k_batch *b, k_signed *s)
 {
-    vf energy = {0}, w[K_SIDE * K_SUB], code[K_SIDE * 16];
-    if (weighted)
-        energy = k_energy(b->x, 2);
-    for (int j = 0; j < 16; j += K_SIDE) {
+    vf energy = k_energy(b->x, 2), w[K_16];
+    for (int j = 0; j < 16; j++) {
         const vf *x = b->x + 16 * j;
-        if (!weighted) {
-            k_descend(x, code, s->scale + j);
-            continue;
-        }
-        for (int side = 0; side < K_SIDE; side++)
-            s->sum_w[j + side] =
-                k_importance_weights(x + 16 * side, b->importance + 16 * (j + side), energy, 16,
-                                     w + 16 * side);
-        k_fit_scale(16, 4, x, w, s->fit + j);
-        for (int side = 0; side < K_SIDE; side++)
-            s->scale[j + side] = s->fit[j + side].scale;
+        s->sum_w[j] = k_importance_weights(x, b->importance + 16 * j, energy, 16, w);
+        s->fit[j] = k_fit_scale(16, 4, x, w);
+        s->scale[j] = s->fit[j].scale;
     }
 }
 
@@ -319,18 +308,11 @@ INLINE void k_q3_plain_factors(k_signed *s)
 
 INLINE void k_q3_weighted_factors(k_signed *s)
 {
-    k_scale fit[K_SIDE];
-    vf scale[K_SIDE * 16], sum_w[K_SIDE * 16];
-    for (int i = 0; i < K_SIDE * 16; i++) {
-        scale[i] = s->scale[i % 16];
-        sum_w[i] = s->sum_w[i % 16];
-    }
-    k_fit_scale(16, 32, scale, sum_w, fit);
-    vi code[16];
-    k_scale_codes(fit, 32, 16, scale, code);
+    k_scale fit = k_fit_scale(16, 32, s->scale, s->sum_w);
+    k_scale_codes(&fit, 32, 16, s->scale, s->s);
     for (int j = 0; j < 16; j++)
-        s->s[j] = code[j] - 32;
-    s->d = fit->scale;
+        s->s[j] -= 32;
+    s->d = fit.scale;
 }
 
 INLINE void k_q3_found(const k_signed *s, int j, bool weighted, const vf *x, vi *found)
@@ -339,12 +321,13 @@ INLINE void k_q3_found(const k_signed *s, int j, bool weighted, const vf *x, vi 
         k_scale_codes(&s->fit[j], 4, 16, x, found);
         return;
     }
-    vf twice[K_SIDE * 16], code[K_SIDE * 16], scale[K_SIDE];
-    for (int i = 0; i < K_SIDE * 16; i++)
-        twice[i] = x[i % 16];
-    k_descend(twice, code, scale);
+    vf same[K_DESCENTS * K_16], scale[K_DESCENTS];
+    for (int i = 0; i < K_DESCENTS * K_16; i++)
+        same[i] = x[i % K_16];
+    k_descent d[K_DESCENTS];
+    k_descend(same, d, scale);
     for (int i = 0; i < 16; i++)
-        found[i] = __builtin_convertvector(code[i] + 4.0f, vi);
+        found[i] = __builtin_convertvector(d->code[i] + 4.0f, vi);
 }
 
 INLINE void k_write_q3(k_signed *s, bool weighted, k_batch *b)
@@ -382,10 +365,12 @@ KERNEL_TARGET static void KERNEL(q3_k_encode)(const block_rows *r)
         KERNEL(k_load)(&b, r, first);
         memset(b.word, 0, sizeof b.word);
         if (r->importance) {
-            k_q3_scales(&b, true, &s);
+            k_q3_weighted_scales(&b, &s);
             k_q3_weighted_factors(&s);
         } else {
-            k_q3_scales(&b, false, &s);
+            k_descent d[K_DESCENTS];
+            for (int j = 0; j < 16; j += K_DESCENTS)
+                k_descend(b.x + 16 * j, d, s.scale + j);
             k_q3_plain_factors(&s);
         }
         k_write_q3(&s, r->importance != NULL, &b);
@@ -403,7 +388,7 @@ INLINE void k_write_q6(k_signed *s, k_batch *b)
     b->word[52] = d;
     for (int j = 0; j < 16; j++) {
         const vf *x = b->x + 16 * j;
-        vi byte = k_at_most(k_nearest(s->scale[j] * inverse), 127) & 255 & ~none;
+        vi byte = k_at_most(k_nearest(s->scale[j] * inverse), SPREAD_INT(127)) & 255 & ~none;
         b->word[48 + j / 4] |= byte << 8 * (j % 4);
         vi code[16], high[16], found[16] = {0};
         vf scale = s->d * k_float(byte << 24 >> 24);
@@ -429,17 +414,16 @@ KERNEL_TARGET static void KERNEL(q6_k_encode)(const block_rows *r)
     for (int64_t first = 0; first < n; first += KERNEL_LANES) {
         KERNEL(k_load)(&b, r, first);
         memset(b.word, 0, sizeof b.word);
-        for (int j = 0; j < 16; j += K_SIDE) {
-            vf w[K_SIDE * 16];
+        for (int j = 0; j < 16; j++) {
+            vf w[16];
             const vf *x = b.x + 16 * j;
-            for (int i = 0; i < K_SIDE * 16; i++)
+            for (int i = 0; i < 16; i++)
                 if (r->importance)
                     w[i] = b.importance[16 * j + i];
                 else
                     w[i] = x[i] * x[i];
-            k_fit_scale(16, 32, x, w, s.fit + j);
-            for (int side = 0; side < K_SIDE; side++)
-                s.scale[j + side] = s.fit[j + side].scale;
+            s.fit[j] = k_fit_scale(16, 32, x, w);
+            s.scale[j] = s.fit[j].scale;
         }
         k_write_q6(&s, &b);
         KERNEL(k_store)(&b, r, first, 210);

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The searches behind the K-quants in ggml's order of operations, as a template: one sub-block a
-// lane, K_SIDE of them at a time so that sums do not wait for each other. Their names in ggml:
+// lane. Their names in ggml:
 // make_qkx2_quants and make_qkx3_quants (k_fit_line), make_qx_quants (k_fit_scale), make_q3_quants
 // (k_descend), make_qp_quants (k_fit_positive).
 #ifndef SCRUPLE_QUANTIZE_BLOCKS_K_FIT_H
 #define SCRUPLE_QUANTIZE_BLOCKS_K_FIT_H
 
+#include <math.h>
+
 #include "quantize/blocks_k_lanes.h"
 
-enum { K_SIDE = 2, K_SUB = 32 }; // sub-blocks at a time; the most weights of one
+enum {
+    K_SUB = 32, K_16 = 16,               // weights of a sub-block: at most; of most types
+    K_SIDE = KERNEL_LANES == 16 ? 1 : 2, // sub-blocks in one loop, so that sums do not wait,
+    K_TURNS = 2 * K_SIDE,                // and in turns, so that divisions do not
+};
 
 // ---- value = scale code + min, min <= 0, codes from 0 to top ----
 
@@ -26,15 +32,18 @@ typedef struct {
 
 typedef struct {
     vf lowest, highest, sum_w, sum_x, error;
-    vi flat, strange; // of one value; a candidate's code may not be within 22 bits
-    k_line line;
+    vi flat, strange; // of one value; a code may not be within 22 bits
+    k_line line, tried;
+    vi solved;        // tried is a line
+    vf l, l2, xl;     // its sums of w code, w code^2, w code x
+    vf code[K_SUB];
 } k_search;
 
 INLINE vf k_code(vf t, float top, bool careful)
 {
     if (careful)
         return k_float(k_within(k_nearest(t), 0, (int32_t)top));
-    return smaller(larger(k_whole(t), SPREAD(0.0f)), SPREAD(top));
+    return k_cap(k_positive(k_whole(t)), SPREAD(top));
 }
 
 INLINE vf k_range(const k_search *s, vf min)
@@ -50,103 +59,118 @@ INLINE vf k_difference(vf scale, vf code, vf min, vf x, bool absolute)
     return difference * difference;
 }
 
-// Range, sums and the error of the scale range / top. x and w: [side][how.n]
+// Range, sums and the error of the scale range / top. x, w: [how.n]
 INLINE void k_begin(k_lines how, const vf *x, const vf *w, k_search *s, bool careful)
 {
-    K_EACH(side, K_SIDE) {
-        s[side].lowest = s[side].highest = x[side * how.n];
-        s[side].sum_w = w[side * how.n];
-        s[side].sum_x = w[side * how.n] * x[side * how.n];
-        s[side].error = (vf){0};
-        s[side].strange = (vi){0};
+    vf lowest = x[0], highest = x[0], sum_w = w[0], sum_x = w[0] * x[0], error = {0};
+    for (int i = 1; i < how.n; i++) {
+        lowest = smaller(x[i], lowest);
+        highest = larger(x[i], highest);
+        sum_w += w[i];
+        sum_x += w[i] * x[i];
     }
-    for (int i = 1; i < how.n; i++)
-        K_EACH(side, K_SIDE) {
-            int at = side * how.n + i;
-            s[side].lowest = smaller(x[at], s[side].lowest);
-            s[side].highest = larger(x[at], s[side].highest);
-            s[side].sum_w += w[at];
-            s[side].sum_x += w[at] * x[at];
-        }
-    K_EACH(side, K_SIDE) {
-        k_line *l = &s[side].line;
-        l->min = l->origin = smaller(s[side].lowest, SPREAD(0.0f));
-        s[side].flat = s[side].highest <= l->min;
-        l->inverse = how.top / k_range(&s[side], l->min);
-        l->scale = 1.0f / l->inverse;
+    vf min = smaller(lowest, SPREAD(0.0f));
+    *s = (k_search){.lowest = lowest, .highest = highest, .sum_w = sum_w, .sum_x = sum_x};
+    s->flat = highest <= min;
+    vf inverse = how.top / k_range(s, min), scale = 1.0f / inverse;
+    for (int i = 0; i < how.n; i++) {
+        vf code = k_code((x[i] - min) * inverse, how.top, careful);
+        error += w[i] * k_difference(scale, code, min, x[i], how.absolute);
     }
-    for (int i = 0; i < how.n; i++)
-        K_EACH(side, K_SIDE) {
-            const k_line *l = &s[side].line;
-            int at = side * how.n + i;
-            vf code = k_code((x[at] - l->min) * l->inverse, how.top, careful);
-            s[side].error += w[at] * k_difference(l->scale, code, l->min, x[at], how.absolute);
-        }
+    s->error = error;
+    s->line = (k_line){scale, min, inverse, min};
 }
 
-INLINE void k_note_strange(k_search *s, vf inverse)
+INLINE void k_begin_candidate(float factor, k_search *s, bool careful)
 {
-    vf low = (s->lowest - s->line.min) * inverse, high = (s->highest - s->line.min) * inverse;
+    vf min = s->line.min, inverse = factor / k_range(s, min);
+    s->tried.inverse = inverse;
+    s->tried.origin = min;
+    s->l = s->l2 = s->xl = (vf){0};
+    if (careful)
+        return;
+    vf low = (s->lowest - min) * inverse, high = (s->highest - min) * inverse;
     s->strange |= ~((k_magnitude(low) < 0x1p22f) & (k_magnitude(high) < 0x1p22f));
 }
 
-// The least-squares line through the codes of one inverse scale, kept where it is the best so far.
+INLINE void k_solve(k_search *s)
+{
+    vf l = s->l, l2 = s->l2, xl = s->xl, d = s->sum_w * l2 - l * l;
+    s->solved = d > 0.0f;
+    d = either(s->solved, d, SPREAD(1.0f));
+    s->tried.scale = (s->sum_w * xl - s->sum_x * l) / d;
+    s->tried.min = (l2 * s->sum_x - l * xl) / d;
+    vi above = s->tried.min > 0.0f;
+    if (k_any(above)) {
+        s->tried.min = either(above, SPREAD(0.0f), s->tried.min);
+        s->tried.scale = either(above, xl / l2, s->tried.scale);
+    }
+}
+
+INLINE void k_keep_better(k_search *s, vf error)
+{
+    vi better = s->solved & (error < s->error);
+    s->error = either(better, error, s->error);
+    s->line.scale = either(better, s->tried.scale, s->line.scale);
+    s->line.min = either(better, s->tried.min, s->line.min);
+    s->line.inverse = either(better, s->tried.inverse, s->line.inverse);
+    s->line.origin = either(better, s->tried.origin, s->line.origin);
+}
+
+// The least-squares line through the codes of one inverse scale. x, w: [K_SIDE][how.n]
 INLINE void k_try(k_lines how, float factor, const vf *x, const vf *w, k_search *s, bool careful)
 {
-    vf code[K_SIDE * K_SUB], inverse[K_SIDE], error[K_SIDE];
-    vf l[K_SIDE], l2[K_SIDE], xl[K_SIDE], scale[K_SIDE], min[K_SIDE];
-    vi solved[K_SIDE];
+    vf l[K_SIDE], l2[K_SIDE], xl[K_SIDE];
     K_EACH(side, K_SIDE) {
-        inverse[side] = factor / k_range(&s[side], s[side].line.min);
-        l[side] = l2[side] = xl[side] = error[side] = (vf){0};
-        if (!careful)
-            k_note_strange(&s[side], inverse[side]);
+        k_begin_candidate(factor, &s[side], careful);
+        l[side] = l2[side] = xl[side] = SPREAD(0.0f);
     }
     for (int i = 0; i < how.n; i++)
         K_EACH(side, K_SIDE) {
             int at = side * how.n + i;
-            vf c = k_code((x[at] - s[side].line.min) * inverse[side], how.top, careful);
-            vf wl = w[at] * c;
-            code[at] = c;
+            vf t = (x[at] - s[side].tried.origin) * s[side].tried.inverse;
+            vf code = k_code(t, how.top, careful), wl = w[at] * code;
+            s[side].code[i] = code;
             l[side] += wl;
-            l2[side] += wl * c;
+            l2[side] += wl * code;
             xl[side] += wl * x[at];
         }
     K_EACH(side, K_SIDE) {
-        vf sum_w = s[side].sum_w, sum_x = s[side].sum_x;
-        vf d = sum_w * l2[side] - l[side] * l[side];
-        solved[side] = d > 0.0f;
-        d = either(solved[side], d, SPREAD(1.0f));
-        scale[side] = (sum_w * xl[side] - sum_x * l[side]) / d;
-        min[side] = (l2[side] * sum_x - l[side] * xl[side]) / d;
-        vi above = min[side] > 0.0f;
-        if (k_any(above)) {
-            min[side] = either(above, SPREAD(0.0f), min[side]);
-            scale[side] = either(above, xl[side] / l2[side], scale[side]);
-        }
+        s[side].l = l[side];
+        s[side].l2 = l2[side];
+        s[side].xl = xl[side];
+        k_solve(&s[side]);
     }
+}
+
+// Keeps that line where it is the best so far.
+INLINE void k_judge(k_lines how, const vf *x, const vf *w, k_search *s)
+{
+    vf error[K_SIDE];
+    K_EACH(side, K_SIDE)
+        error[side] = SPREAD(0.0f);
     for (int i = 0; i < how.n; i++)
         K_EACH(side, K_SIDE) {
             int at = side * how.n + i;
-            error[side] +=
-                w[at] * k_difference(scale[side], code[at], min[side], x[at], how.absolute);
+            error[side] += w[at] * k_difference(s[side].tried.scale, s[side].code[i],
+                                                s[side].tried.min, x[at], how.absolute);
         }
-    K_EACH(side, K_SIDE) {
-        k_line *line = &s[side].line;
-        vi better = solved[side] & (error[side] < s[side].error);
-        s[side].error = either(better, error[side], s[side].error);
-        line->inverse = either(better, inverse[side], line->inverse);
-        line->origin = either(better, line->min, line->origin);
-        line->scale = either(better, scale[side], line->scale);
-        line->min = either(better, min[side], line->min);
-    }
+    K_EACH(side, K_SIDE)
+        k_keep_better(&s[side], error[side]);
 }
 
 INLINE void k_search_lines(k_lines how, const vf *x, const vf *w, k_search *s, bool careful)
 {
-    k_begin(how, x, w, s, careful);
-    for (int i = 0; i <= how.steps; i++)
-        k_try(how, how.first + how.step * (float)i + how.top, x, w, s, careful);
+    for (int t = 0; t < K_TURNS; t++)
+        k_begin(how, x + t * how.n, w + t * how.n, &s[t], careful);
+    for (int i = 0; i <= how.steps; i++) {
+        float factor = how.first + how.step * (float)i + how.top;
+        K_EACH(t, K_TURNS / K_SIDE)
+            k_try(how, factor, x + t * K_SIDE * how.n, w + t * K_SIDE * how.n, s + t * K_SIDE,
+                  careful);
+        K_EACH(t, K_TURNS / K_SIDE)
+            k_judge(how, x + t * K_SIDE * how.n, w + t * K_SIDE * how.n, s + t * K_SIDE);
+    }
 }
 
 KERNEL_TARGET static void KERNEL(k_search_carefully)(const k_lines *how, const vf *x, const vf *w,
@@ -155,23 +179,25 @@ KERNEL_TARGET static void KERNEL(k_search_carefully)(const k_lines *how, const v
     k_search_lines(*how, x, w, s, true);
 }
 
-// x and w: [K_SIDE][how.n]. A block of one value has scale 0 and codes 0.
-INLINE void k_fit_line(k_lines how, const vf *x, const vf *w, k_line line[K_SIDE])
+// x and w: [K_TURNS][how.n]. A block of one value has scale 0 and codes 0.
+INLINE void k_fit_line(k_lines how, const vf *x, const vf *w, k_line line[K_TURNS])
 {
-    k_search s[K_SIDE];
+    k_search s[K_TURNS];
     k_search_lines(how, x, w, s, false);
     vi strange = s[0].strange;
-    for (int side = 1; side < K_SIDE; side++)
-        strange |= s[side].strange;
+    for (int t = 1; t < K_TURNS; t++)
+        strange |= s[t].strange;
     if (k_any(strange))
         KERNEL(k_search_carefully)(&how, x, w, s);
-    for (int side = 0; side < K_SIDE; side++) {
-        line[side] = s[side].line;
-        line[side].scale = either(s[side].flat, SPREAD(0.0f), line[side].scale);
+    for (int t = 0; t < K_TURNS; t++) {
+        line[t] = s[t].line;
+        line[t].scale = either(s[t].flat, SPREAD(0.0f), line[t].scale);
     }
 }
 
 // ---- value = scale code, codes from -top to top - 1 ----
+
+enum { K_SCALES = 19 }; // candidates
 
 typedef struct {
     vf scale;
@@ -181,7 +207,7 @@ typedef struct {
 
 INLINE vf k_signed_code(vf t, float top)
 {
-    return smaller(larger(k_whole(t), SPREAD(-top)), SPREAD(top - 1));
+    return k_cap(larger(k_whole(t), SPREAD(-top)), SPREAD(top - 1));
 }
 
 // The value of largest magnitude, the first of equals; 1 where there are only zeros.
@@ -197,102 +223,182 @@ INLINE vf k_extreme(const vf *x, int n, vi *zero)
     return either(*zero, SPREAD(1.0f), extreme);
 }
 
-// Of the codes under the scales extreme / factor. x and w: [K_SIDE][n]
-INLINE void k_scale_sums(int n, float top, const vf *x, const vf *w, const vf inverse[K_SIDE],
-                         vf xl[K_SIDE], vf l2[K_SIDE])
+typedef struct {
+    int n;
+    float top;
+    const vf *x, *w, *wx;
+    k_scale fit;
+    vf best;           // the energy that it explains
+    vf inverse[K_SCALES];
+} k_scales;
+
+// Keeps the scale of candidate k where it is the best so far.
+INLINE void k_judge_scale(k_scales *s, int k, vf xl, vf l2)
 {
-    K_EACH(side, K_SIDE)
-        xl[side] = l2[side] = SPREAD(0.0f);
+    vf scale = xl / l2;
+    vi better = (l2 > 0.0f) & (xl * xl > s->best * l2);
+    if (k == 0) {
+        scale = either(l2 != 0.0f, scale, SPREAD(0.0f));
+        better = SPREAD_INT(-1);
+    }
+    s->fit.inverse = either(better, s->inverse[k], s->fit.inverse);
+    s->fit.scale = either(better, scale, s->fit.scale);
+    s->best = either(better, scale * xl, s->best);
+}
+
+// `count` candidates from k on. `above` says whether one of their codes can be larger than top - 1,
+// `below` whether one can be smaller than -top.
+INLINE void k_try_scales(k_scales *s, int k, int count, bool above, bool below)
+{
+    vf xl[3], l2[3];
+    K_EACH(c, count)
+        xl[c] = l2[c] = SPREAD(0.0f);
+    for (int i = 0; i < s->n; i++)
+        K_EACH(c, count) {
+            vf code = k_whole(s->x[i] * s->inverse[k + c]);
+            if (below)
+                code = larger(code, SPREAD(-s->top));
+            if (above)
+                code = k_cap(code, SPREAD(s->top - 1));
+            xl[c] += s->wx[i] * code;
+            l2[c] += s->w[i] * code * code;
+        }
+    K_EACH(c, count)
+        k_judge_scale(s, k + c, xl[c], l2[c]);
+}
+
+// The scale extreme / -top, then nine larger and nine smaller ones: the one that explains most of
+// the weighted energy. x, w: [n]
+INLINE k_scale k_fit_scale(int n, float top, const vf *x, const vf *w)
+{
+    vf wx[K_16];
+    k_scales s = {.n = n, .top = top, .x = x, .w = w, .wx = wx};
+    vf extreme = k_extreme(x, n, &s.fit.zero);
     for (int i = 0; i < n; i++)
-        K_EACH(side, K_SIDE) {
-            int at = side * n + i;
-            vf c = k_signed_code(x[at] * inverse[side], top);
-            xl[side] += w[at] * x[at] * c;
-            l2[side] += w[at] * c * c;
-        }
+        wx[i] = w[i] * x[i];
+    for (int k = 0; k < K_SCALES; k++) {
+        int step = k == 0 ? 0 : k < 10 ? k - 10 : k - 9;
+        s.inverse[k] = -(top + 0.1f * (float)step) / extreme;
+    }
+    k_try_scales(&s, 0, 3, true, false);
+    k_try_scales(&s, 3, 2, false, false); // codes up to top - 0.6
+    for (int k = 5; k < 13; k += 2)       // up to top + 0.3
+        k_try_scales(&s, k, 2, true, false);
+    for (int k = 13; k < K_SCALES; k += 2)
+        k_try_scales(&s, k, 2, true, true);
+    s.fit.scale = either(s.fit.zero, SPREAD(0.0f), s.fit.scale);
+    return s.fit;
 }
 
-// The scale -extreme / top and eighteen beside it: the one that explains most of the weighted
-// energy. x and w: [K_SIDE][n]
-INLINE void k_fit_scale(int n, float top, const vf *x, const vf *w, k_scale fit[K_SIDE])
+enum {
+    K_DESCENTS = 2, // side by side
+    // Steps before it pays to look first whether a code of any lane moves.
+    K_UNSEEN = KERNEL_LANES > 4 ? K_16 : 0,
+};
+
+typedef struct {
+    const vf *x;
+    vf code[K_16], w[K_16], wx[K_16];
+    vf xl, l2, largest;
+    vi zero;
+    int quiet; // how many weights were looked at since the last move
+} k_descent;
+
+INLINE void k_begin_descent(const vf *x, k_descent *d)
 {
-    vf extreme[K_SIDE], best[K_SIDE], inverse[K_SIDE], xl[K_SIDE], l2[K_SIDE];
-    K_EACH(side, K_SIDE) {
-        extreme[side] = k_extreme(x + side * n, n, &fit[side].zero);
-        fit[side].inverse = inverse[side] = -top / extreme[side];
+    vf extreme = k_extreme(x, K_16, &d->zero), inverse = -4.0f / extreme;
+    d->x = x;
+    d->xl = d->l2 = SPREAD(0.0f);
+    d->largest = k_magnitude(extreme);
+    d->quiet = 0;
+    for (int i = 0; i < K_16; i++) {
+        vf code = k_signed_code(x[i] * inverse, 4);
+        d->code[i] = code;
+        d->w[i] = x[i] * x[i];
+        d->wx[i] = d->w[i] * x[i];
+        d->xl += d->wx[i] * code;
+        d->l2 += d->w[i] * code * code;
     }
-    k_scale_sums(n, top, x, w, inverse, xl, l2);
-    K_EACH(side, K_SIDE) {
-        fit[side].scale = either(l2[side] != 0.0f, xl[side] / l2[side], SPREAD(0.0f));
-        best[side] = fit[side].scale * xl[side];
-    }
-    for (int i = -9; i <= 9; i++) {
-        if (i == 0)
+}
+
+// Moves code i where that explains more of the energy. slx, sl2: the sums without it.
+INLINE void k_move(k_descent *d, int i, vf slx, vf sl2)
+{
+    vf code = d->code[i];
+    vf new = k_float(k_within(k_nearest(d->x[i] * sl2 / slx), -4, 3));
+    vi moves = (slx > 0.0f) & (new != code);
+    slx += d->wx[i] * new;
+    sl2 += d->w[i] * new * new;
+    moves &= (sl2 > 0.0f) & (slx * slx * d->l2 > d->xl * d->xl * sl2);
+    d->code[i] = either(moves, new, code);
+    d->xl = either(moves, slx, d->xl);
+    d->l2 = either(moves, sl2, d->l2);
+    d->quiet = k_any(moves) ? 0 : d->quiet + 1;
+}
+
+// What one code adds to the sums, and the borders between which no other is nearer: a thousandth
+// less, far more than rounding errors.
+typedef struct {
+    vf wxc[K_16], wcc[K_16], low[K_16], high[K_16];
+} k_settled;
+
+INLINE void k_note(const k_descent *d, int i, k_settled *t)
+{
+    vf code = d->code[i];
+    t->wxc[i] = d->wx[i] * code;
+    t->wcc[i] = d->w[i] * code * code;
+    t->low[i] = either(code == -4.0f, SPREAD(-INFINITY), code - 0.499f);
+    t->high[i] = either(code == 3.0f, SPREAD(INFINITY), code + 0.499f);
+}
+
+// What is left of five rounds. Most codes stay, which is seen without a division. Where slx is
+// larger than `tiny` the quotient x sl2 / slx is within 22 bits.
+INLINE void k_settle(k_descent *d)
+{
+    k_settled t;
+    for (int i = 0; i < K_16; i++)
+        k_note(d, i, &t);
+    vf tiny = d->largest * d->l2 * 0x1p-20f;
+    for (int at = K_UNSEEN; at < 5 * K_16 && d->quiet < K_16; at++) {
+        int i = at % K_16;
+        vf slx = d->xl - t.wxc[i], sl2 = d->l2 - t.wcc[i], y = d->x[i] * sl2;
+        vi stays = (y > t.low[i] * slx) & (y < t.high[i] * slx) & (slx > tiny);
+        if (!k_any((slx > 0.0f) & ~stays)) {
+            d->quiet++;
             continue;
-        K_EACH(side, K_SIDE)
-            inverse[side] = -(top + 0.1f * (float)i) / extreme[side];
-        k_scale_sums(n, top, x, w, inverse, xl, l2);
-        K_EACH(side, K_SIDE) {
-            vi better = (l2[side] > 0.0f) & (xl[side] * xl[side] > best[side] * l2[side]);
-            vf scale = xl[side] / l2[side];
-            fit[side].inverse = either(better, inverse[side], fit[side].inverse);
-            fit[side].scale = either(better, scale, fit[side].scale);
-            best[side] = either(better, scale * xl[side], best[side]);
         }
+        k_move(d, i, slx, sl2);
+        k_note(d, i, &t);
+        tiny = d->largest * d->l2 * 0x1p-20f;
     }
-    K_EACH(side, K_SIDE)
-        fit[side].scale = either(fit[side].zero, SPREAD(0.0f), fit[side].scale);
 }
 
-// Codes from -4 to 3 of sixteen weights, moved one by one while that explains more of the energy.
-// x, code: [K_SIDE][16]
-INLINE void k_descend(const vf *x, vf *code, vf scale[K_SIDE])
+// Codes from -4 to 3 of sixteen weights, moved one by one in five rounds while that explains more
+// of the energy. x: [K_DESCENTS][16]
+INLINE void k_descend(const vf *x, k_descent *d, vf scale[K_DESCENTS])
 {
-    enum { N = 16 };
-    vf xl[K_SIDE], l2[K_SIDE], w[K_SIDE * N], wx[K_SIDE * N];
-    vi zero[K_SIDE];
-    K_EACH(side, K_SIDE) {
-        vf inverse = -4.0f / k_extreme(x + side * N, N, &zero[side]);
-        xl[side] = l2[side] = (vf){0};
-        for (int i = 0; i < N; i++) {
-            int at = side * N + i;
-            code[at] = k_signed_code(x[at] * inverse, 4);
-            w[at] = x[at] * x[at];
-            wx[at] = w[at] * x[at];
-            xl[side] += wx[at] * code[at];
-            l2[side] += w[at] * code[at] * code[at];
+    for (int s = 0; s < K_DESCENTS; s++)
+        k_begin_descent(x + s * K_16, &d[s]);
+    for (int i = 0; i < K_UNSEEN; i++)
+        K_EACH(s, K_DESCENTS) {
+            vf code = d[s].code[i];
+            k_move(&d[s], i, d[s].xl - d[s].wx[i] * code, d[s].l2 - d[s].w[i] * code * code);
         }
-    }
-    vi changed = SPREAD_INT(-1);
-    for (int round = 0; round < 5 && k_any(changed); round++) {
-        changed = (vi){0};
-        for (int i = 0; i < N; i++)
-            K_EACH(side, K_SIDE) {
-                int at = side * N + i;
-                vf slx = xl[side] - wx[at] * code[at];
-                vf sl2 = l2[side] - w[at] * code[at] * code[at];
-                vf new = k_float(k_within(k_nearest(x[at] * sl2 / slx), -4, 3));
-                vi moves = (slx > 0.0f) & (new != code[at]);
-                slx += wx[at] * new;
-                sl2 += w[at] * new * new;
-                moves &= (sl2 > 0.0f) & (slx * slx * l2[side] > xl[side] * xl[side] * sl2);
-                code[at] = either(moves, new, code[at]);
-                xl[side] = either(moves, slx, xl[side]);
-                l2[side] = either(moves, sl2, l2[side]);
-                changed |= moves;
-            }
-    }
-    K_EACH(side, K_SIDE) {
-        vi none = zero[side] | ~(l2[side] > 0.0f);
-        scale[side] = either(none, SPREAD(0.0f), xl[side] / l2[side]);
-        for (int i = 0; i < N; i++) // zeros have the code -4
-            code[side * N + i] = either(zero[side], SPREAD(-4.0f), code[side * N + i]);
+    for (int s = 0; s < K_DESCENTS; s++) {
+        k_settle(&d[s]);
+        for (int i = 0; i < K_16; i++) // zeros have the code -4
+            d[s].code[i] = either(d[s].zero, SPREAD(-4.0f), d[s].code[i]);
+        vi none = d[s].zero | ~(d[s].l2 > 0.0f);
+        scale[s] = either(none, SPREAD(0.0f), d[s].xl / d[s].l2);
     }
 }
 
 // ---- scales of sub-blocks: value = scale code, codes from 0 to top, which bytes hold ----
 
-INLINE vi k_positive_code(vf t, float top) { return k_at_most(k_nearest(t), (int32_t)top); }
+INLINE vi k_positive_code(vf t, float top)
+{
+    return k_at_most(k_nearest(t), SPREAD_INT((int32_t)top));
+}
 
 // The inverse scale of least weighted error among nine.
 INLINE vf k_best_inverse(int n, float top, const vf *x, const vf *w, vf most)

@@ -10,6 +10,7 @@
 enum {
     K_SUPER = 256,  // weights of a super-block
     K_WORDS = 64,   // room for its encoded form, in words of 32 bits
+    K_AHEAD = KERNEL_LANES * K_SUPER * 4, // bytes to the next batch, if there is one
     K_ROUNDS = KERNEL_LANES == 16 ? 4 : KERNEL_LANES == 8 ? 3 : 2,
 };
 
@@ -61,11 +62,52 @@ INLINE vf k_whole(vf x)
 // The same as an integer, and for all other numbers what ggml's nearest_int makes of them.
 INLINE vi k_nearest(vf x) { return ((vi)(x + 0x1.8p23f) & 0x007fffff) - 0x00400000; }
 
-INLINE vi k_at_most(vi x, int32_t most) { return either_int(x < most, x, SPREAD_INT(most)); }
+INLINE vi k_at_most(vi x, vi most)
+{
+#if KERNEL_LANES == 16
+    return (vi)_mm512_min_epi32((__m512i)x, (__m512i)most);
+#elif KERNEL_LANES == 8
+    return (vi)_mm256_min_epi32((__m256i)x, (__m256i)most);
+#else
+    return either_int(x < most, x, most);
+#endif
+}
+
+INLINE vi k_at_least(vi x, vi least)
+{
+#if KERNEL_LANES == 16
+    return (vi)_mm512_max_epi32((__m512i)x, (__m512i)least);
+#elif KERNEL_LANES == 8
+    return (vi)_mm256_max_epi32((__m256i)x, (__m256i)least);
+#else
+    return either_int(x > least, x, least);
+#endif
+}
 
 INLINE vi k_within(vi x, int32_t least, int32_t most)
 {
-    return k_at_most(either_int(x > least, x, SPREAD_INT(least)), most);
+    return k_at_most(k_at_least(x, SPREAD_INT(least)), SPREAD_INT(most));
+}
+
+// The same for floats, which are no NaN, and most >= 0: such bits order like integers. Unlike the
+// minimum of floats it does not wait for the adders.
+INLINE vf k_cap(vf x, vf most)
+{
+#if KERNEL_LANES == 4
+    return smaller(x, most);
+#else
+    return (vf)k_at_most((vi)x, (vi)most);
+#endif
+}
+
+// Negative numbers become +0.
+INLINE vf k_positive(vf x)
+{
+#if KERNEL_LANES == 4
+    return larger(x, SPREAD(0.0f));
+#else
+    return (vf)k_at_least((vi)x, SPREAD_INT(0));
+#endif
 }
 
 INLINE vf k_float(vi x) { return __builtin_convertvector(x, vf); }
@@ -114,6 +156,8 @@ INLINE void k_gather(vf to[K_SUPER], const float *const from[KERNEL_LANES])
         vi a[KERNEL_LANES];
         K_EACH(i, KERNEL_LANES)
             memcpy(&a[i], from[i] + e, sizeof a[i]);
+        K_EACH(i, KERNEL_LANES)
+            __builtin_prefetch((const void *)((uintptr_t)(from[i] + e) + K_AHEAD), 0, 2);
         k_transpose(a);
         K_EACH(i, KERNEL_LANES)
             to[e + i] = (vf)a[i];

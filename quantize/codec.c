@@ -74,6 +74,11 @@ static const codec registry[] = {
     BLOCK_CODEC("IQ4_XS", DT_IQ4_XS, 256),
     BLOCK_CODEC("MXFP4", DT_MXFP4, 32),
     BLOCK_CODEC("NVFP4", DT_NVFP4, 64),
+    BLOCK_CODEC("Q2_K", DT_Q2_K, 256),
+    BLOCK_CODEC("Q3_K", DT_Q3_K, 256),
+    BLOCK_CODEC("Q4_K", DT_Q4_K, 256),
+    BLOCK_CODEC("Q5_K", DT_Q5_K, 256),
+    BLOCK_CODEC("Q6_K", DT_Q6_K, 256),
 };
 
 int64_t codec_count(void) { return (int64_t)COUNT_OF(registry); }

@@ -5,7 +5,7 @@
 
 #include "quantize/blocks.h"
 
-enum { N_BLOCKS_SIMPLE = 5, N_BLOCKS_IQ4 = 2, N_BLOCKS_FP4 = 2, N_BLOCKS_K = 5 };
+enum { N_BLOCKS_SIMPLE = 8, N_BLOCKS_IQ4 = 2, N_BLOCKS_FP4 = 2, N_BLOCKS_K = 5 };
 
 #define BLOCKS_DECLARE(level)                                                                    \
     extern const block_ops blocks_simple_##level[N_BLOCKS_SIMPLE];                               \

@@ -7,6 +7,13 @@
 
 #include "quantize/kernel_lanes.h"
 
+// A loop of a known small number of rounds, unrolled, so that its array lies in registers.
+#if defined(__clang__)
+#define UNROLLED(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
+#else
+#define UNROLLED(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+#endif
+
 #if KERNEL_LANES == 16
 #define EACH_LANE(of, h)                                                                         \
     of(h, 0), of(h, 1), of(h, 2), of(h, 3), of(h, 4), of(h, 5), of(h, 6), of(h, 7), of(h, 8),    \
@@ -22,7 +29,7 @@
 
 // Swaps the h x h squares beside the diagonal of every 2h x 2h square.
 #define SWAP_SQUARES(row, h)                                                                     \
-    for (int i = 0; i < KERNEL_LANES; i++)                                                       \
+    UNROLLED(i, KERNEL_LANES)                                                                    \
         if (!(i & (h))) {                                                                        \
             vf a = row[i], b = row[i + (h)];                                                     \
             row[i] = __builtin_shufflevector(a, b, EACH_LANE(FIRST_HALVES, h));                  \
@@ -34,7 +41,7 @@ INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
 {
     for (int j = 0; j < n; j += KERNEL_LANES) {
         vf row[KERNEL_LANES];
-        for (int i = 0; i < KERNEL_LANES; i++)
+        UNROLLED(i, KERNEL_LANES)
             memcpy(&row[i], block[i] + j, sizeof row[i]);
 #if KERNEL_LANES == 16
         SWAP_SQUARES(row, 8)
@@ -44,7 +51,8 @@ INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
 #endif
         SWAP_SQUARES(row, 2)
         SWAP_SQUARES(row, 1)
-        memcpy(to + j, row, sizeof row);
+        UNROLLED(i, KERNEL_LANES)
+            to[j + i] = row[i];
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ggml's types of one scale (and minimum) a block, as a template (kernel_lanes.h): their bytes.
-// blocks_simple_ggml.h and blocks_simple_best.h find the codes.
+// blocks_simple_ggml.h and blocks_simple_best.h find the codes. Q8_K, Q1_0 and Q2_0 are only read.
 #include "quantize/block_kernels.h"
 #include "quantize/block_lanes.h"
 #include "quantize/blocks_simple_best.h"
@@ -46,7 +46,7 @@ INLINE vi scale_bits(vf x) { return to_f16_lanes(clamp(x, -65504, 65504)); }
 INLINE vi code_word(simple_type t, const simple_codes *c, int k)
 {
     vi word = {0};
-    for (int i = 0; i < 4; i++) {
+    UNROLLED(i, 4) {
         int j = 4 * k + i;
         vi byte = t.bits == 8 ? c->q[j] ^ 0x80 : c->q[j] | c->q[j + 16] << 4;
         if (t.bits == 5)
@@ -65,9 +65,11 @@ INLINE void simple_pack(simple_type t, const simple_codes *c, uint8_t *to, int c
     uint32_t word[MOST][KERNEL_LANES];
     vi scales = scale_bits(c->d) | (t.with_minimum ? scale_bits(c->m) << 16 : (vi){0});
     memcpy(word[SCALES], &scales, sizeof scales);
-    for (int j = 0; j < SIMPLE_BLOCK && t.bits == 5; j++)
-        fifth |= c->q[j] >> 4 << j;
-    memcpy(word[FIFTHS], &fifth, sizeof fifth);
+    if (t.bits == 5) {
+        UNROLLED(j, 16)
+            fifth |= c->q[j] >> 4 << j | c->q[j + 16] >> 4 << (j + 16);
+        memcpy(word[FIFTHS], &fifth, sizeof fifth);
+    }
     for (int k = 0; k < codes; k++) {
         vi code = code_word(t, c, k);
         memcpy(word[CODES + k], &code, sizeof code);
@@ -161,16 +163,59 @@ INLINE void simple_encode(simple_type t, const block_rows *r)
 
 // ---- Q8_0: f16 d @0; i8 q[32] @2; value d q ----
 
-enum { Q8_0_BLOCK = 32, Q8_0_BYTES = 34 };
+INLINE void bytes_decode(float *to, const uint8_t *q, int n, float d)
+{
+    for (int j = 0; j < n; j += KERNEL_LANES) {
+        vi8 part;
+        memcpy(&part, q + j, sizeof part);
+        vf x = __builtin_convertvector(__builtin_convertvector(part, vi16), vf) * d;
+        memcpy(to + j, &x, sizeof x);
+    }
+}
 
 KERNEL_TARGET static void KERNEL(q8_0_decode)(float *to, const uint8_t *from, int64_t blocks)
 {
-    for (int64_t b = 0; b < blocks; b++, from += Q8_0_BYTES, to += Q8_0_BLOCK) {
+    for (int64_t b = 0; b < blocks; b++, from += 34, to += 32)
+        bytes_decode(to, from + 2, 32, f16_to_f32(load_u16(from)));
+}
+
+// ---- Q8_K: f32 d @0; i8 q[256] @4; i16 sums of 16 q @260, not needed; value d q ----
+
+KERNEL_TARGET static void KERNEL(q8_k_decode)(float *to, const uint8_t *from, int64_t blocks)
+{
+    for (int64_t b = 0; b < blocks; b++, from += 292, to += 256)
+        bytes_decode(to, from + 4, 256, load_f32(from));
+}
+
+// ---- Q1_0: f16 d @0; a bit an element @2; value d where it is set, else -d ----
+
+KERNEL_TARGET static void KERNEL(q1_0_decode)(float *to, const uint8_t *from, int64_t blocks)
+{
+    vi bit = {0};
+    for (int i = 0; i < KERNEL_LANES; i++)
+        bit[i] = 1 << i;
+    for (int64_t b = 0; b < blocks; b++, from += 18, to += 128) {
+        int32_t d = (int32_t)f32_bits(f16_to_f32(load_u16(from)));
+        for (int j = 0; j < 128; j += KERNEL_LANES) {
+            int32_t bits = (int32_t)(load_u32(from + 2 + j / 32 * 4) >> j % 32);
+            vi x = d ^ (((bit & bits) == 0) & INT32_MIN);
+            memcpy(to + j, &x, sizeof x);
+        }
+    }
+}
+
+// ---- Q2_0: f16 d @0; 2 bits an element @2, the low ones first; value d (q - 1) ----
+
+KERNEL_TARGET static void KERNEL(q2_0_decode)(float *to, const uint8_t *from, int64_t blocks)
+{
+    vu shift = {0};
+    for (int i = 0; i < KERNEL_LANES; i++)
+        shift[i] = 2 * (uint32_t)i;
+    for (int64_t b = 0; b < blocks; b++, from += 18, to += 64) {
         float d = f16_to_f32(load_u16(from));
-        for (int j = 0; j < Q8_0_BLOCK; j += KERNEL_LANES) {
-            vi8 q;
-            memcpy(&q, from + 2 + j, sizeof q);
-            vf x = __builtin_convertvector(__builtin_convertvector(q, vi16), vf) * d;
+        for (int j = 0; j < 64; j += KERNEL_LANES) {
+            vu q = ((vu){0} + (load_u32(from + 2 + j / 16 * 4) >> 2 * (j % 16))) >> shift & 3;
+            vf x = (__builtin_convertvector((vi)q, vf) - 1.0f) * d;
             memcpy(to + j, &x, sizeof x);
         }
     }
@@ -204,4 +249,7 @@ const block_ops KERNEL(blocks_simple)[N_BLOCKS_SIMPLE] = {
     {DT_Q5_0, 65504.0f * 16, true, KERNEL(q5_0_decode), KERNEL(q5_0_encode)},
     {DT_Q5_1, 65504.0f, true, KERNEL(q5_1_decode), KERNEL(q5_1_encode)},
     {DT_Q8_0, 65504.0f * 127, true, KERNEL(q8_0_decode), KERNEL(q8_0_encode)},
+    {DT_Q8_K, 0, false, KERNEL(q8_k_decode), NULL},
+    {DT_Q1_0, 0, false, KERNEL(q1_0_decode), NULL},
+    {DT_Q2_0, 0, false, KERNEL(q2_0_decode), NULL},
 };

@@ -127,22 +127,24 @@ INLINE vi are_spaced(const vf x[SIMPLE_BLOCK], vf least, vf inverse, vi mask)
     return mask;
 }
 
-// Lanes of mask where all x are value: one code for all, and what is left of value beside its
+// For lanes of mask, where all x are value: one code for all, and what is left of value beside its
 // nearest f16 as a scale of either sign. Tells where this gives value exactly.
 INLINE vi constant_line(simple_type t, vf value, vi mask, simple_codes *c)
 {
     vf m = f16_nearest(value) + 0.0f; // no -0
-    vi found = mask & (m == value);
+    vf left = magnitude(value - m);
+    c->d = either(mask, (vf){0}, c->d);
     c->m = either(mask, m, c->m);
-    for (int q = 1; q <= simple_top(t) && any(mask & ~found); q++) {
+    for (int q = 1; q <= simple_top(t) && any(mask & (left > 0.0f)); q++) {
         vf d = f16_nearest((value - m) / (float)q);
-        vi here = mask & ~found & (d * (float)q + m == value);
-        c->d = either(here, d, c->d);
+        vf beside = magnitude(value - (d * (float)q + m));
+        vi better = mask & (beside < left);
+        left = either(better, beside, left);
+        c->d = either(better, d, c->d);
         for (int j = 0; j < SIMPLE_BLOCK; j++)
-            c->q[j] = either_int(here, (vi){0} + q, c->q[j]);
-        found |= here;
+            c->q[j] = either_int(better, (vi){0} + q, c->q[j]);
     }
-    return found;
+    return mask & (left == 0.0f);
 }
 
 // Lanes whose block is codes on a line; the smallest scale, then the smallest codes. Misses those
@@ -269,7 +271,8 @@ INLINE void best_of_near_scales(const vf x[SIMPLE_BLOCK], const vf w[SIMPLE_BLOC
     vi lowest = (vi)to_f16_lanes(least);
     lowest -= f16_lanes(lowest) < least;
     lowest -= lowest == 0;
-    c->d = c->m = (vf){0};
+    c->d = f16_lanes(lowest);
+    c->m = (vf){0};
     for (int i = 0; i < 64; i += 2) { // two at a time: neither waits for its sum alone
         vf d[2], inverse[2], error[2] = {{0}, {0}};
         for (int k = 0; k < 2; k++) {
@@ -290,7 +293,7 @@ INLINE void best_of_near_scales(const vf x[SIMPLE_BLOCK], const vf w[SIMPLE_BLOC
     }
     vf inverse = 1 / c->d;
     for (int j = 0; j < SIMPLE_BLOCK; j++)
-        c->q[j] = __builtin_convertvector(clamp(nearest_small(x[j] * inverse), -127, 127), vi) + 128;
+        c->q[j] = __builtin_convertvector(nearest_small(x[j] * inverse), vi) + 128;
 }
 
 // ---- a scale and a minimum ----
@@ -400,6 +403,7 @@ INLINE void best_of_lines(simple_type t, const vf x[SIMPLE_BLOCK], const vf w[SI
         vf l = nearest_small(clamp((x[j] - c->m) * inverse, 0, top));
         c->q[j] = __builtin_convertvector(l, vi);
     }
+    constant_line(t, x[0], b.most == b.least, c);
 }
 
 // c: ggml's codes; replaced where ours have less error. w: importance, or 1; spoiled.

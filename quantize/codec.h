@@ -57,7 +57,8 @@ typedef struct codec {
     // range ends with the weight. Decoded value = code x scale as one binary32 product.
     bool (*decode)(const struct codec *c, int64_t in, int64_t n, const part_view *part, float *to,
                    err *e);
-    // parts[i] as in part_view. NaN or infinity: ERR_INPUT naming row and column.
+    // parts[i] as in part_view. NaN or infinity: ERR_INPUT naming row and column. NULL: this
+    // version only reads the form.
     bool (*encode)(const struct codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e);
 } codec;

@@ -22,8 +22,12 @@ enum {
 
 typedef struct {
     vf x[K_SUPER];          // [weight][super-block]
-    vf importance[K_SUPER]; // of each weight; not set where there is none
-    vi word[K_WORDS];       // [word of the encoded form][super-block]
+    vf importance[K_SUPER]; // of each weight, or 1
+    vi word[2][K_WORDS];    // of the encoded forms: ggml's and the best one
+    vf error[2];            // of both; if best
+    bool best;              // the best one is asked for
+    int form;               // which one is being written
+    float factor;           // for the importance
 } k_batch;
 
 #define SPREAD_INT(value) ((vi){0} + (value))
@@ -164,6 +168,26 @@ INLINE void k_gather(vf to[K_SUPER], const float *const from[KERNEL_LANES])
     }
 }
 
+KERNEL_TARGET static void KERNEL(k_start)(k_batch *b, const block_rows *r)
+{
+    b->best = r->search == SEARCH_BEST;
+    b->factor = 1;
+    if (!r->importance) {
+        for (int i = 0; i < K_SUPER; i++)
+            b->importance[i] = SPREAD(1.0f);
+        return;
+    }
+    float most = 0;
+    for (int64_t i = 0; i < r->in; i++)
+        most = r->importance[i] > most ? r->importance[i] : most;
+    // Bytes depend on its ratios only, as long as no product of it leaves the range of binary32.
+    if (most > 0x1p30f || most < 0x1p-30f) {
+        uint32_t exponent = f32_bits(most) >> 23;
+        exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
+        b->factor = f32_from_bits((254 - exponent) << 23); // its largest into [1, 2)
+    }
+}
+
 // Super-blocks from `first` on; lanes beyond the last one repeat it.
 KERNEL_TARGET static void KERNEL(k_load)(k_batch *b, const block_rows *r, int64_t first)
 {
@@ -175,8 +199,23 @@ KERNEL_TARGET static void KERNEL(k_load)(k_batch *b, const block_rows *r, int64_
         importance[i] = r->importance ? r->importance + at % in_row * K_SUPER : NULL;
     }
     k_gather(b->x, x);
-    if (r->importance)
+    if (r->importance) {
         k_gather(b->importance, importance);
+        for (int i = 0; i < K_SUPER && b->factor != 1; i++)
+            b->importance[i] *= b->factor;
+    }
+    memset(b->word, 0, sizeof b->word);
+    b->error[0] = b->error[1] = SPREAD(0.0f);
+    b->form = 0;
+}
+
+// Puts the better of both forms into the first. Their errors were summed up in binary32, whose own
+// error is far below the margin.
+INLINE void k_choose(k_batch *b)
+{
+    vi stays = b->error[0] * (1 - 0x1p-16f) <= b->error[1]; // ggml's may be no number
+    for (int i = 0; i < K_WORDS; i++)
+        b->word[0][i] = either_int(stays, b->word[0][i], b->word[1][i]);
 }
 
 KERNEL_TARGET static void KERNEL(k_store)(const k_batch *b, const block_rows *r, int64_t first,
@@ -186,7 +225,7 @@ KERNEL_TARGET static void KERNEL(k_store)(const k_batch *b, const block_rows *r,
     for (int w = 0; 4 * w < bytes; w += KERNEL_LANES) {
         vi a[KERNEL_LANES];
         K_EACH(i, KERNEL_LANES)
-            a[i] = b->word[w + i];
+            a[i] = b->word[0][w + i];
         k_transpose(a);
         K_EACH(i, KERNEL_LANES)
             memcpy(&tile[i][w], &a[i], sizeof a[i]);

@@ -44,12 +44,14 @@
         .group = columns, .row_quantum = 1, .decode = int4_decode, .encode = int4_encode        \
     }
 
-#define BLOCK_CODEC(label, dt, columns)                                                         \
+#define BLOCK_FORM(label, dt, columns, how)                                                     \
     {                                                                                           \
         .name = label, .form = CODEC_BLOCKS, .n_parts = 1,                                      \
         .part = {{.suffix = "weight", .type = dt, .rank = 2, .row_block = 1, .col_block = 1}},  \
-        .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = blocks_encode    \
+        .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = how              \
     }
+#define BLOCK_CODEC(label, dt, columns) BLOCK_FORM(label, dt, columns, blocks_encode)
+#define BLOCK_READER(label, dt, columns) BLOCK_FORM(label, dt, columns, NULL)
 
 static const codec registry[] = {
     FLOAT_CODEC("f32", DT_F32),
@@ -69,11 +71,23 @@ static const codec registry[] = {
     INT4_CODEC("int4-g32", 32),
     INT4_CODEC("int4-g64", 64),
     INT4_CODEC("int4-g128", 128),
+    BLOCK_CODEC("Q4_0", DT_Q4_0, 32),
+    BLOCK_CODEC("Q4_1", DT_Q4_1, 32),
+    BLOCK_CODEC("Q5_0", DT_Q5_0, 32),
+    BLOCK_CODEC("Q5_1", DT_Q5_1, 32),
     BLOCK_CODEC("Q8_0", DT_Q8_0, 32),
     BLOCK_CODEC("IQ4_NL", DT_IQ4_NL, 32),
     BLOCK_CODEC("IQ4_XS", DT_IQ4_XS, 256),
     BLOCK_CODEC("MXFP4", DT_MXFP4, 32),
     BLOCK_CODEC("NVFP4", DT_NVFP4, 64),
+    BLOCK_CODEC("Q2_K", DT_Q2_K, 256),
+    BLOCK_CODEC("Q3_K", DT_Q3_K, 256),
+    BLOCK_CODEC("Q4_K", DT_Q4_K, 256),
+    BLOCK_CODEC("Q5_K", DT_Q5_K, 256),
+    BLOCK_CODEC("Q6_K", DT_Q6_K, 256),
+    BLOCK_READER("Q8_K", DT_Q8_K, 256),
+    BLOCK_READER("Q1_0", DT_Q1_0, 128),
+    BLOCK_READER("Q2_0", DT_Q2_0, 64),
 };
 
 int64_t codec_count(void) { return (int64_t)COUNT_OF(registry); }

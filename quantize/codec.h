@@ -57,13 +57,14 @@ typedef struct codec {
     // range ends with the weight. Decoded value = code x scale as one binary32 product.
     bool (*decode)(const struct codec *c, int64_t in, int64_t n, const part_view *part, float *to,
                    err *e);
-    // parts[i] as in part_view. NaN or infinity: ERR_INPUT naming row and column.
+    // parts[i] as in part_view. NaN or infinity: ERR_INPUT naming row and column. NULL: this
+    // version only reads the form.
     bool (*encode)(const struct codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e);
 } codec;
 
 // f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, and ggml's types
-// by its names (Q8_0)
+// by its names (Q8_0, Q4_K, ...)
 const codec *codec_find(const char *name);     // canonical names; NULL
 int64_t codec_count(void);
 const codec *codec_at(int64_t i);

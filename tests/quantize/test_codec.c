@@ -13,7 +13,7 @@ Suite *suite_codec(void);
 
 START_TEST(finds_every_codec_by_its_name)
 {
-    ck_assert_int_eq(codec_count(), 14);
+    ck_assert_int_eq(codec_count(), 26);
     for (int64_t i = 0; i < codec_count(); i++)
         ck_assert_ptr_eq(codec_find(codec_at(i)->name), codec_at(i));
     ck_assert_ptr_null(codec_find("INT4-G32"));
@@ -155,6 +155,8 @@ START_TEST(refuses_values_that_are_not_finite_naming_the_place)
     void *const to[] = {space[0], space[1], space[2], space[3]};
     for (int64_t i = 0; i < codec_count(); i++) {
         const codec *c = codec_at(i);
+        if (!c->encode)
+            continue;
         float w[2][256] = {{0}};
         encode_options o = ENCODE_DEFAULTS;
         o.row0 = 256;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The codes that ggml finds for Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0, as a template (kernel_lanes.h):
-// one block a lane (block_lanes.h), the sums in ggml's order. Writes no bytes; blocks_simple.h does.
+// one block a lane (block_lanes.h), the sums in ggml's order. Writes no bytes; blocks_simple.h
+// does.
 #ifndef SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_GGML_H
 #define SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_GGML_H
 

@@ -98,7 +98,7 @@ INLINE void simple_fit_scale(simple_type t, const vf x[SIMPLE_BLOCK], const vf w
         vf inverse = either(none, (vf){0}, -(zero + 0.1f * (float)step) / max);
         vf sum_lx = {0}, sum_l2 = {0};
         for (int j = 0; j < SIMPLE_BLOCK; j++) {
-            vf l = clamp(nearest_small(inverse * x[j]), -zero, zero - 1);
+            vf l = within(rounded(inverse * x[j]), -zero, zero - 1);
             sum_lx += w[j] * x[j] * l;
             sum_l2 += w[j] * l * l;
         }
@@ -111,7 +111,7 @@ INLINE void simple_fit_scale(simple_type t, const vf x[SIMPLE_BLOCK], const vf w
     c->m = (vf){0};
     c->d = either(none, (vf){0}, best_scale);
     for (int j = 0; j < SIMPLE_BLOCK; j++) {
-        vf l = clamp(nearest_small(best_inverse * x[j]), -zero, zero - 1) + zero;
+        vf l = within(rounded(best_inverse * x[j]), -zero, zero - 1) + zero;
         c->q[j] = ~none & __builtin_convertvector(l, vi);
     }
 }
@@ -147,10 +147,11 @@ typedef struct {
 INLINE vi line_fit(simple_type t, simple_line *l, vf q[SIMPLE_BLOCK], const vf x[SIMPLE_BLOCK],
                    const vf w[SIMPLE_BLOCK], const line_sums *s, bool small)
 {
+    float top = (float)simple_top(t);
     vf sum_l = {0}, sum_l2 = {0}, sum_xl = {0}, sum_w = s->w, sum_x = s->x;
     for (int j = 0; j < SIMPLE_BLOCK; j++) {
         vf code = l->inverse * (x[j] - l->base);
-        q[j] = clamp(small ? nearest_small(code) : nearest(code), 0, (float)simple_top(t));
+        q[j] = small ? within(rounded(code), 0, top) : clamp(nearest(code), 0, top);
         vf wq = w[j] * q[j];
         sum_l += wq;
         sum_l2 += wq * q[j];

@@ -82,6 +82,13 @@ float e8m0_to_f32(uint8_t code)
     return f32_from_bits(code ? (uint32_t)code << 23 : 0x400000);
 }
 
+float e2m1_to_f32(uint8_t code)
+{
+    static const float value[16] = {0,  0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                    -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    return value[code & 15];
+}
+
 bool row_to_f32(float *to, const void *from, dtype type, int64_t n)
 {
     const unsigned char *p = from;

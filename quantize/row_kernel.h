@@ -141,25 +141,84 @@ KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale
 INLINE vf nibbles(const uint8_t *packed)
 {
     vi masked = (vi){0x000f, 0x00f0, 0x0f00, 0xf000} & (int32_t)load_u16(packed);
-    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f} - 8.0f;
+    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f};
+}
+INLINE vi nibble_codes(const uint8_t *packed)
+{
+    return __builtin_convertvector(nibbles(packed), vi);
 }
 #else
 // A 64-bit lane gets the nibbles 2 i and 2 i + 1.
-INLINE vf nibbles(const uint8_t *packed)
+INLINE vi nibble_codes(const uint8_t *packed)
 {
 #if KERNEL_LANES == 16
     vpair x = ((vpair){0} + load_u64(packed)) >> (vpair){0, 8, 16, 24, 32, 40, 48, 56};
 #else
     vpair x = ((vpair){0} + load_u32(packed)) >> (vpair){0, 8, 16, 24};
 #endif
-    return __builtin_convertvector((vi)((x & 15) | (x << 28 & 0x0000000f00000000)) - 8, vf);
+    return (vi)((x & 15) | (x << 28 & 0x0000000f00000000));
+}
+INLINE vf nibbles(const uint8_t *packed)
+{
+    return __builtin_convertvector(nibble_codes(packed), vf);
 }
 #endif
 
-KERNEL_TARGET void KERNEL(from_int4)(float *to, const uint8_t *packed, float scale, int64_t n)
+INLINE uint8_t nibble_at(const uint8_t *packed, int64_t i)
 {
-    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
-        vf value = nibbles(packed + i / 2) * scale;
+    return packed[i / 2] >> (i % 2 * 4) & 15;
+}
+
+KERNEL_TARGET void KERNEL(from_u4)(float *to, const uint8_t *packed, float zero, float scale,
+                                   int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value = (nibbles(packed + i / 2) - zero) * scale;
         memcpy(to + i, &value, sizeof value);
     }
+    for (; i < n; i++)
+        to[i] = ((float)nibble_at(packed, i) - zero) * scale;
+}
+
+KERNEL_TARGET void KERNEL(from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero,
+                                   float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value = (__builtin_convertvector(bytes(code + i) ^ flip, vf) - zero) * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] = ((float)(code[i] ^ flip) - zero) * scale;
+}
+
+KERNEL_TARGET void KERNEL(from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vi u = nibble_codes(packed + i / 2);
+        vi magnitude = u & 7;
+        vi x = (magnitude << 22) + (126 << 23);
+        vf subnormal = (vf)(x + (1 << 23)) - 1.0f; // of equal exponent: the rest is exact
+        x = either_int(magnitude < 2, (vi)subnormal, x);
+        x |= (u & 8) << 28;
+        vf value = (vf)x * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] = e2m1_to_f32(nibble_at(packed, i)) * scale;
+}
+
+KERNEL_TARGET void KERNEL(add_bias)(float *to, float bias, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value;
+        memcpy(&value, to + i, sizeof value);
+        value += bias;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] += bias;
 }

@@ -280,8 +280,8 @@ static bool read_modelopt(quant_config *q, const config *c, const json *j, err *
         return ok;
     }
     return err_set(e, ERR_INPUT, "config.json: quantization_config.quant_algo is '%s': this "
-                   "version reads FP8, FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, MXFP8, NVFP4, W4A16_NVFP4 and "
-                   "MIXED_PRECISION", algo ? algo : "(none)");
+                   "version reads FP8, FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, MXFP8, NVFP4, "
+                   "W4A16_NVFP4 and MIXED_PRECISION", algo ? algo : "(none)");
 }
 
 static bool read_gptq(quant_config *q, const config *c, const json *j, err *e)

@@ -19,8 +19,8 @@ typedef struct {
     void (*to_e4m3)(uint8_t *code, const float *from, float scale, int64_t n);
     // to[i] = (nibble i of packed - zero) * scale
     void (*from_u4)(float *to, const uint8_t *packed, float zero, float scale, int64_t n);
-    // to[i] = (code i of a stream of `bits` bits each - zero) * scale; bits is below 8, `end` behind
-    // the last byte that may be read.
+    // to[i] = (code i of a stream of `bits` bits each - zero) * scale; bits is below 8, `end` is
+    // behind the last byte that may be read.
     void (*from_bits)(float *to, const uint8_t *stream, const uint8_t *end, int bits, float zero,
                       float scale, int64_t n);
     // to[i] = ((code[i] ^ flip) - zero) * scale

@@ -224,7 +224,7 @@ static trial try_codec(around *f, const codec *c)
 }
 
 // Of those that got equally far: the one in whose way least is, and what is not there rather than
-// what is too much or of another type; of other shapes the last, which is the most general.
+// what is of another type or too much; of other shapes the last, which is the most general.
 static bool is_better(const trial *t, const trial *best)
 {
     if (t->fit != best->fit)
@@ -232,8 +232,8 @@ static bool is_better(const trial *t, const trial *best)
     int a = t->missing + t->strangers + t->mistyped;
     int b = best->missing + best->strangers + best->mistyped;
     if (t->fit == FIT_CODES)
-        return a != b ? a < b : t->mistyped < best->mistyped ||
-                                (t->mistyped == best->mistyped && t->missing > best->missing);
+        return a != b ? a < b : t->missing > best->missing ||
+                                (t->missing == best->missing && t->strangers < best->strangers);
     return t->fit == FIT_PARTS;
 }
 

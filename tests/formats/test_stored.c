@@ -75,6 +75,34 @@ static void check_ranges(const weight *w, const float *whole, float *part, scrat
         }
 }
 
+// Read from front to end in batches, every byte of every part comes once, and what is one for all
+// rows stays where it is: the batches decode to the whole.
+static void check_batches(const checkpoint *c, const weight *w, const float *whole, float *part)
+{
+    err e = ERR_INIT;
+    int64_t step = weight_quantum(w);
+    uint64_t seen[CODEC_MAX_PARTS] = {0};
+    stored_rows rows;
+    ASSERT_OK(weight_lay_out(&rows, w, 0, w->out, &e), e);
+    unsigned char *bytes = calloc(1, rows.bytes + 1);
+    for (int64_t row = 0; row < w->out; row += step) {
+        int64_t n = i64_min(step, w->out - row);
+        ASSERT_OK(weight_lay_out(&rows, w, row, n, &e), e);
+        for (int i = 0; i < w->n_parts; i++) {
+            uint64_t offset, some;
+            weight_part_range(w, i, row, n, &offset, &some);
+            ck_assert(some == 0 || offset == seen[i]);
+            seen[i] += some;
+            ASSERT_OK(checkpoint_read(c, w->part[i], offset, bytes + rows.part[i].at, some, &e), e);
+        }
+        ASSERT_OK(weight_decode(&rows, bytes, row, n, part, &e), e);
+        ck_assert_mem_eq(part, whole + row * w->in, (size_t)(n * w->in) * sizeof *part);
+    }
+    for (int i = 0; i < w->n_parts; i++)
+        ck_assert_uint_eq(seen[i], w->part[i]->bytes);
+    free(bytes);
+}
+
 // A value is a code times its scale: dividing gives the code, but for two roundings of 2^-24.
 static void check_scales(const weight *w, const float *whole, float *scale)
 {
@@ -309,6 +337,8 @@ START_TEST(each_decodes_to_what_its_own_tool_makes_of_it)
         ASSERT_OK(cpu_use(used, &e), e);
         check_ranges(&w, x, y, &room);
         check_scales(&w, x, y);
+        if (!w.view)
+            check_batches(c, &w, x, y);
         free(x);
         free(y);
     }

@@ -35,6 +35,7 @@ static const struct {
     const char *suffix, *what;
 } companions[] = {
     {"weight", "a plain weight"},
+    {"", "a plain weight"},
     {"weight_packed", "packed codes"},
     {"weight_scale_inv", "FP8 block scales"},
     {"weight_scale", "scales"},
@@ -55,6 +56,7 @@ static const struct {
     {"biases", "MLX biases"},
     {"g_idx", "a GPTQ column order"},
     {"blocks", "MXFP4 blocks"},
+    {"_scale_inv", "FP8 block scales"},
     {"_blocks", "MXFP4 blocks"},
     {"_scales", "MXFP4 scales"},
 };
@@ -268,6 +270,11 @@ static bool refuse_part_shape(const weight *w, int i, err *e)
     const codec_part *p = &w->codec->part[w->of[i]];
     char shape[TENSOR_SHAPE_TEXT], name[STR_SHORT];
     const tensor *t = w->part[i];
+    part_place place;
+    if (weight_place(w, p, t, &place) && !view_cuts(w, p, &place))
+        return err_set(e, ERR_INPUT, "tensor '%s' %s: the rows of it that are the weight's begin or "
+                       "end inside one of its elements", str_short(t->name, name),
+                       tensor_shape_text(t, shape));
     if (p->kind == PART_ZEROS || p->kind == PART_BIASES)
         return refuse_beside(w, i, e);
     if (p->found)
@@ -282,6 +289,10 @@ static bool refuse_part_shape(const weight *w, int i, err *e)
     if (w->view && w->view->slices)
         want[rank++] = w->view->slices;
     part = want + rank;
+    if (w->rank == 1) {
+        want[rank++] = w->view && w->view->rows ? w->view->rows : w->in;
+        return refuse_shape(t, rank, want, e);
+    }
     rank += codec_part_shape(w->codec, w->of[i], weight_stored_rows(w), w->in, part);
     if (w->view && w->view->transposed) {
         int64_t rows = part[0];
@@ -394,7 +405,7 @@ static bool bind_plain(weight *w, const tensor *t, int rank, err *e)
     w->part[0] = t;
     w->n_parts = 1;
     int64_t stacked = w->view && w->view->slices;
-    if (rank == 1 && !stacked && (t->rank != 1 || t->shape[0] != w->in))
+    if (rank == 1 && !w->view && (t->rank != 1 || t->shape[0] != w->in))
         return refuse_shape(t, 1, &w->in, e);
     bool fits = t->rank == rank + stacked && weight_place(w, &w->codec->part[0], t, &place);
     return fits || refuse_part_shape(w, 0, e);
@@ -434,17 +445,18 @@ static bool is_alone(const weight *w, err *e)
     return true;
 }
 
-static bool view_is_sound(const weight_view *v, int64_t out)
+// n: of the weight, out of so many.
+static bool view_is_sound(const weight_view *v, int64_t n)
 {
-    int64_t step = v->step ? v->step : 1, rows = v->rows ? v->rows : out;
+    int64_t step = v->step ? v->step : 1, rows = v->rows ? v->rows : n;
     return v->slices >= 0 && v->slice >= 0 && (v->slice < v->slices || v->slices == 0) &&
-           v->first >= 0 && step >= 1 && v->first + (out - 1) * step < rows;
+           v->first >= 0 && step >= 1 && step <= 2 && v->first + (n - 1) * step < rows;
 }
 
 bool weight_bind_as(weight *w, const checkpoint *c, const weight_terms *t, err *e)
 {
     assert(t->rank == 2 || (t->rank == 1 && t->out == 1));
-    assert(!t->view || view_is_sound(t->view, t->out));
+    assert(!t->view || view_is_sound(t->view, t->rank == 1 ? t->in : t->out));
     *w = (weight){.from = c, .module = t->module, .view = t->view, .rank = t->rank,
                    .out = t->out, .in = t->in};
     const tensor *one = find(c, t->module, t->suffix);

@@ -16,14 +16,16 @@
 #define FLOAT_CODEC(label, dt)                                                                  \
     {                                                                                           \
         .name = label, .form = CODEC_FLOAT, .n_parts = 1,                                       \
-        .part = {{.suffix = "weight", .type = dt, .rank = 2, .row_block = 1, .col_block = 1}},  \
+        .part = {{.suffix = "weight", .named = {""}, .type = dt, .rank = 2, .row_block = 1,     \
+                  .col_block = 1}},                                                             \
         .row_quantum = 1, .exact = true, .decode = float_decode, .encode = float_encode         \
     }
 
 // Parts that several rows have.
 #define ANY_FLOAT (ALSO(DT_F32) | ALSO(DT_BF16) | ALSO(DT_F16))
 #define E4M3_CODES                                                                              \
-    {.suffix = "weight", .type = DT_F8_E4M3, .rank = 2, .row_block = 1, .col_block = 1}
+    {.suffix = "weight", .named = {""}, .type = DT_F8_E4M3, .rank = 2, .row_block = 1,          \
+     .col_block = 1}
 #define CODES(name, dt) /* packed, or a byte each */                                            \
     {.suffix = name, .type = dt, .packing = PACKED_COLUMNS, .rank = 2, .row_block = 1}
 #define SCALES(name, dt, types, ...)                                                            \
@@ -41,13 +43,15 @@
      .optional = true}
 #define GROUPED(columns) .row_block = 1, .col_block = columns, .found = true
 
+#define FP8_SCALE_NAMES {"weight_scale_inv", "scale", "_scale_inv"}
+
 #define FP8_BLOCK_CODEC(label, power)                                                           \
     {                                                                                           \
         .name = label, .form = CODEC_FP8_BLOCK, .element = ELEMENT_E4M3, .bits = 8,             \
         .n_parts = 2,                                                                           \
         .part = {E4M3_CODES,                                                                    \
                  SCALES("weight_scale_inv", DT_F32, ALSO(DT_BF16), .row_block = 128,            \
-                        .col_block = 128)},                                                     \
+                        .col_block = 128, .named = {"_scale_inv"})},                            \
         .group = 128, .row_quantum = 128, .pow2 = power, .decode = scaled_decode,               \
         .scales = scaled_scales, .encode = fp8_block_encode                                     \
     }
@@ -130,16 +134,17 @@ static const codec registry[] = {
     // FP8 as anybody stores it: a scale a tensor, row, group or block.
     STORED("fp8-tensor", ELEMENT_E4M3, 8, .n_parts = 3,
            .part = {E4M3_CODES,
-                    ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale"),
+                    ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale",
+                        "_scale_inv"),
                     INPUT_SCALE}),
     STORED("mxfp8", ELEMENT_E4M3, 8, .n_parts = 2, .group = 32,
            .part = {E4M3_CODES,
                     SCALES("weight_scale", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
-                           .col_block = 32, .named = {"weight_scale_inv", "scale"})}),
+                           .col_block = 32, .named = FP8_SCALE_NAMES)}),
     STORED("fp8-scaled", ELEMENT_E4M3, 8, .n_parts = 3,
            .part = {E4M3_CODES,
                     SCALES("weight_scale", DT_F32, ANY_FLOAT | ALSO(DT_F8_E8M0), .row_block = 128,
-                           .col_block = 128, .found = true, .named = {"weight_scale_inv", "scale"}),
+                           .col_block = 128, .found = true, .named = FP8_SCALE_NAMES),
                     INPUT_SCALE}),
     // compressed-tensors' integers.
     CT_PACKED("int4", 4, 5, NO_PART),

@@ -129,8 +129,8 @@ START_TEST(the_manifest_says_what_was_made_from_what)
 }
 END_TEST
 
-// What this version only reads becomes plain numbers, exactly what reading gives; where it stays, it
-// is moved.
+// What this version only reads becomes plain numbers, exactly what reading gives; where it stays,
+// it is moved.
 START_TEST(stored_forms_of_others_are_read_and_moved)
 {
     static const struct {

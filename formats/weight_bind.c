@@ -272,8 +272,8 @@ static bool refuse_part_shape(const weight *w, int i, err *e)
     const tensor *t = w->part[i];
     part_place place;
     if (weight_place(w, p, t, &place) && !view_cuts(w, p, &place))
-        return err_set(e, ERR_INPUT, "tensor '%s' %s: the rows of it that are the weight's begin or "
-                       "end inside one of its elements", str_short(t->name, name),
+        return err_set(e, ERR_INPUT, "tensor '%s' %s: the rows of it that are the weight's begin "
+                       "or end inside one of its elements", str_short(t->name, name),
                        tensor_shape_text(t, shape));
     if (p->kind == PART_ZEROS || p->kind == PART_BIASES)
         return refuse_beside(w, i, e);

@@ -437,8 +437,9 @@ START_TEST(reads_fp8_experts_out_of_stacks)
         weight w;
         weight_terms t = {.module = "b.gate_up_proj", .suffix = "weight", .rank = 2, .out = 200,
                           .in = IN, .view = &wrong[i]};
-        ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused), "'b.gate_up_proj_scale_inv' [2,4,2]: the rows of it that are "
-                       "the weight's begin or end inside");
+        ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused),
+                       "'b.gate_up_proj_scale_inv' [2,4,2]: the rows of it that are the weight's "
+                       "begin or end inside");
     }
     weight w;
     weight_view across = {E, 0, IN, 0, 1, true};

@@ -26,8 +26,10 @@ typedef struct {
     // to[i] = ((code[i] ^ flip) - zero) * scale
     void (*from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero, float scale,
                     int64_t n);
-    // to[i] = e2m1_to_f32(nibble i of packed) * scale
+    // e2m1_to_f32(nibble i of packed, the low one first) * scale; n a multiple of 16.
     void (*from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n);
+    // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
+    void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
     void (*add_bias)(float *to, float bias, int64_t n);
 } kernels;
 
@@ -45,6 +47,7 @@ typedef struct {
     void from_u8_##level(float *to, const uint8_t *code, uint8_t flip, float zero, float scale, \
                          int64_t n);                                                            \
     void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
+    void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);           \
     void add_bias_##level(float *to, float bias, int64_t n);
 
 KERNELS_DECLARE(plain)

@@ -141,7 +141,7 @@ START_TEST(stored_forms_of_others_are_read_and_moved)
         {"mxfp8", "{\"quant_method\": \"mxfp8\"}"},
         {"int4-zeros", CT("\"num_bits\": 4, \"group_size\": 32, \"symmetric\": false")},
         {"int8", CT("\"num_bits\": 8, \"group_size\": 32")},
-        {"nvfp4", CT("\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor_group\", "
+        {"nvfp4-packed", CT("\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor_group\", "
                      "\"group_size\": 16")},
         {"mxfp4-deepseek", "{\"quant_method\": \"mxfp4\"}"},
         {"int4-gptq", "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32}"},

@@ -166,7 +166,7 @@ static const broken cases[] = {
      "tensor 'int8.bytes.group.weight_scale' has shape [19,5]: that is no scale a tensor, row or "
      "group of equally many columns"},
     {"nvfp4.ct", 18, 128, "weight_global_scale", -1, {0, 0}, DT_COUNT,
-     "tensor 'nvfp4.ct.weight_global_scale' is missing: the weight is stored as nvfp4"},
+     "tensor 'nvfp4.ct.weight_global_scale' is missing: the weight is stored as nvfp4-packed"},
     {"nvfp4.ct", 18, 128, "weight_global_scale", 1, {2, 0}, DT_COUNT,
      "tensor 'nvfp4.ct.weight_global_scale' has shape [2], expected [1]"},
     {"nvfp4.ct", 18, 128, "weight_scale", 2, {18, 4}, DT_COUNT,

@@ -93,12 +93,27 @@ static bool measure(job *j, pool *p, pool_fn fn, double bytes, double *out, err 
     return true;
 }
 
-static void part_at(const job *j, int64_t row, int i, unsigned char **at)
+// Where in part i a row begins that is a multiple of CHUNK.
+static uint64_t offset_of(const job *j, int64_t row, int i)
+{
+    const codec *c = j->codec;
+    const codec_part *p = &c->part[i];
+    int64_t at = p->packing == PACKED_ROWS ? codec_packed(c, p->type, row)
+                 : p->row_block            ? row / p->row_block
+                                           : 0;
+    return (uint64_t)at * (p->across ? (uint64_t)dtype_block_bytes(p->type)
+                                     : codec_part_row_bytes(c, i, SPEED_COLUMNS, p->type));
+}
+
+// An optional part is not there.
+static part_view rows_of(const job *j, int64_t row, int i)
 {
     const codec_part *p = &j->codec->part[i];
-    int64_t rows = p->row_block ? row / p->row_block : 0;
-    uint64_t bytes = codec_part_row_bytes(j->codec, i, SPEED_COLUMNS, p->type);
-    *at = j->part[i] + (uint64_t)rows * bytes;
+    int64_t shape[2];
+    (void)codec_part_shape(j->codec, i, SPEED_ROWS, SPEED_COLUMNS, shape);
+    part_view v = part_at(p->optional ? NULL : j->part[i] + offset_of(j, row, i), p->type);
+    v.pitch = p->across ? shape[1] * dtype_block_bytes(p->type) : 0;
+    return v;
 }
 
 static bool encode_chunk(void *ctx, int64_t begin, int64_t end, int worker, err *e)
@@ -109,11 +124,8 @@ static bool encode_chunk(void *ctx, int64_t begin, int64_t end, int worker, err 
         void *part[CODEC_MAX_PARTS];
         encode_options o = ENCODE_DEFAULTS;
         o.search = j->search;
-        for (int k = 0; k < j->codec->n_parts; k++) {
-            unsigned char *at;
-            part_at(j, i * CHUNK, k, &at);
-            part[k] = at;
-        }
+        for (int k = 0; k < j->codec->n_parts; k++)
+            part[k] = j->part[k] + offset_of(j, i * CHUNK, k);
         if (!row_to_f32(rows, j->bench->weights + i * CHUNK * SPEED_COLUMNS, DT_BF16,
                         CHUNK * SPEED_COLUMNS) ||
             !j->codec->encode(j->codec, SPEED_COLUMNS, CHUNK, rows, &o, part, e))
@@ -128,11 +140,8 @@ static bool decode_chunk(void *ctx, int64_t begin, int64_t end, int worker, err 
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
         part_view part[CODEC_MAX_PARTS];
-        for (int k = 0; k < j->codec->n_parts; k++) {
-            unsigned char *at;
-            part_at(j, i * CHUNK, k, &at);
-            part[k] = (part_view){at, j->codec->part[k].type};
-        }
+        for (int k = 0; k < j->codec->n_parts; k++)
+            part[k] = rows_of(j, i * CHUNK, k);
         if (!j->codec->decode(j->codec, SPEED_COLUMNS, CHUNK, part,
                               j->bench->values + i * CHUNK * SPEED_COLUMNS, e))
             return false;

@@ -548,7 +548,7 @@ START_TEST(only_reads_types_that_ggml_makes_while_it_runs)
         ck_assert(!c->encode && !codec_is_searched(c));
         err e = ERR_INIT;
         static const uint8_t zeros[292];
-        part_view part = {zeros, c->part[0].type};
+        part_view part = part_at(zeros, c->part[0].type);
         ASSERT_OK(c->decode(c, c->group, 1, &part, back, &e), e);
         ck_assert(back[0] == 0);
         ASSERT_REFUSED(c->decode(c, c->group + 32, 1, &part, back, &refused), "multiple of");

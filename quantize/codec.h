@@ -64,7 +64,7 @@ typedef struct codec {
 } codec;
 
 // f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, and ggml's types
-// by its names (Q4_0, Q8_0)
+// by its names (Q8_0, Q4_K, ...)
 const codec *codec_find(const char *name);     // canonical names; NULL
 int64_t codec_count(void);
 const codec *codec_at(int64_t i);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of numbers, as a template (kernel_lanes.h): number.c's scalar rules on vectors, which also
 // do what is left over at a row's end.
+#include "quantize/e2m1_lanes.h"
 #include "quantize/kernel_lanes.h"
 
 KERNEL_TARGET void KERNEL(from_bf16)(float *to, const void *from, int64_t n)
@@ -108,25 +109,67 @@ KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale
 INLINE vf nibbles(const uint8_t *packed)
 {
     vi masked = (vi){0x000f, 0x00f0, 0x0f00, 0xf000} & (int32_t)load_u16(packed);
-    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f} - 8.0f;
+    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f};
+}
+
+INLINE vi nibble_codes(const uint8_t *packed)
+{
+    return __builtin_convertvector(nibbles(packed), vi);
 }
 #else
 // A 64-bit lane gets the nibbles 2 i and 2 i + 1.
-INLINE vf nibbles(const uint8_t *packed)
+INLINE vi nibble_codes(const uint8_t *packed)
 {
 #if KERNEL_LANES == 16
     vpair x = ((vpair){0} + load_u64(packed)) >> (vpair){0, 8, 16, 24, 32, 40, 48, 56};
 #else
     vpair x = ((vpair){0} + load_u32(packed)) >> (vpair){0, 8, 16, 24};
 #endif
-    return __builtin_convertvector((vi)((x & 15) | (x << 28 & 0x0000000f00000000)) - 8, vf);
+    return (vi)((x & 15) | (x << 28 & 0x0000000f00000000));
+}
+
+INLINE vf nibbles(const uint8_t *packed)
+{
+    return __builtin_convertvector(nibble_codes(packed), vf);
 }
 #endif
 
 KERNEL_TARGET void KERNEL(from_int4)(float *to, const uint8_t *packed, float scale, int64_t n)
 {
     for (int64_t i = 0; i < n; i += KERNEL_LANES) {
-        vf value = nibbles(packed + i / 2) * scale;
+        vf value = (nibbles(packed + i / 2) - 8.0f) * scale;
         memcpy(to + i, &value, sizeof value);
+    }
+}
+
+KERNEL_TARGET void KERNEL(from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
+        vf value = twice_e2m1(nibble_codes(packed + i / 2)) * 0.5f * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+}
+
+// 16 codes, one a lane's byte, to 8 bytes of two: the low nibble first.
+INLINE void store_pairs(uint8_t *to, const uint8_t code[16])
+{
+    for (int half = 0; half < 2; half++) {
+        uint64_t x = load_u64(code + 8 * half);
+        x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+        x = (x | x >> 8) & 0x0000ffff0000ffff;
+        store_u32(to + 4 * half, (uint32_t)(x | x >> 16));
+    }
+}
+
+KERNEL_TARGET void KERNEL(to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        uint8_t code[16];
+        for (int j = 0; j < 16; j += KERNEL_LANES) {
+            vf value;
+            memcpy(&value, from + i + j, sizeof value);
+            store_codes(code + j, e2m1_codes(value / scale));
+        }
+        store_pairs(packed + i / 2, code);
     }
 }

@@ -269,7 +269,7 @@ typedef struct {
     vf error;
 } fp4_best;
 
-// Codes given + k and the next lower ones, where they may be taken.
+// Codes given + k and the next lower ones, where they may be taken; the lowest of equals.
 INLINE void fp4_try(const fp4_parts *p, fp4_codes c, vi given, int k, vi may, fp4_best *best)
 {
     vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE];
@@ -277,7 +277,7 @@ INLINE void fp4_try(const fp4_parts *p, fp4_codes c, vi given, int k, vi may, fp
         scale[t] = fp4_scale(c, fp4_code(c, given, k - t)) * p->unit;
     fp4_errors(p, scale, error);
     UNROLLED(t, FP4_AT_ONCE) {
-        vi better = may & (error[t] < best->error);
+        vi better = may & (error[t] <= best->error);
         best->error = either(better, error[t], best->error);
         best->code = either_int(better, fp4_code(c, given, k - t), best->code);
     }

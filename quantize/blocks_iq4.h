@@ -96,7 +96,7 @@ INLINE vf iq4_as_f16(vf x) { return f16_lanes(to_f16_lanes(x)); }
 
 // ---- IQ4_NL ----
 
-// Tries the scale that is stored for f.scale.
+// Tries the scale that is stored for this one.
 INLINE void iq4_nl_try(const iq4_job *job, const iq4_parts *p, vf scale, vf *best, vf *error)
 {
     vf stored = iq4_as_f16(scale);
@@ -110,12 +110,15 @@ INLINE void iq4_nl_try(const iq4_job *job, const iq4_parts *p, vf scale, vf *bes
 KERNEL_TARGET static vf KERNEL(iq4_nl_best)(const iq4_job *job, const iq4_parts *p, vf scale)
 {
     vf error = iq4_margin * KERNEL(iq4_error)(job, p, iq4_inverses(scale), iq4_as_f16(scale));
-    vf found = KERNEL(iq4_best_scales)(job, p).scale;
+    vf max = iq4_maximum(p);
+    for (int k = 0; k < 16; k++) // one of them is the scale of what was read
+        iq4_nl_try(job, p, max / iq4_values[k], &scale, &error);
+    vf found = KERNEL(iq4_best_scales)(job, p, 16).scale;
     iq4_nl_try(job, p, found, &scale, &error);
     iq4_fit f[IQ4_AT_ONCE] = {{.inverse = iq4_inverses(found)}};
     iq4_fit_codes(job, p->x, p->w, true, f);
     iq4_nl_try(job, p, either(f[0].vv > 0.0f, f[0].xv / f[0].vv, found), &scale, &error);
-    return scale;
+    return either(iq4_as_f16(scale) != 0.0f, scale, (vf){0}); // without a scale, one sort of codes
 }
 
 KERNEL_TARGET static void KERNEL(iq4_nl_some)(const iq4_job *job, int64_t first, int n)
@@ -322,6 +325,30 @@ INLINE void iq4_xs_take(iq4_xs_scales *to, const iq4_xs_scales *from, int block)
     memcpy(to->inverse + k, from->inverse + k, IQ4_XS_PARTS * sizeof *to->inverse);
 }
 
+// One way of several to say the same: the largest factor, positive if it may be.
+INLINE void iq4_xs_settle(iq4_xs_scales *s, int block)
+{
+    int32_t *l = s->rounded + block * IQ4_XS_PARTS, all = 0;
+    float d = f16_to_f32(f32_to_f16(s->factor[block]));
+    if (d == 0) {
+        s->factor[block] = 0;
+        memset(l, 0, IQ4_XS_PARTS * sizeof *l);
+        memset(s->inverse + block * IQ4_XS_PARTS, 0, IQ4_XS_PARTS * sizeof *s->inverse);
+        return;
+    }
+    for (int k = 0; k < IQ4_XS_PARTS; k++)
+        all |= l[k];
+    int32_t divisor = all ? all & -all : 1, sign = d < 0 ? -1 : 1;
+    while (divisor > 1 && d * (float)(divisor * sign) > 65504)
+        divisor /= 2;
+    for (int k = 0; k < IQ4_XS_PARTS; k++)
+        if (l[k] / divisor == -32)
+            sign = 1;
+    for (int k = 0; k < IQ4_XS_PARTS; k++)
+        l[k] = l[k] / divisor * sign;
+    s->factor[block] = d * (float)(divisor * sign);
+}
+
 // Better scales than ggml's in s, block by block.
 KERNEL_TARGET static void KERNEL(iq4_xs_best)(const iq4_job *job, const iq4_xs_batch *b,
                                               iq4_xs_scales *s)
@@ -329,7 +356,7 @@ KERNEL_TARGET static void KERNEL(iq4_xs_best)(const iq4_job *job, const iq4_xs_b
     float found[IQ4_XS_LANES], vv[IQ4_XS_LANES], scale[IQ4_XS_LANES], error[IQ4_XS_LANES];
     float least[IQ4_XS_AT_ONCE] = {0}, factor[IQ4_XS_AT_ONCE][IQ4_XS_FACTORS];
     for (int g = 0; g < IQ4_XS_GROUPS; g++) {
-        iq4_best best = KERNEL(iq4_best_scales)(job, &b->parts[g]);
+        iq4_best best = KERNEL(iq4_best_scales)(job, &b->parts[g], 0);
         memcpy(found + g * KERNEL_LANES, &best.scale, sizeof best.scale);
         memcpy(vv + g * KERNEL_LANES, &best.vv, sizeof best.vv);
     }
@@ -379,8 +406,11 @@ KERNEL_TARGET static void KERNEL(iq4_xs_some)(const iq4_job *job, int64_t first,
     }
     for (int block = 0; block < n; block++)
         iq4_xs_round(&s, block, scale + block * IQ4_XS_PARTS);
-    if (job->r->search == SEARCH_BEST)
+    if (job->r->search == SEARCH_BEST) {
         KERNEL(iq4_xs_best)(job, &b, &s);
+        for (int block = 0; block < n; block++)
+            iq4_xs_settle(&s, block);
+    }
     uint8_t *to = job->r->to + first * IQ4_XS_BYTES;
     for (int block = 0; block < n; block++)
         iq4_xs_store(to + block * IQ4_XS_BYTES, s.factor[block],

@@ -159,8 +159,9 @@ KERNEL_TARGET static vf KERNEL(iq4_scales)(const iq4_job *job, const iq4_parts *
     return either(some, best.scale, (vf){0});
 }
 
-// The largest magnitude as a multiple of the scale, with the sign of its code. The geometric
-// sequence goes on to far values where importance can make the largest elements unimportant.
+// The largest magnitude as a multiple of the scale, with the sign of its code: first the values
+// themselves. The geometric sequence goes on to far values where importance can make the largest
+// elements unimportant.
 static const float iq4_best_tries[IQ4_BEST_WEIGHTED] = {
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
     81.5f, 85.5f, 90, 94.5f, 99, 104, 109, 115, 120.5f, 126.5f, 133, 139.5f, 146.5f, 154,
@@ -171,13 +172,21 @@ static const float iq4_best_tries[IQ4_BEST_WEIGHTED] = {
     -322, -341,
 };
 
-KERNEL_TARGET static iq4_best KERNEL(iq4_best_scales)(const iq4_job *job, const iq4_parts *p)
+// The largest element, 127 for parts that are as good as zero.
+INLINE vf iq4_maximum(const iq4_parts *p)
 {
     vf max = largest_magnitude(p->x, IQ4_PART);
-    max = either(magnitude(max) >= 1e-15f, max, SPREAD(127));
+    return either(magnitude(max) >= 1e-15f, max, SPREAD(127));
+}
+
+// From the first-th of the tries on.
+KERNEL_TARGET static iq4_best KERNEL(iq4_best_scales)(const iq4_job *job, const iq4_parts *p,
+                                                      int first)
+{
+    vf max = iq4_maximum(p);
     iq4_best best = {{0}, {0}, {0}};
     int n = job->r->importance ? IQ4_BEST_WEIGHTED : IQ4_BEST_PLAIN;
-    for (int t = 0; t < n; t += IQ4_AT_ONCE) {
+    for (int t = first; t < n; t += IQ4_AT_ONCE) {
         iq4_fit f[IQ4_AT_ONCE];
         UNROLLED(i, IQ4_AT_ONCE)
             f[i].inverse = iq4_best_tries[t + i] / max;

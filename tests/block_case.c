@@ -164,3 +164,27 @@ void block_check_again(dtype type, const uint8_t *from, int64_t blocks)
     free(x);
     free(to);
 }
+
+void block_check_own(dtype type, const float *x, int64_t in)
+{
+    const block_ops *ops = block_ops_used(type);
+    uint64_t bytes = bytes_of(type, in);
+    float *back = malloc(2 * (size_t)in * sizeof *back), *importance = back + in;
+    uint8_t *to = malloc(2 * bytes);
+    ck_assert(back && to);
+    for (int64_t i = 0; i < in; i++)
+        importance[i] = 0.1f + (float)(i * 7919 % 101);
+    for (int weighted = 0; weighted < 2; weighted++) {
+        block_rows r = {.from = x, .n = 1, .in = in, .search = SEARCH_BEST, .to = to,
+                        .importance = weighted ? importance : NULL};
+        ops->encode(&r);
+        ops->decode(back, to, in / dtype_block(type));
+        r.from = back;
+        r.to = to + bytes;
+        ops->encode(&r);
+        ck_assert_msg(memcmp(to, to + bytes, bytes) == 0, "%s writes its own otherwise",
+                      dtype_name(type));
+    }
+    free(back);
+    free(to);
+}

@@ -24,5 +24,7 @@ void block_check_levels(dtype type, const float *x, int64_t n, int64_t in);
 void block_check_best(dtype type, int64_t part, const float *x, int64_t in, const double ratio[2]);
 // What is read from these blocks is read from SEARCH_BEST's encoding of it too.
 void block_check_again(dtype type, const uint8_t *from, int64_t blocks);
+// And what SEARCH_BEST makes of it then are the same bytes, without and with importance.
+void block_check_own(dtype type, const float *x, int64_t in);
 
 #endif

@@ -223,6 +223,9 @@ START_TEST(finds_what_it_has_read_again)
             nv[b][i] = two_codes(b % 8, b * 36 + i);
     }
     block_check_again(DT_NVFP4, nv[0], 127 * 8);
+    fill(1);
+    block_check_own(DT_MXFP4, values, VALUES);
+    block_check_own(DT_NVFP4, values, VALUES);
 }
 END_TEST
 

@@ -175,6 +175,10 @@ START_TEST(finds_what_it_has_read_again)
         store_u16(xs[b], some_scale(mix(b + 1000)));
     }
     block_check_again(DT_IQ4_XS, xs[0], 128);
+    for (uint32_t i = 0; i < VALUES; i++)
+        values[i] = golden_weight(i, 37);
+    block_check_own(DT_IQ4_NL, values, VALUES);
+    block_check_own(DT_IQ4_XS, values, VALUES);
 }
 END_TEST
 

@@ -256,10 +256,10 @@ INLINE void k_try_scales(k_scales *s, int k, int count, bool above, bool below)
     for (int i = 0; i < s->n; i++)
         K_EACH(c, count) {
             vf code = k_whole(s->x[i] * s->inverse[k + c]);
-            if (below)
-                code = larger(code, SPREAD(-s->top));
-            if (above)
-                code = k_cap(code, SPREAD(s->top - 1));
+            if (below) // the two kinds of minimum keep different units busy
+                code = k_cap(larger(code, SPREAD(-s->top)), SPREAD(s->top - 1));
+            else if (above)
+                code = smaller(code, SPREAD(s->top - 1));
             xl[c] += s->wx[i] * code;
             l2[c] += s->w[i] * code * code;
         }

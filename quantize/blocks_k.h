@@ -67,7 +67,7 @@ INLINE void k_plain_weights(const k_affine *a, const vf *x, vf *w)
         mean = square_root(mean / 32.0f);
     }
     for (int i = 0; i < a->n; i++)
-        w[i] = mean + k_magnitude(x[i]);
+        w[i] = mean + magnitude(x[i]);
 }
 
 INLINE vf k_importance_weights(const vf *x, const vf *importance, vf energy, int n, vf *w)
@@ -111,7 +111,7 @@ INLINE vf k_proportional(const k_affine *a, const vf *v, vi *code)
     vi some = most > 0.0f;
     vf inverse = either(some, a->limit / most, SPREAD(0.0f));
     for (int j = 0; j < a->subs; j++) {
-        code[j] = k_nearest(v[j] * inverse) & 255;
+        code[j] = nearest_int(v[j] * inverse) & 255;
         if (a->limit > 15)
             code[j] = k_at_most(code[j], SPREAD_INT(63));
     }
@@ -157,11 +157,11 @@ INLINE void k_affine_codes(const k_affine *a, const k_super *s, int j, k_batch *
     vi none = d == 0.0f;
     vf divisor = either(none, SPREAD(1.0f), d);
     for (int i = 0; i < a->n; i++)
-        code[i] = k_within(k_nearest((x[i] + m) / divisor), 0, (int32_t)a->top);
-    if (k_any(none)) {
+        code[i] = k_within(nearest_int((x[i] + m) / divisor), 0, (int32_t)a->top);
+    if (any(none)) {
         const k_line *l = &s->line[j];
         for (int i = 0; i < a->n; i++) {
-            vi found = k_within(k_nearest((x[i] - l->origin) * l->inverse), 0, (int32_t)a->top);
+            vi found = k_within(nearest_int((x[i] - l->origin) * l->inverse), 0, (int32_t)a->top);
             code[i] = either_int(none, found, code[i]);
         }
     }
@@ -172,7 +172,7 @@ INLINE void k_affine_codes(const k_affine *a, const k_super *s, int j, k_batch *
 // Six bits for each of eight scales and minima, in three words, and back.
 INLINE void k_pack_six(vi word[3], const vi *s, const vi *m)
 {
-    K_EACH(j, 4) {
+    UNROLLED(j, 4) {
         word[0] |= ((s[j] | s[j + 4] >> 4 << 6) & 255) << 8 * j;
         word[1] |= ((m[j] | m[j + 4] >> 4 << 6) & 255) << 8 * j;
         word[2] |= ((s[j + 4] & 15) | (m[j + 4] & 15) << 4) << 8 * j;
@@ -181,7 +181,7 @@ INLINE void k_pack_six(vi word[3], const vi *s, const vi *m)
 
 INLINE void k_unpack_six(const vi word[3], vi *s, vi *m)
 {
-    K_EACH(j, 4) {
+    UNROLLED(j, 4) {
         s[j] = word[0] >> 8 * j & 63;
         m[j] = word[1] >> 8 * j & 63;
         s[j + 4] = (word[2] >> 8 * j & 15) | (word[0] >> (8 * j + 6) & 3) << 4;
@@ -300,7 +300,7 @@ INLINE void k_signed_codes(vf d, int top, int j, k_batch *b, const vi *found, vi
     vi none = d == 0.0f;
     vf divisor = either(none, SPREAD(1.0f), d);
     for (int i = 0; i < K_16; i++)
-        code[i] = k_within(k_nearest(x[i] / divisor), -top, top - 1);
+        code[i] = k_within(nearest_int(x[i] / divisor), -top, top - 1);
     if (b->best)
         b->error[b->form] += k_error(x, b->importance + K_16 * j, K_16, code, d, SPREAD(0.0f));
     for (int i = 0; i < K_16; i++)
@@ -335,15 +335,15 @@ INLINE void k_q3_weighted_scales(const k_batch *b, k_signed *s)
 }
 
 // The scale of largest magnitude, the first of equals.
-INLINE vf k_largest_scale(const vf *scale, vf *magnitude)
+INLINE vf k_largest_scale(const vf *scale, vf *its_magnitude)
 {
     vf most = {0}, largest = {0};
     for (int j = 0; j < 16; j++) {
-        vf a = k_magnitude(scale[j]);
+        vf a = magnitude(scale[j]);
         largest = either(a > most, scale[j], largest);
         most = either(a > most, a, most);
     }
-    *magnitude = most;
+    *its_magnitude = most;
     return largest;
 }
 
@@ -353,7 +353,7 @@ INLINE void k_q3_plain_factors(k_signed *s)
     vi none = largest == 0.0f;
     vf inverse = -32.0f / either(none, SPREAD(1.0f), largest);
     for (int j = 0; j < 16; j++) {
-        vi byte = k_nearest(s->scale[j] * inverse) << 24 >> 24;
+        vi byte = nearest_int(s->scale[j] * inverse) << 24 >> 24;
         s->s[j] = either_int(none, SPREAD_INT(-32), k_within(byte, -32, 31));
     }
     s->d = either(none, SPREAD(0.0f), 1.0f / inverse);
@@ -398,7 +398,7 @@ INLINE void k_write_q3(k_signed *s, bool weighted, k_batch *b)
     for (int j = 0; j < 16; j++) {
         vi code[16], high[16], found[16] = {0};
         vf scale = s->d * k_float(s->s[j]);
-        if (k_any(scale == 0.0f))
+        if (any(scale == 0.0f))
             k_q3_found(s, j, weighted, b->x + 16 * j, found);
         k_signed_codes(scale, 4, j, b, found, code);
         for (int i = 0; i < 16; i++) {
@@ -417,7 +417,7 @@ INLINE void k_q6_factors(k_signed *s)
     vf inverse = -128.0f / either(s->none, SPREAD(1.0f), largest);
     s->d = either(s->none, SPREAD(0.0f), 1.0f / inverse);
     for (int j = 0; j < 16; j++) {
-        vi byte = k_at_most(k_nearest(s->scale[j] * inverse), SPREAD_INT(127)) & ~s->none;
+        vi byte = k_at_most(nearest_int(s->scale[j] * inverse), SPREAD_INT(127)) & ~s->none;
         s->s[j] = byte << 24 >> 24;
     }
 }
@@ -431,7 +431,7 @@ INLINE void k_write_q6(k_signed *s, k_batch *b)
         word[48 + j / 4] |= (s->s[j] & 255) << 8 * (j % 4);
         vi code[16], high[16], found[16] = {0};
         vf scale = s->d * k_float(s->s[j]);
-        if (k_any(scale == 0.0f))
+        if (any(scale == 0.0f))
             k_scale_codes(&s->fit[j], 32, 16, b->x + 16 * j, found);
         k_signed_codes(scale, 32, j, b, found, code);
         for (int i = 0; i < 16; i++) {

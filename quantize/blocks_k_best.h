@@ -27,11 +27,6 @@ typedef struct {
 
 INLINE vf k_inverse(vf x) { return either(x == 0.0f, SPREAD(0.0f), 1.0f / x); }
 
-INLINE vf k_clamped(vf x, float least, float most)
-{
-    return smaller(larger(x, SPREAD(least)), SPREAD(most));
-}
-
 // Clamped before it is rounded: |t| may be large.
 INLINE vf k_affine_code(vf t, float top) { return k_whole(k_cap(k_positive(t), SPREAD(top))); }
 
@@ -57,13 +52,13 @@ INLINE void k_improve_affine(k_affine_search how, const vf *x, const vf *o, k_af
     vf to_m = k_inverse(st->dmin) * k_inverse(sum_o);
     vf least = k_affine_error(how.n, how.top, x, o, st->d * s0, m0);
     for (int k = -how.down; k <= how.up; k++) {
-        vf s = k_clamped(s0 + (float)k, 0, how.limit), scale = st->d * s;
+        vf s = clamp(s0 + (float)k, 0, how.limit), scale = st->d * s;
         vf inverse = k_inverse(scale), sum = {0};
         for (int i = 0; i < how.n; i++)
             sum += o[i] * k_affine_code((x[i] + m0) * inverse, how.top);
-        vf center = k_whole(k_clamped((scale * sum - sum_x) * to_m, 0, how.limit));
+        vf center = k_whole(clamp((scale * sum - sum_x) * to_m, 0, how.limit));
         for (int by = -how.aside; by <= how.aside; by++) {
-            vf m = k_clamped(center + (float)by, 0, how.limit);
+            vf m = clamp(center + (float)by, 0, how.limit);
             vf error = k_affine_error(how.n, how.top, x, o, scale, m * st->dmin);
             vi better = error < least;
             least = either(better, error, least);
@@ -158,7 +153,7 @@ INLINE void k_improve_signed(k_signed_search how, const vf *x, const vf *o, k_si
     if (how.reach == (int)how.limit)
         s0 = SPREAD(0.0f);
     for (int k = -how.reach; k <= how.reach; k++) {
-        vf s = k_clamped(s0 + (float)k, -how.limit, how.limit - 1);
+        vf s = clamp(s0 + (float)k, -how.limit, how.limit - 1);
         vf error = k_signed_error(how.top, x, o, st->d * s);
         vi better = error < least;
         least = either(better, error, least);
@@ -173,14 +168,14 @@ INLINE void k_refit_signed(k_signed_search how, const vf *x, const vf *o, k_sign
     for (int j = 0; j < 16; j++) {
         vf qq = {0}, qx = {0}, inverse = k_inverse(st->d * st->s[j]);
         for (int i = j * K_16; i < (j + 1) * K_16; i++) {
-            vf code = k_whole(k_clamped(x[i] * inverse, -how.top, how.top - 1)), oc = o[i] * code;
+            vf code = k_whole(clamp(x[i] * inverse, -how.top, how.top - 1)), oc = o[i] * code;
             qq += oc * code;
             qx += oc * x[i];
         }
         ss += st->s[j] * st->s[j] * qq;
         sx += st->s[j] * qx;
     }
-    vf d = k_clamped(sx * k_inverse(ss), -65504, 65504);
+    vf d = clamp(sx * k_inverse(ss), -65504, 65504);
     st->d = either(d == 0.0f, st->d, f16_lanes(to_f16_lanes(d)));
 }
 

@@ -5,20 +5,13 @@
 #define SCRUPLE_QUANTIZE_BLOCKS_K_LANES_H
 
 #include "quantize/block_kernels.h"
-#include "quantize/kernel_lanes.h"
+#include "quantize/block_lanes.h"
 
 enum {
     K_SUPER = 256,  // weights of a super-block
     K_WORDS = 64,   // room for its encoded form, in words of 32 bits
     K_AHEAD = KERNEL_LANES * K_SUPER * 4, // bytes to the next batch, if there is one
-    K_ROUNDS = KERNEL_LANES == 16 ? 4 : KERNEL_LANES == 8 ? 3 : 2,
 };
-
-#if defined(__clang__)
-#define K_EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
-#else
-#define K_EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
-#endif
 
 typedef struct {
     vf x[K_SUPER];          // [weight][super-block]
@@ -32,25 +25,6 @@ typedef struct {
 
 #define SPREAD_INT(value) ((vi){0} + (value))
 
-INLINE vf k_magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
-
-// Of a mask: lanes are 0 or -1.
-INLINE bool k_any(vi mask)
-{
-#if KERNEL_LANES == 16
-    return _mm512_movepi32_mask((__m512i)mask) != 0;
-#elif KERNEL_LANES == 8
-    return _mm256_movemask_ps((__m256)mask) != 0;
-#elif defined(__SSE2__)
-    return _mm_movemask_ps((__m128)mask) != 0;
-#else
-    int32_t all = 0;
-    K_EACH(i, KERNEL_LANES)
-        all |= mask[i];
-    return all != 0;
-#endif
-}
-
 // To the nearest whole number, ties to even; |x| < 2^22.
 INLINE vf k_whole(vf x)
 {
@@ -62,9 +36,6 @@ INLINE vf k_whole(vf x)
     return x + 0x1.8p23f - 0x1.8p23f;
 #endif
 }
-
-// The same as an integer, and for all other numbers what ggml's nearest_int makes of them.
-INLINE vi k_nearest(vf x) { return ((vi)(x + 0x1.8p23f) & 0x007fffff) - 0x00400000; }
 
 INLINE vi k_at_most(vi x, vi most)
 {
@@ -116,58 +87,6 @@ INLINE vf k_positive(vf x)
 
 INLINE vf k_float(vi x) { return __builtin_convertvector(x, vf); }
 
-// a0 b0 a1 b1 ... of the lower and of the upper halves.
-INLINE vi k_low(vi a, vi b)
-{
-#if KERNEL_LANES == 16
-    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif KERNEL_LANES == 8
-    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-    return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-#endif
-}
-
-INLINE vi k_high(vi a, vi b)
-{
-#if KERNEL_LANES == 16
-    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                   31);
-#elif KERNEL_LANES == 8
-    return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-    return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-}
-
-// Each round turns row and column, read as one number of 2 log2(lanes) bits, left by one bit.
-INLINE void k_transpose(vi a[KERNEL_LANES])
-{
-    vi b[KERNEL_LANES];
-    K_EACH(round, K_ROUNDS) {
-        K_EACH(i, KERNEL_LANES / 2) {
-            b[2 * i] = k_low(a[i], a[i + KERNEL_LANES / 2]);
-            b[2 * i + 1] = k_high(a[i], a[i + KERNEL_LANES / 2]);
-        }
-        K_EACH(i, KERNEL_LANES)
-            a[i] = b[i];
-    }
-}
-
-INLINE void k_gather(vf to[K_SUPER], const float *const from[KERNEL_LANES])
-{
-    for (int e = 0; e < K_SUPER; e += KERNEL_LANES) {
-        vi a[KERNEL_LANES];
-        K_EACH(i, KERNEL_LANES)
-            memcpy(&a[i], from[i] + e, sizeof a[i]);
-        K_EACH(i, KERNEL_LANES)
-            __builtin_prefetch((const void *)((uintptr_t)(from[i] + e) + K_AHEAD), 0, 2);
-        k_transpose(a);
-        K_EACH(i, KERNEL_LANES)
-            to[e + i] = (vf)a[i];
-    }
-}
-
 KERNEL_TARGET static void KERNEL(k_start)(k_batch *b, const block_rows *r)
 {
     b->best = r->search == SEARCH_BEST;
@@ -198,9 +117,16 @@ KERNEL_TARGET static void KERNEL(k_load)(k_batch *b, const block_rows *r, int64_
         x[i] = r->from + at * K_SUPER;
         importance[i] = r->importance ? r->importance + at % in_row * K_SUPER : NULL;
     }
-    k_gather(b->x, x);
+    for (int e = 0; e < K_SUPER; e += KERNEL_LANES) { // and a few lines of the next batch
+        const float *at[KERNEL_LANES];
+        UNROLLED(i, KERNEL_LANES) {
+            at[i] = x[i] + e;
+            __builtin_prefetch((const void *)((uintptr_t)at[i] + K_AHEAD), 0, 2);
+        }
+        columns(b->x + e, at, KERNEL_LANES);
+    }
     if (r->importance) {
-        k_gather(b->importance, importance);
+        columns(b->importance, importance, K_SUPER);
         for (int i = 0; i < K_SUPER && b->factor != 1; i++)
             b->importance[i] *= b->factor;
     }
@@ -223,11 +149,11 @@ KERNEL_TARGET static void KERNEL(k_store)(const k_batch *b, const block_rows *r,
 {
     uint32_t tile[KERNEL_LANES][K_WORDS];
     for (int w = 0; 4 * w < bytes; w += KERNEL_LANES) {
-        vi a[KERNEL_LANES];
-        K_EACH(i, KERNEL_LANES)
-            a[i] = b->word[0][w + i];
-        k_transpose(a);
-        K_EACH(i, KERNEL_LANES)
+        vf a[KERNEL_LANES];
+        UNROLLED(i, KERNEL_LANES)
+            a[i] = (vf)b->word[0][w + i];
+        transpose(a);
+        UNROLLED(i, KERNEL_LANES)
             memcpy(&tile[i][w], &a[i], sizeof a[i]);
     }
     int64_t n = r->n * (r->in / K_SUPER) - first;

@@ -33,7 +33,7 @@ static void write_tensor(json_writer *w, const plan *p, const plan_tensor *t)
     jw_array(w, "from");
     if (t->from)
         write_place(w, p->source, t->from);
-    for (int i = 0; t->source && i < t->source->codec->n_parts; i++)
+    for (int i = 0; t->source && i < t->source->n_parts; i++)
         write_place(w, p->source, t->source->part[i]);
     jw_array_end(w);
     jw_object_end(w);

@@ -284,6 +284,16 @@ static bool read_modelopt(quant_config *q, const config *c, const json *j, err *
                    "W4A16_NVFP4 and MIXED_PRECISION", algo ? algo : "(none)");
 }
 
+// GPTQ's own members, and those that modules have instead.
+static bool read_gptq_scheme(quant_config *q, const json *j, int64_t bits, int64_t group, err *e)
+{
+    if (!int_at(j, "bits", bits, &bits) || (bits != 2 && bits != 3 && bits != 4 && bits != 8))
+        return refuse_member("bits", "2, 3, 4 or 8", e);
+    if (!int_at(j, "group_size", group, &group) || (group < 1 && group != -1))
+        return refuse_member("group_size", "a positive number or -1", e);
+    return declare(q, group_of(ELEMENT_INT, (int)bits, group), e);
+}
+
 static bool read_gptq(quant_config *q, const config *c, const json *j, err *e)
 {
     const char *format = text_at(j, "checkpoint_format");
@@ -298,11 +308,15 @@ static bool read_gptq(quant_config *q, const config *c, const json *j, err *e)
     else
         return err_set(e, ERR_INPUT, "config.json: quantization_config.checkpoint_format is '%s': "
                        "this version reads 'gptq' and 'gptq_v2'", format);
-    if (!int_at(j, "bits", 0, &bits) || (bits != 2 && bits != 3 && bits != 4 && bits != 8))
-        return refuse_member("bits", "2, 3, 4 or 8", e);
-    if (!int_at(j, "group_size", -1, &group) || (group < 1 && group != -1))
-        return refuse_member("group_size", "a positive number or -1", e);
-    return declare(q, group_of(ELEMENT_INT, (int)bits, group), e);
+    if (!read_gptq_scheme(q, j, 0, -1, e))
+        return false;
+    (void)int_at(j, "bits", 0, &bits);
+    (void)int_at(j, "group_size", -1, &group);
+    const json *dynamic = json_get(j, "dynamic"); // "+:regex" or "-:regex": members
+    for (const json *m = is_null(dynamic) ? NULL : json_first(dynamic); m; m = json_next(m))
+        if (json_type(m) == JSON_OBJECT && !read_gptq_scheme(q, m, bits, group, e))
+            return false;
+    return true;
 }
 
 static bool read_awq(quant_config *q, const config *c, const json *j, err *e)

@@ -48,6 +48,7 @@ static const struct {
     {"weight_bitmask", "a sparse weight"},
     {"input_scale", "a static activation scale"},
     {"activation_scale", "a static activation scale"},
+    {"input_scale_ub", "a bound of activation scales"},
     {"input_global_scale", "a static activation scale (NVFP4)"},
     {"scale", "E8M0 scales"},
     {"qweight", "GPTQ or AWQ codes"},

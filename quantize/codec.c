@@ -36,7 +36,8 @@
 #define SHAPE_PART                                                                              \
     {.suffix = "weight_shape", .kind = PART_SHAPE, .type = DT_I64, .also = ALSO(DT_I32),        \
      .rank = 1, .fixed_cols = 2}
-#define INPUT_SCALE ONE("input_scale", PART_ACTIVATION, true, "activation_scale")
+#define INPUT_SCALE                                                                             \
+    ONE("input_scale", PART_ACTIVATION, true, "activation_scale", "input_scale_ub")
 #define INPUT_GLOBAL ONE("input_global_scale", PART_ACTIVATION, true, NULL)
 #define ORDER(name)                                                                             \
     {.suffix = name, .kind = PART_ORDER, .type = DT_I32, .rank = 1, .col_block = 1,             \

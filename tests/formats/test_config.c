@@ -378,6 +378,9 @@ START_TEST(reads_what_a_quantization_config_declares)
     assert_declared("{\"quant_method\": \"mxfp4\"}", "fp4-g32");
     assert_declared("{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}", "fp4-g16");
     assert_declared("{\"quant_method\": \"gptq\", \"bits\": 8}", "int8-channel");
+    assert_declared("{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 128, \"dynamic\": "
+                    "{\"+:a\": {\"bits\": 8, \"group_size\": 64}, \"+:b\": {\"group_size\": 32}, "
+                    "\"-:c\": {}}}", "int4-g128, int8-g64, int4-g32");
     assert_declared("{\"quant_method\": \"awq\"}", "int4-g128");
     assert_declared("{\"bits\": 4, \"group_size\": 32, \"a.b\": {\"bits\": 8, \"group_size\": 64}, "
                     "\"c\": false}", "int4-g32, int8-g64");

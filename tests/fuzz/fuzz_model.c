@@ -35,7 +35,7 @@ static void check_model(const model *m, const checkpoint *c)
         if (!a->used)
             continue;
         FUZZ_CHECK(a->weight == model_weight(m, a->role, a->layer, a->expert));
-        FUZZ_CHECK(a->part >= 0 && a->part < a->weight->codec->n_parts &&
+        FUZZ_CHECK(a->part >= 0 && a->part < a->weight->n_parts &&
                    a->weight->part[a->part] == checkpoint_at(c, i));
         read_weight(a->weight, &s);
     }

@@ -251,7 +251,7 @@ put("stats", "name", statistics({"x": ("F64", [1])}))
 
 # a small model: config NUL header
 def checkpoint_of(tensors):
-    header, at, size = {}, 0, {"BF16": 2, "F32": 4, "F8_E4M3": 1, "I32": 4, "F16": 2, "I64": 8}
+    header, at, size = {}, 0, {"BF16": 2, "F32": 4, "F8_E4M3": 1, "F8_E8M0": 1, "I32": 4, "F16": 2, "I64": 8, "U8": 1, "I8": 1, "U32": 4}
     for name, (kind, shape) in tensors.items():
         n = size[kind]
         for d in shape:
@@ -269,14 +269,28 @@ layer = {"model.layers.0." + k: v for k, v in {"input_layernorm.weight": ("BF16"
 parts = {"bf16": {"weight": ("BF16", [32, 32])}, "int4": {"weight_packed": ("I32", [32, 4]), "weight_scale": ("BF16", [32, 1]), "weight_shape": ("I64", [2])},
          "fp8": {"weight": ("F8_E4M3", [32, 32]), "weight_scale_inv": ("F32", [1, 1])}, "channel": {"weight": ("F8_E4M3", [32, 32]), "weight_scale": ("BF16", [32, 1])},
          "zero-point": {"weight_packed": ("I32", [32, 4]), "weight_scale": ("BF16", [32, 1]), "weight_shape": ("I64", [2]), "weight_zero_point": ("I32", [4, 1])}}
+parts |= {"order": {**parts["zero-point"], "weight_scale": ("BF16", [32, 2]), "weight_zero_point": ("I32", [4, 2]), "weight_g_idx": ("I32", [32])},
+          "tensor": {"weight": ("F8_E4M3", [32, 32]), "weight_scale": ("F32", []), "input_scale": ("F32", [1])}, "mxfp8": {"weight": ("F8_E4M3", [32, 32]), "weight_scale": ("U8", [32, 1])},
+          "int8": {"weight": ("I8", [32, 32]), "weight_scale": ("BF16", [32, 1]), "weight_zero_point": ("I8", [32, 1])},
+          "nvfp4": {"weight_packed": ("U8", [32, 16]), "weight_scale": ("F8_E4M3", [32, 2]), "weight_global_scale": ("F32", [1])},
+          "modelopt": {"weight": ("U8", [32, 16]), "weight_scale": ("F8_E4M3", [32, 2]), "weight_scale_2": ("F32", []), "input_scale": ("F32", [])},
+          "mxfp4": {"weight": ("I8", [32, 16]), "scale": ("F8_E8M0", [32, 1])},
+          "gptq": {"qweight": ("I32", [4, 32]), "qzeros": ("I32", [2, 4]), "scales": ("F16", [2, 32]), "g_idx": ("I32", [32])},
+          "awq": {"qweight": ("I32", [32, 4]), "qzeros": ("I32", [1, 4]), "scales": ("F16", [1, 32])}, "mlx": {"weight": ("U32", [32, 3]), "scales": ("BF16", [32, 1]), "biases": ("BF16", [32, 1])}}
 compressed = lambda group: {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": group}}}}
 declared = {"fp8": {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, "channel": compressed({"num_bits": 8, "type": "float", "strategy": "channel"}),
-            "int4": compressed({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32})}
+            "int4": compressed({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}),
+            "zero-point": compressed({"num_bits": 4, "group_size": 32, "symmetric": False}), "order": compressed({"num_bits": 4, "group_size": 16, "symmetric": False}),
+            "tensor": compressed({"type": "float", "strategy": "tensor"}), "mxfp8": {"quantization_config": {"quant_method": "mxfp8"}},
+            "int8": compressed({"strategy": "channel", "symmetric": False}), "nvfp4": compressed({"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}),
+            "modelopt": {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, "mxfp4": {"quantization_config": {"quant_method": "mxfp4"}},
+            "gptq": {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 16}}, "awq": {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32}},
+            "mlx": {"quantization": {"bits": 3, "group_size": 32}}}
 for name, part in parts.items():
     experts = {f"model.layers.0.mlp.experts.0.{p}.{k}": v for p in ("gate_proj", "up_proj", "down_proj") for k, v in part.items()}
     tensors = {**base, **layer, **experts}
     # the shapes are the first bytes of the data
-    if name in ("int4", "zero-point"):
+    if name in ("int4", "zero-point", "order"):
         shapes = {k: v for k, v in experts.items() if k.endswith("weight_shape")}
         tensors = {**shapes, **{k: v for k, v in tensors.items() if k not in shapes}}
     put("model", name, (tight({**config, **declared.get(name, {})}) + "\0" + checkpoint_of(tensors)).encode() + b"\0" + struct.pack("<6q", *[32] * 6))

@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights as other tools store them, and what those tools' own code makes of them.
 
-usage: make.py     (needs torch, numpy, safetensors, compressed-tensors, transformers, mlx[cpu], GPTQModel, autoawq)
+usage: make.py           (needs torch, numpy, safetensors, compressed-tensors, transformers, mlx[cpu], GPTQModel, autoawq)
+       make.py --check   (leaves out what mlx, GPTQModel and autoawq say where they are not installed)
 
-Writes stored.safetensors and expected.tsv beside itself: module, codec, rows, columns, digest of the decoded binary32
-(tests/quantize/goldens.h; all NaNs as one). Codes and scales are random; scales are given to the tools as binary32, so that
+Writes stored.safetensors and expected.tsv beside itself, or compares with them: module, codec, rows, columns, digest of the
+decoded binary32 (tests/quantize/goldens.h; all NaNs as one). Codes and scales are random; scales are given to the tools as binary32, so that
 they compute in it, and where a tool computes in BF16 its result is compared with the binary32 one rounded.
 """
 import importlib.util
 import pathlib
+import sys
+import tempfile
 
-import mlx.core as mx
 import numpy as np
 import torch
 from compressed_tensors.compressors import BaseCompressor
@@ -20,11 +22,20 @@ from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
-from gptqmodel.nn_modules.qlinear.torch import TorchLinear
-from gptqmodel.utils.model import convert_gptq_v1_to_v2_format_module
 from safetensors.torch import save_file
 from transformers.integrations.mxfp4 import _convert_moe_packed_tensors
 
+try:
+    import mlx.core as mx
+except ImportError:
+    mx = None
+try:
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.utils.model import convert_gptq_v1_to_v2_format_module
+except ImportError:
+    TorchLinear = None
+
+CHECK = sys.argv[1:] == ["--check"]
 OUT = pathlib.Path(__file__).resolve().parent
 rng = np.random.default_rng(20)
 tensors, lines = {}, []
@@ -51,6 +62,10 @@ def digest(x):
 def put(module, codec, parts, expected):
     for suffix, t in parts.items():
         tensors[module + ("" if suffix.startswith("_") else ".") + suffix] = t.contiguous().clone()
+    if expected is None:  # nobody here to ask
+        assert CHECK, module
+        lines.append(f"{module}\t")
+        return
     x = np.ascontiguousarray(expected.float().numpy() if isinstance(expected, torch.Tensor) else expected)
     lines.append(f"{module}\t{codec}\t{x.shape[0]}\t{x.shape[1]}\t{digest(x)}")
 
@@ -138,8 +153,11 @@ put("fp8.every", "fp8-tensor", {"weight": every, "weight_scale": torch.tensor([0
 
 # ---- compressed-tensors' integers ----------------------------------------------------------------------------------
 def packed(module, codec, rows, cols, bits, group, dtype=torch.bfloat16, zeros=False, order=False):
-    a = args(num_bits=bits, type="int", symmetric=not zeros, strategy="group" if group else "channel",
-             group_size=group or None, actorder="group" if order else None)
+    try:
+        a = args(num_bits=bits, type="int", symmetric=not zeros, strategy="group" if group else "channel",
+                 group_size=group or None, actorder="group" if order else None)
+    except ValueError:  # orders of columns are gone from 0.20
+        a = None
     low, high = -(1 << bits - 1), 1 << bits - 1
     groups = cols // group if group else 1
     q = torch.from_numpy(rng.integers(low, high, (rows, cols), dtype=np.int8))
@@ -150,6 +168,9 @@ def packed(module, codec, rows, cols, bits, group, dtype=torch.bfloat16, zeros=F
         parts["weight_zero_point"] = pack_to_int32(z, bits, packed_dim=0).contiguous()
     if order:
         parts["weight_g_idx"] = torch.from_numpy(rng.permutation(np.arange(cols) // group).astype(np.int32))
+    if not a:
+        put(module, codec, parts, None)
+        return
     wide = {**parts, "weight_scale": parts["weight_scale"].float()}
     x = decompress("pack-quantized", wide, a)
     assert x.dtype == torch.float32
@@ -233,7 +254,6 @@ for e in range(3):
 def gptq(module, codec, rows, cols, bits, group, version, order):
     words = lambda n: n * bits // 32
     groups = cols // group if group > 0 else 1
-    q = TorchLinear(bits=bits, group_size=group, sym=False, desc_act=order, in_features=cols, out_features=rows)
     z = rng.integers(1, 1 << bits, (groups, rows))
     stored = z - 1 if version == 1 else z
     bit = ((stored[:, :, None] >> np.arange(bits)) & 1).reshape(groups, -1).astype(np.uint8)
@@ -243,13 +263,20 @@ def gptq(module, codec, rows, cols, bits, group, version, order):
     g_idx = torch.from_numpy((rng.permutation(g_idx) if order else g_idx).astype(np.int32))
     s = scales(groups, rows, dtype=torch.float16)
     assert qzeros.shape == (groups, words(rows)) and qweight.shape == (words(cols), rows)
+    x = dequantize_gptq(bits, group, order, qweight, qzeros, g_idx, s, version) if TorchLinear else None
+    put(module, codec, {"qweight": qweight, "qzeros": qzeros, "g_idx": g_idx, "scales": s}, x)
+
+
+def dequantize_gptq(bits, group, order, qweight, qzeros, g_idx, s, version):
+    rows, cols = qweight.shape[1], g_idx.shape[0]
+    q = TorchLinear(bits=bits, group_size=group, sym=False, desc_act=order, in_features=cols, out_features=rows)
     q.qweight, q.qzeros, q.g_idx, q.scales = qweight, qzeros.clone(), g_idx, s.float()
     if version == 1:
         convert_gptq_v1_to_v2_format_module(q, bits, torch.int32)
     q.post_init()
     x = q.dequantize_weight().T.contiguous()
     assert x.dtype == torch.float32 and x.shape == (rows, cols)
-    put(module, codec, {"qweight": qweight, "qzeros": qzeros, "g_idx": g_idx, "scales": s}, x)
+    return x
 
 
 for bits in (2, 3, 4, 8):
@@ -257,14 +284,16 @@ for bits in (2, 3, 4, 8):
     gptq(f"gptq.{bits}.v2", f"int{bits}-gptq-v2", 32, 96, bits, 32, 2, True)
 gptq("gptq.4.channel", "int4-gptq", 24, 1152, 4, -1, 1, False)
 gptq("gptq.4.long", "int4-gptq-v2", 40, 1152, 4, 128, 2, False)
-home = pathlib.Path(importlib.util.find_spec("awq").submodule_search_locations[0])
-spec = importlib.util.spec_from_file_location("packing_utils", home / "utils" / "packing_utils.py")
-awq = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(awq)
+awq = importlib.util.find_spec("awq")
+if awq:
+    home = pathlib.Path(awq.submodule_search_locations[0])
+    spec = importlib.util.spec_from_file_location("packing_utils", home / "utils" / "packing_utils.py")
+    awq = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(awq)
 for module, rows, cols, group in (("awq", 40, 96, 32), ("awq.long", 24, 1152, 128)):
     parts = {"qweight": bytes_of(cols, rows // 2).view(torch.int32), "qzeros": bytes_of(cols // group, rows // 2).view(torch.int32),
              "scales": scales(cols // group, rows, dtype=torch.float16)}
-    put(module, "int4-awq", parts, awq.dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"].float(), 4, group).T)
+    put(module, "int4-awq", parts, awq and awq.dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"].float(), 4, group).T)
 
 
 # ---- MLX -----------------------------------------------------------------------------------------------------------
@@ -273,10 +302,12 @@ def words(rows, n):
 
 
 def mlx(module, codec, rows, cols, bits, group, mode, scale, biases=None):
-    parts = {"weight": words(rows, cols * bits // 32), "scales": scale}
+    parts = {"weight": words(rows, cols * bits // 32), "scales": scale, **({} if biases is None else {"biases": biases})}
+    if not mx:
+        put(module, codec, parts, None)
+        return
     given = [mx.array(parts["weight"].numpy()), mx.array(scale.float().numpy() if mode == "affine" else scale.numpy())]
     if biases is not None:
-        parts["biases"] = biases
         given.append(mx.array(biases.float().numpy()))
     x = mx.dequantize(*given, group_size=group, bits=bits, mode=mode, dtype=mx.float32)
     put(module, codec, parts, np.array(x, copy=True))
@@ -291,6 +322,17 @@ mlx("mlx.mxfp4", "mxfp4-mlx", 18, 128, 4, 32, "mxfp4", e8m0(18, 4))
 mlx("mlx.nvfp4", "nvfp4-mlx", 18, 128, 4, 16, "nvfp4", e4m3(18, 8).view(torch.uint8) & 0x7F)
 mlx("mlx.mxfp8", "mxfp8-mlx", 18, 128, 8, 32, "mxfp8", e8m0(18, 4))
 
+lines.insert(0, "module\tcodec\trows\tcolumns\tdigest")
+if CHECK:
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(tensors, pathlib.Path(folder) / "x", metadata={"format": "pt"})
+        same = (pathlib.Path(folder) / "x").read_bytes() == (OUT / "stored.safetensors").read_bytes()
+    before = (OUT / "expected.tsv").read_text().splitlines()
+    others = [a for a, b in zip(lines, before, strict=True) if a != b and a != b.split("\t")[0] + "\t"]
+    print(*others[:10], sep="\n", end="")
+    print(f"{len(lines) - 1} weights, {sum(a.endswith(chr(9)) for a in lines)} that nobody is here to decode, {len(others)} others than before"
+          + ("" if same else "; stored.safetensors is another file"))
+    sys.exit(0 if same and not others else 1)
 save_file(tensors, OUT / "stored.safetensors", metadata={"format": "pt"})
-(OUT / "expected.tsv").write_text("module\tcodec\trows\tcolumns\tdigest\n" + "\n".join(lines) + "\n")
-print(len(lines), "weights,", (OUT / "stored.safetensors").stat().st_size, "bytes")
+(OUT / "expected.tsv").write_text("\n".join(lines) + "\n")
+print(len(lines) - 1, "weights,", (OUT / "stored.safetensors").stat().st_size, "bytes")

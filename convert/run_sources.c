@@ -12,7 +12,7 @@
 static bool begin_file(file_sum *s, const checkpoint *c, int file, err *e)
 {
     enum { PIECE = 64 << 10 };
-    uint64_t end = checkpoint_header(c, file)->data_start;
+    uint64_t end = checkpoint_data_start(c, file);
     unsigned char *piece = mem_new(PIECE, 1, "a header", e);
     bool ok = piece && (s->sha = sha256_new(e));
     while (ok && s->at < end) {

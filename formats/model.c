@@ -229,7 +229,9 @@ static bool check_codecs(const model *m, err *e)
     bool quantized = false;
     for (int64_t i = 0; i < checkpoint_count(m->from); i++) {
         const tensor_account *a = &m->account[i];
-        if (!a->used || a->part != 0 || a->weight->codec->form == CODEC_FLOAT)
+        // Floats and blocks say all by their own types.
+        if (!a->used || a->part != 0 || a->weight->codec->form == CODEC_FLOAT ||
+            a->weight->codec->form == CODEC_BLOCKS)
             continue;
         quantized = true;
         if (quant_config_declares(&q, a->weight->codec))
@@ -275,9 +277,27 @@ static bool bind_all(model *m, err *e)
     return account_for_the_rest(m, e) && check_codecs(m, e);
 }
 
+bool model_is_foreign(const checkpoint *c)
+{
+    const gguf_header *h = checkpoint_gguf(c);
+    return h && gguf_as_text(gguf_find(h, "general.architecture"));
+}
+
+static bool refuse_foreign(const checkpoint *c, err *e)
+{
+    char buf[STR_SHORT];
+    return err_set(e, ERR_INPUT, "'%s' is a GGUF file of the architecture '%s': its tensors' names "
+                   "are bound to no family by this version (ls, show, check, digest and convert "
+                   "--to safetensors, gguf, bf16, f16 and f32 need none)", checkpoint_path(c),
+                   str_short(gguf_as_text(gguf_find(checkpoint_gguf(c), "general.architecture")),
+                             buf));
+}
+
 bool model_open(model **out, const checkpoint *c, const events *v, err *e)
 {
     *out = NULL;
+    if (model_is_foreign(c))
+        return refuse_foreign(c, e);
     model *m = mem_new(1, sizeof *m, "a model", e);
     if (!m)
         return false;

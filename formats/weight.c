@@ -99,7 +99,7 @@ static bool check_shape(const tensor *t, int rank, const int64_t *shape, err *e)
 
 static bool check_type(const tensor *t, const codec_part *part, err *e)
 {
-    if (t->type == part->type || (part->also >> t->type & 1))
+    if (codec_part_reads(part, t->type))
         return true;
     char name[STR_SHORT];
     return err_set(e, ERR_INPUT, "tensor '%s' has type %s, expected %s", str_short(t->name, name),
@@ -139,14 +139,7 @@ static bool check_fixed_part(const weight *w, int i, err *e)
 
 static bool bind_plain(weight *w, const tensor *t, int rank, err *e)
 {
-    static const struct {
-        dtype type;
-        const char *codec;
-    } plain[] = {{DT_F32, "f32"}, {DT_F16, "f16"}, {DT_BF16, "bf16"}};
-    w->codec = NULL;
-    for (size_t i = 0; i < COUNT_OF(plain); i++)
-        if (plain[i].type == t->type)
-            w->codec = codec_find(plain[i].codec);
+    w->codec = codec_of_type(t->type);
     char name[STR_SHORT];
     if (!w->codec)
         return err_set(e, ERR_INPUT,

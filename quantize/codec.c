@@ -87,6 +87,20 @@ const codec *codec_find(const char *name)
     return NULL;
 }
 
+bool codec_part_reads(const codec_part *p, dtype type)
+{
+    return type == p->type || (type < DT_SAFETENSORS && (p->also & ALSO(type)));
+}
+
+const codec *codec_of_type(dtype type)
+{
+    for (size_t i = 0; i < COUNT_OF(registry); i++)
+        if ((registry[i].form == CODEC_FLOAT || registry[i].form == CODEC_BLOCKS) &&
+            registry[i].part[0].type == type)
+            return &registry[i];
+    return NULL;
+}
+
 int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t shape[2])
 {
     const codec_part *p = &c->part[i];
@@ -158,7 +172,7 @@ bool codec_accepts(const codec *c, const part_view *part, err *e)
 {
     for (int i = 0; i < c->n_parts; i++) {
         const codec_part *p = &c->part[i];
-        if (p->row_block == 0 || part[i].type == p->type || (p->also & ALSO(part[i].type)))
+        if (p->row_block == 0 || codec_part_reads(p, part[i].type))
             continue;
         return err_set(e, ERR_INPUT, "%s: part '%s' is %s, expected %s", c->name, p->suffix,
                        dtype_name(part[i].type), dtype_name(p->type));

@@ -13,7 +13,7 @@ enum { CODEC_MAX_PARTS = 4 };
 typedef struct {
     const char *suffix;  // tensor name = module path + "." + suffix ("weight_packed")
     dtype type;          // as written
-    uint32_t also;       // bit per dtype also accepted when reading (1u << DT_F32)
+    uint32_t also;       // bit per dtype of safetensors also accepted when reading (1u << DT_F32)
     int rank;            // 2: rows x cols; 1: a vector of cols (weight_shape)
     int64_t row_block;   // weight rows per row of this part (1, 128); 0: one for the whole weight
     int64_t col_block;   // weight columns per column of this part (1, 8, 32, 128); 0: a fixed
@@ -71,6 +71,10 @@ const codec *codec_at(int64_t i);
 // not yet existing one, naming one that exists.
 MUST_USE bool codec_from_user(const char *text, const codec **out, err *e);
 
+// Whether a part is read from tensors of that type.
+bool codec_part_reads(const codec_part *p, dtype type);
+// Of a tensor whose own type says all, one of floats or blocks; NULL where none reads it.
+const codec *codec_of_type(dtype type);
 // Shape of part i of a weight [out][in]; returns its rank. Columns and rows are rounded up.
 int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t shape[2]);
 uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in);

@@ -254,10 +254,10 @@ static void as_json(const facts *f, strbuf *out)
 static bool show(const context *ctx, const checkpoint *c, err *e)
 {
     model *m;
-    path_kind kind = PATH_FILE;
-    if (checkpoint_gguf(c) && !path_find_in(checkpoint_dir(c), "config.json", &kind, e))
+    bool foreign;
+    if (!model_is_foreign(c, &foreign, e))
         return false;
-    if (model_is_foreign(c) || kind == PATH_NOTHING)
+    if (foreign)
         return show_gguf(ctx, c, e);
     strbuf out = {0};
     if (!model_open(&m, c, ctx->events, e))

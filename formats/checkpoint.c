@@ -380,10 +380,12 @@ static bool is_gguf_name(const char *name) { return name[0] != '.' && str_ends(n
 static bool open_gguf_folder(checkpoint *c, const listing *l, const events *v, err *e)
 {
     const char *first = NULL, *other = NULL;
+    int64_t n = 0;
     for (int64_t i = 0; i < l->n; i++) {
         const char *name = l->entry[i].name;
         if (!is_gguf_name(name))
             continue;
+        n++;
         if (first && !gguf_set_same(first, name))
             other = other ? other : name;
         first = first ? first : name;
@@ -394,7 +396,12 @@ static bool open_gguf_folder(checkpoint *c, const listing *l, const events *v, e
         return err_set(e, ERR_INPUT, "'%s' holds GGUF files that do not belong together, '%s' and "
                        "'%s' among them: name one of them", c->dir, str_short(first, a),
                        str_short(other, b));
-    return in_open_beneath(&f, c->dir, first, e) && open_gguf(c, &f, l, NULL, v, e);
+    if (!in_open_beneath(&f, c->dir, first, e) || !open_gguf(c, &f, l, NULL, v, e))
+        return false;
+    return c->n_files == n ||
+           err_set(e, ERR_INPUT, "'%s' holds %lld GGUF files that their names call parts of one, "
+                   "but '%s' says that it is one of %d", c->dir, (long long)n,
+                   str_short(first, a), c->n_files);
 }
 
 // ---- files and folders -----------------------------------------------------------------------

@@ -167,6 +167,15 @@ START_TEST(parts_must_not_contradict_each_other)
     refuses(dir, "m-00002-of-00003.gguf' is part of 3 with 4 tensors, ");
     gguf_case_f32(dir, "m-00002-of-00003.gguf", "b", 2);
     refuses(dir, "m-00002-of-00003.gguf' is part of 1 with 1 tensors, ");
+    gguf_case_f32(dir, "m-00001-of-00003.gguf", "b", 2);
+    refuses(dir, "holds 3 GGUF files that their names call parts of one, but "
+            "'m-00001-of-00003.gguf' says that it is one of 1");
+    gguf_case_part(dir, "m-00001-of-00003.gguf", 0, 3, 3, "a", 1);
+    gguf_case_part(dir, "m-00002-of-00003.gguf", 1, 3, 3, "b", 2);
+    gguf_case_part(dir, "m-00004-of-00003.gguf", 3, 3, 3, "d", 2);
+    refuses(dir, "holds 4 GGUF files that their names call parts of one, but "
+            "'m-00001-of-00003.gguf' says that it is one of 3");
+    ck_assert_int_eq(unlink(at("m-00004-of-00003.gguf")), 0);
     gguf_case_part(dir, "m-00002-of-00003.gguf", 1, 3, 3, "a", 2);
     refuses(dir, "m-00002-of-00003.gguf': tensor 'a' is in another part, too");
     gguf_case_part(dir, "m-00001-of-00003.gguf", 0, 3, 4, "a", 1);

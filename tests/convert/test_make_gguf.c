@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "formats/expected.h"
 #include "quantize/number.h"
 #include "tests/folder.h"
 #include "tests/gguf_case.h"
@@ -205,6 +206,51 @@ START_TEST(sets_are_split_files_with_the_values_in_front)
 }
 END_TEST
 
+// A file's SHA-256 is computed while its tensors are moved, padding and all.
+START_TEST(an_expected_sum_needs_no_second_read)
+{
+    enum { N = 3 };
+    static float data[N * 7];
+    tensor t[N] = {{.name = "c", .type = DT_F32, .rank = 1, .shape = {7}},
+                   {.name = "a", .type = DT_F32, .rank = 1, .shape = {7}},
+                   {.name = "b", .type = DT_F32, .rank = 1, .shape = {7}}};
+    char command[700];
+    err e = ERR_INIT;
+    use(t, N, NULL, 0, data);
+    (void)snprintf(command, sizeof command, "cd %s && sha256sum x.gguf > SHA256SUMS", input);
+    ck_assert_int_eq(system(command), 0);
+    checkpoint *c = opened(input);
+    plan p;
+    output *to;
+    run_result r;
+    expected x = {0};
+    source_id id;
+    bool complete;
+    ASSERT_OK(expected_find(&x, c, NULL, NULL, &e), e);
+    ck_assert_int_eq(x.n_known, 1);
+    ASSERT_OK(plan_make(&p, c, NULL, &the.order.plan, &e), e);
+    output_order with = {.dir = the.out, .input = input, .plan = &p.id};
+    const run_options how = {.memory = 1 << 30, .expected = &x};
+    ASSERT_OK(output_open(&to, &with, &complete, &e), e);
+    ASSERT_OK(run_result_init(&r, &p, &e), e);
+    ASSERT_OK(run_plan(&p, &how, to, &r, &e), e);
+    ck_assert(r.whole[0]);
+    ASSERT_OK(run_expected(&p, &how, &x, &r, &id, &e), e);
+    ck_assert(id.checked);
+    run_result_free(&r, &p);
+    output_close(to);
+    plan_free(&p);
+    expected_free(&x);
+    checkpoint_close(c);
+    // And one that is another file's is found.
+    (void)snprintf(command, sizeof command, "cd %s && sed -i 's/^0/1/;t;s/^./0/' SHA256SUMS",
+                   input);
+    ck_assert_int_eq(system(command), 0);
+    folder_remove(the.out);
+    ck_assert(!make_checkpoint(&the.order, &the.report, &e) && e.kind == ERR_INPUT);
+}
+END_TEST
+
 START_TEST(a_gguf_comes_through_byte_for_byte)
 {
     static const char *const files[] = {"small.gguf", "plain.gguf", "special.gguf"};
@@ -389,6 +435,7 @@ Suite *suite_make_gguf(void)
     tcase_add_test(c, an_interrupted_run_goes_on);
     tcase_add_test(c, parts_of_a_run_merge_to_what_one_run_makes);
     tcase_add_test(c, sets_are_split_files_with_the_values_in_front);
+    tcase_add_test(c, an_expected_sum_needs_no_second_read);
     tcase_add_test(c, a_gguf_comes_through_byte_for_byte);
     tcase_add_test(c, what_gguf_cannot_hold_is_refused_by_name);
     tcase_add_test(c, more_dimensions_than_gguf_has_are_refused);

@@ -292,7 +292,7 @@ END_TEST
 START_TEST(there_are_at_most_65536_key_values)
 {
     enum { N = GGUF_MAX_VALUES + 1 };
-    static char keys[N][8];
+    static char keys[N][16];
     gguf_value *v = calloc(N, sizeof *v);
     ck_assert_ptr_nonnull(v);
     for (int i = 0; i < N; i++) {

@@ -91,7 +91,7 @@ static bool add_alone(plan *p, plan_tensor *t, const codec *from, const codec *t
         return false;
     int64_t in = t->from->rank ? t->from->shape[t->from->rank - 1] : 1;
     *w = (weight){.from = p->source, .module = t->from->name, .codec = from,
-                  .out = t->from->n_elements / in, .in = in, .part = {t->from}};
+                  .out = t->from->n_elements / in, .in = in, .n_parts = 1, .part = {t->from}};
     t->source = w;
     t->codec = to;
     t->search = SEARCH_BEST;

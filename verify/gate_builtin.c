@@ -9,59 +9,100 @@
 // What a correct coder stays within whatever the data. SQNR of floats and FP8: every element is
 // within half a unit of the last of p significant bits, 20 log10(2^p) dB. Of int4: the largest
 // element of a group is at most 7.5 steps, the error's mean square at most a step^2 / 12, and a
-// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB.
+// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB. Of ggml's
+// types of one scale a block the same with 8, 16 or 127 steps; where they have a minimum, too, a
+// block has at least twice the energy of half its range, 7.5 or 15.5 steps. One or two bits have no
+// floor. Of IQ4_NL the same with 127 and its mean square step, 260; IQ4_XS adds scales that are
+// half a 32nd of the largest off, and steps grown by that. MXFP4 cuts an eighth to a quarter off
+// what is 6 to 8 times the scale: 12 dB, and the rest's error beside it. NVFP4 cuts a third off
+// where its scale is the smallest; blocks below 3 x 2^-9, whose scale is 0, have no floor and are
+// to fail. K-quants as int4, with the rounding of scales and minima of the other sub-blocks on top.
+// E2M1 with a scale of 32: elements below 1 are off by 1/48 in the mean square, others by 1/48 of
+// their square, the largest is at least 3.5 and, clipped from 8.5, off by 2.5. E2M1 with a scale of
+// 16: the largest is at least 5.6. Integers in groups of any size: no code is further from its
+// number than 0 is, which is 0 dB; of 8 bits in a row of 16,384, as for int4.
 // KLD and top-1: what users of such files call usable (8 bits: excellent).
 static const struct {
-    const char *type;
+    const char *type; // the first that fits; '*' at its end: all that begin so
     double sqnr, kld, top1;
 } floors[] = { // finest first
     {"f32", 144, 0.001, 0.98},
     {"f16", 48, 0.001, 0.98}, // 11 bits, but fewer below 2^-14: held to BF16's
     {"bf16", 48, 0.001, 0.98},
-    {"Q8_0", 40, 0.005, 0.97},
-    {"fp8-channel", 24, 0.01, 0.95},
-    {"fp8-block", 24, 0.01, 0.95},
-    {"fp8-block-pow2", 24, 0.01, 0.95},
+    {"Q8_0", 37, 0.005, 0.97},
+    {"Q8_K", 28, 0.005, 0.97},
+    {"Q6_K", 25, 0.01, 0.95},
+    {"fp8-*", 24, 0.01, 0.95},
+    {"mxfp8*", 24, 0.01, 0.95},
+    {"int8*", 10, 0.01, 0.95},
+    {"Q5_1", 22, 0.02, 0.93},
+    {"int6*", 19, 0.02, 0.93},
+    {"Q5_0", 19, 0.02, 0.93},
+    {"Q5_K", 19, 0.02, 0.93},
+    {"int5*", 13, 0.02, 0.93},
+    {"Q4_1", 16, 0.05, 0.9},
+    {"Q4_K", 15, 0.05, 0.9},
+    {"Q4_0", 13, 0.05, 0.9},
+    {"IQ4_NL", 13, 0.05, 0.9},
+    {"nvfp4*", 12, 0.05, 0.9},
     {"int4-g32", 13, 0.05, 0.9},
+    {"MXFP4", 11, 0.05, 0.9},
     {"int4-g64", 10, 0.05, 0.9},
+    {"NVFP4", 9, 0.05, 0.9},
+    {"Q3_K", 9, 0.1, 0.85},
+    {"IQ4_XS", 8, 0.05, 0.9},
     {"int4-g128", 7, 0.05, 0.9},
+    {"mxfp4*", 9, 0.05, 0.9},
+    {"int4*", 0, 0.05, 0.9},
+    {"int3*", 0, 0.1, 0.85},
+    {"Q2_K", 3, 0.3, 0.75},
+    {"int2*", 0, 0.3, 0.75},
+    {"Q2_0", 0, 1, 0.5},
+    {"Q1_0", 0, 1, 0.5},
 };
+
+static bool is_of(const char *type, const char *name)
+{
+    size_t n = strcspn(type, "*");
+    return type[n] ? strncmp(type, name, n) == 0 : strcmp(type, name) == 0;
+}
 
 static int rank_of(const codec *c)
 {
     int i = 0;
-    while (strcmp(floors[i].type, c->name) != 0) {
+    while (!is_of(floors[i].type, c->name)) {
         i++;
         assert(i < (int)COUNT_OF(floors)); // every codec has a row
     }
     return i;
 }
 
-// The coarsest type with which the candidate replaces another one; -1 where it replaces none.
-static int coarsest(const model *ref, const model *cand)
+// The coarsest type with which the candidate replaces another one; NULL where it replaces none.
+static const codec *coarsest(const model *ref, const model *cand)
 {
     const checkpoint *c = model_checkpoint(ref);
-    int found = -1;
+    const codec *found = NULL;
     for (int64_t i = 0; i < checkpoint_count(c); i++) {
         const tensor_account *t = model_account(ref, i);
         const weight *other = t->used ? model_weight(cand, t->role, t->layer, t->expert) : NULL;
-        if (other && other->codec != t->weight->codec && rank_of(other->codec) > found)
-            found = rank_of(other->codec);
+        if (other && other->codec != t->weight->codec &&
+            (!found || rank_of(other->codec) > rank_of(found)))
+            found = other->codec;
     }
     return found;
 }
 
 bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
 {
-    int at = coarsest(ref, cand);
+    const codec *coarse = coarsest(ref, cand);
     *g = (gate){.name = "built-in: same types, identical"};
-    if (at < 0) {
+    if (!coarse) {
         gate_set(g, GATE_EXACT, 1);
         gate_set(g, GATE_MAX_MEAN_KLD, 0);
         return true;
     }
     strbuf name = {0};
-    strbuf_printf(&name, "built-in: %s", floors[at].type);
+    strbuf_printf(&name, "built-in: %s", coarse->name);
     g->name = strbuf_ok(&name, e) ? arena_text(&g->texts, name.text, name.len, e) : NULL;
     strbuf_free(&name);
     if (!g->name)
@@ -70,7 +111,7 @@ bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
     g->by_type = g->has[GATE_MIN_SQNR_DB] = true;
     for (int64_t i = 0; i < codec_count(); i++)
         g->sqnr[i] = floors[rank_of(codec_at(i))].sqnr;
-    gate_set(g, GATE_MAX_MEAN_KLD, floors[at].kld);
-    gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[at].top1);
+    gate_set(g, GATE_MAX_MEAN_KLD, floors[rank_of(coarse)].kld);
+    gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[rank_of(coarse)].top1);
     return true;
 }

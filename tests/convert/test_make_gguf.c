@@ -339,9 +339,9 @@ static void decoded_is_the_same(const char *type, const char *name)
     ck_assert(t->rank == u->rank && memcmp(t->shape, u->shape, sizeof t->shape) == 0);
     int64_t in = t->shape[t->rank - 1], n = t->n_elements;
     weight w[2] = {{.from = a, .module = name, .codec = codec_of_type(t->type),
-                    .out = n / in, .in = in, .part = {t}},
+                    .out = n / in, .in = in, .n_parts = 1, .part = {t}},
                    {.from = b, .module = name, .codec = codec_of_type(u->type),
-                    .out = n / in, .in = in, .part = {u}}};
+                    .out = n / in, .in = in, .n_parts = 1, .part = {u}}};
     float *value[2];
     for (int i = 0; i < 2; i++) {
         scratch s = {0};

@@ -202,7 +202,7 @@ demo: all ## a trained model through the whole line, with verdicts (about a minu
 PYTHON = build/venv/bin/python
 SCRUPLE_SHARED ?= ../shared
 ORACLE_MODELS = tests/data/nano $(wildcard $(SCRUPLE_SHARED)/models/mini)
-test-oracle: all ## against transformers, compressed-tensors, safetensors, tokenizers (scripts/setup.sh oracle)
+test-oracle: all ## against transformers, compressed-tensors, safetensors, gguf, tokenizers (scripts/setup.sh oracle)
 	scripts/test-oracle $(PYTHON) $(BUILD)/scruple $(ORACLE_MODELS)
 
 # Needs 20 GB in BENCH_DIR and a quiet machine; about a quarter of an hour. BENCH_OPTIONS="--only p".

@@ -56,13 +56,18 @@ static void as_text(const result *r, strbuf *out)
     if (r->extent.n_records)
         strbuf_printf(out, ", %s of %lld experts", r->full ? "digests" : "index",
                       (long long)r->extent.n_records);
+    strbuf_puts(out, r->full ? ", values" : "");
+    if (r->extent.n_unread)
+        strbuf_printf(out, " of all but %lld tensor%s (no decoder for %s)",
+                      (long long)r->extent.n_unread, r->extent.n_unread == 1 ? "" : "s",
+                      dtype_name(r->extent.unread));
     if (r->extent.n_sums)
-        strbuf_printf(out, ", values, SHA-256 of %lld file%s", (long long)r->extent.n_sums,
+        strbuf_printf(out, ", SHA-256 of %lld file%s", (long long)r->extent.n_sums,
                       r->extent.n_sums == 1 ? "" : "s");
     else if (r->sha256)
-        strbuf_puts(out, ", values (nothing says what their SHA-256 should be)");
+        strbuf_puts(out, " (nothing says what their SHA-256 should be)");
     else if (r->full)
-        strbuf_puts(out, ", values (not the files' SHA-256: --sha256)");
+        strbuf_puts(out, " (not the files' SHA-256: --sha256)");
     else
         strbuf_puts(out, " (not the values: --full)");
     strbuf_puts(out, "\n");
@@ -80,6 +85,7 @@ static void as_json(const result *r, strbuf *out)
     jw_int(&w, "bytes", (int64_t)r->bytes);
     jw_int(&w, "pack_records", r->extent.n_records);
     jw_int(&w, "sha256_compared", r->extent.n_sums);
+    jw_int(&w, "tensors_not_decoded", r->extent.n_unread);
     jw_array(&w, "findings");
     for (uint64_t i = 0; i < r->findings.n; i++) {
         jw_object(&w, NULL);

@@ -18,8 +18,8 @@ static const option table[] = {
      .required = true, .help = "folder to write",
      .alias = {"outfile", "out", "output-dir", "output-path"}},
     {OPTION_TEXT(convert_options, to), .name = "to", .value = "FORM", .required = true,
-     .help = "experts (an expert pack), safetensors (plain shards), or bf16, f16, f32 (plain "
-             "shards, every matrix decoded to that type)"},
+     .help = "experts (an expert pack), safetensors (plain shards), gguf (names and types as they "
+             "are), or bf16, f16, f32 (plain shards, every matrix decoded to that type)"},
     {OPTION_BYTES(convert_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
      .min = 4096, .help = "with --to experts: alignment of the first record, a power of two up to "
                           "2MiB"},
@@ -34,6 +34,7 @@ static const option table[] = {
 static const command_example examples[] = {
     {"Experts as page-aligned records", "scruple convert DeepSeek-V3 -o V3-pack --to experts"},
     {"Back to plain shards", "scruple convert V3-pack -o V3-plain --to safetensors"},
+    {"A GGUF as plain shards", "scruple convert x.gguf -o x-f32 --to f32"},
 };
 
 static bool run(const context *c, const void *options, err *e)
@@ -70,6 +71,10 @@ const command cmd_convert = {
         "--to experts writes one safetensors shard a MoE layer, in which every expert is\n"
         "one contiguous, page-aligned record, and experts.idx beside the shards. Any\n"
         "safetensors reader still loads it.\n"
+        "\n"
+        "--to gguf changes the container and nothing else: tensors keep their names and\n"
+        "types, key-values come from a GGUF source only. Of a GGUF, --to bf16, f16 and\n"
+        "f32 decode every tensor of blocks and every matrix of floats.\n"
         "\n"
         "An interrupted run goes on when the same command is given again. A folder that\n"
         "holds something else is never touched.",

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/model_arg.h"
+#include "cli/show_gguf.h"
 #include "cli/table.h"
 #include "formats/model.h"
 
@@ -253,6 +254,11 @@ static void as_json(const facts *f, strbuf *out)
 static bool show(const context *ctx, const checkpoint *c, err *e)
 {
     model *m;
+    bool foreign;
+    if (!model_is_foreign(c, &foreign, e))
+        return false;
+    if (foreign)
+        return show_gguf(ctx, c, e);
     strbuf out = {0};
     if (!model_open(&m, c, ctx->events, e))
         return false;
@@ -285,7 +291,8 @@ const command cmd_show = {
     .about = "What kind of model this is and where its bytes lie. Needs config.json and a\n"
              "family that scruple knows; every tensor must have its place in it. Parameters\n"
              "are weights of the model, scales not counted; bits a weight count scales and,\n"
-             "for the whole model, file headers too.",
+             "for the whole model, file headers too. Of a GGUF it says what its key-values\n"
+             "tell, and which types its tensors have.",
     .example = examples,
     .n_examples = COUNT_OF(examples),
     .table = options_table,

@@ -73,7 +73,7 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_int(&w, "disk_needed", (int64_t)r->disk_needed);
     if (r->estimate.seconds > 0)
         estimate_as_json(&r->estimate, &w);
-    if (o->needs_model) {
+    if (r->has_roles) {
         jw_double(&w, "bits_per_weight_before", r->bits_before);
         jw_double(&w, "bits_per_weight_after", r->bits_after);
         jw_double(&w, "expert_bits_per_weight_before", r->expert_bits_before);
@@ -121,7 +121,7 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     strbuf_printf(out, "  %-14s %12s %12s\n", "", "before", "after");
     strbuf_printf(out, "  %-14s %12s %12s\n", "tensor files", str_human_bytes(r->bytes_before,
                   before), str_human_bytes(r->bytes_after, after));
-    if (o->needs_model) {
+    if (r->has_roles) {
         strbuf_printf(out, "  %-14s %12s %12s\n", "experts", str_human_bytes(r->experts_before,
                       before), str_human_bytes(r->experts_after, after));
         strbuf_printf(out, "  %-14s %12.3f %12.3f\n", "bits a weight", r->bits_before,

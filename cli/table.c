@@ -97,7 +97,7 @@ static void add_spaces(strbuf *out, size_t n)
 
 void table_rows(table *t, int indent, strbuf *out)
 {
-    assert(t->column == 0);
+    assert(t->column == 0 || t->cells.failed);
     const char *cell = t->cells.text;
     const char *end = cell + t->cells.len;
     out->failed = out->failed || t->cells.failed;

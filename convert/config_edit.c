@@ -375,7 +375,7 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
 bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e)
 {
     bool plain = p->options.codec && p->options.codec->form == CODEC_FLOAT;
-    if (!plain && !codes_anything(p)) {
+    if (!p->model || (!plain && !codes_anything(p))) {
         strbuf_add(out, config, len);
         return strbuf_ok(out, e);
     }

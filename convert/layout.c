@@ -294,7 +294,7 @@ bool layout_files(plan *p, err *e)
 {
     uint64_t cap = 0;
     int64_t resident = p->n_tensors;
-    if (p->n_tensors == 0 && p->options.layout == LAYOUT_PLAIN)
+    if (p->n_tensors == 0 && p->options.layout != LAYOUT_EXPERTS)
         return new_file(p, &cap, 0, 0, e) != NULL;
     if (p->options.layout == LAYOUT_EXPERTS) {
         qsort(p->tensor, (size_t)p->n_tensors, sizeof *p->tensor, experts_last);
@@ -302,11 +302,13 @@ bool layout_files(plan *p, err *e)
             resident++;
         if (resident == p->n_tensors)
             return err_set(e, ERR_INPUT, "the model has no routed experts to pack");
-    } else {
+    } else if (p->options.layout == LAYOUT_PLAIN || !checkpoint_gguf(p->source)) {
         qsort(p->tensor, (size_t)p->n_tensors, sizeof *p->tensor, by_name);
-    }
+    } // A GGUF's tensors stay in their order.
     if (!cut_plain(p, &cap, 0, resident, e))
         return false;
+    if (p->options.layout == LAYOUT_GGUF)
+        return true; // its padding aligns all
     plan_tensor *room = mem_new((uint64_t)p->n_tensors, sizeof *room, "the plan", e);
     if (!room)
         return false;

@@ -110,7 +110,7 @@ static void warn_of_ragged_blocks(const plan *p, const events *v)
 
 void loaders_warn(const plan *p, const events *v)
 {
-    if (p->options.scope == SCOPE_NONE && !p->options.rules)
+    if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))
         return;
     warn_of_copied(p, v);
     warn_of_mixed_experts(p, v);

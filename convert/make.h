@@ -13,7 +13,7 @@ typedef struct {
     const char *command;        // for the manifest
     const char *input, *output; // paths
     plan_options plan;
-    bool needs_model;           // roles are needed (everything but --to safetensors)
+    bool needs_model;           // roles are needed, unless a GGUF's own types are enough
     // Importance of columns, see run.h; statistics: JSON for the manifest. Both may be NULL.
     bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
                        err *e);
@@ -39,6 +39,7 @@ typedef struct {
 
 typedef struct {
     bool already_complete;      // nothing was done
+    bool has_roles;             // bits, experts' bytes and role_bytes are known
     int64_t n_files, n_tensors, n_moved, n_coded; // tensors moved byte for byte and proven so
     int64_t n_copied, n_left;   // other files of the source's folder
     int64_t changed_values, changed_tensors;

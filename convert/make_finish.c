@@ -145,7 +145,8 @@ bool maker_finish(maker *m, err *e)
            companions_copy(&m->companions, m->source, m->out, e) &&
            (!m->plan.options.rules || stage_recipe(m, e)) && stage_manifest(m, e) &&
            (m->plan.options.layout != LAYOUT_EXPERTS || stage_pack_index(m, e)) &&
-           (m->plan.n_files < 2 || stage_shard_index(m, e)) &&
+           (m->plan.n_files < 2 || m->plan.options.layout == LAYOUT_GGUF ||
+            stage_shard_index(m, e)) &&
            (!m->config ||
             output_small(m->out, "config.json", m->edited.text, m->edited.len, e)) &&
            output_publish(m->out, e);

@@ -113,6 +113,7 @@ static void fill_report(maker *m)
     }
     if (!m->model)
         return;
+    r->has_roles = true;
     for (int64_t i = 0; i < checkpoint_count(m->source); i++) {
         const tensor_account *a = model_account(m->model, i);
         if (a->used && role_class_of(a->role) == CLASS_EXPERTS)
@@ -143,13 +144,36 @@ static bool make_plan(maker *m, err *e)
     return !m->options->from || saved_plan_check(m->options->from, &now, e);
 }
 
+// To decode a GGUF, what its tensors' own types tell is enough.
+static bool needs_roles(const maker *m, bool *needs, err *e)
+{
+    const plan_options *p = &m->options->plan;
+    bool foreign = false;
+    *needs = m->options->needs_model;
+    if (!*needs || p->scope != SCOPE_MATRICES || p->rules || p->layout == LAYOUT_EXPERTS)
+        return true;
+    bool ok = model_is_foreign(m->source, &foreign, e);
+    *needs = !foreign;
+    return ok;
+}
+
+static void note_lost_values(const maker *m)
+{
+    const gguf_header *h = checkpoint_gguf(m->source);
+    if (h && h->n_values > 0 && m->options->plan.layout != LAYOUT_GGUF)
+        event_note(m->options->events, "the %lld key-values of the GGUF have no place in "
+                   "safetensors and are left behind", (long long)h->n_values);
+}
+
 bool maker_prepare(maker *m, err *e)
 {
     const make_options *o = m->options;
+    bool needs;
     if (!checkpoint_open(&m->source, o->input, o->events, e) ||
         !expected_find(&m->expected, m->source, o->expect, o->events, e))
         return false;
-    if (o->needs_model && !model_open(&m->model, m->source, o->events, e))
+    if (!needs_roles(m, &needs, e) ||
+        (needs && !model_open(&m->model, m->source, o->events, e)))
         return false;
     if (!companions_find(&m->companions, m->source, e) || !read_config(m, e) ||
         !list_small(m, e) || !write_recipe(m, e) || !make_plan(m, e) ||
@@ -161,6 +185,7 @@ bool maker_prepare(maker *m, err *e)
         return false;
     if (o->mode == OUTPUT_LOOK || o->mode == OUTPUT_MERGE)
         return true;
+    note_lost_values(m);
     loaders_warn(&m->plan, o->events);
     for (uint64_t i = 0; i < m->companions.n_left; i++)
         event_note(o->events, "'%s' is left behind", m->companions.left[i]);

@@ -54,7 +54,8 @@ static void write_sizes(const manifest *m, json_writer *w)
 static void write_files(const manifest *m, json_writer *w)
 {
     const plan *p = m->plan;
-    bool indexed = p->n_files > 1, packed = p->options.layout == LAYOUT_EXPERTS;
+    bool indexed = p->n_files > 1 && p->options.layout != LAYOUT_GGUF;
+    bool packed = p->options.layout == LAYOUT_EXPERTS;
     jw_array(w, "files");
     for (int64_t f = 0; f < p->n_files; f++)
         jw_text(w, NULL, p->file[f].name);

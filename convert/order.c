@@ -5,7 +5,8 @@
 
 #include "convert/recipe_table.h"
 
-const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32", NULL};
+const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32", "gguf",
+                                   NULL};
 const char *const order_scopes[] = {"experts", "all-linear", NULL};
 const char *const order_searches[] = {"mse", "absmax", NULL};
 const char *const order_layouts[] = {"plain", "experts", NULL};
@@ -23,14 +24,16 @@ bool order_set_form(order *o, const char *form, err *e)
     while (order_forms[i] && !str_same_nocase(form, order_forms[i]))
         i++;
     if (!order_forms[i]) {
-        const char *near = str_nearest(form, order_forms, 5);
+        const char *near = str_nearest(form, order_forms, COUNT_OF(order_forms) - 1);
         return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; there are experts, "
-                       "safetensors, bf16, f16 and f32%s%s%s", form,
+                       "safetensors, gguf, bf16, f16 and f32%s%s%s", form,
                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     if (i == 0)
         o->plan.layout = LAYOUT_EXPERTS;
-    if (i > 1) {
+    if (strcmp(order_forms[i], "gguf") == 0)
+        o->plan.layout = LAYOUT_GGUF;
+    else if (i > 1) {
         o->plan.scope = SCOPE_MATRICES;
         o->plan.codec = codec_find(order_forms[i]);
     }
@@ -44,6 +47,7 @@ static void write_convert(const order *o, json_writer *w)
     const plan_options *p = &o->plan;
     jw_text(w, "to", p->codec                      ? p->codec->name
                      : p->layout == LAYOUT_EXPERTS ? "experts"
+                     : p->layout == LAYOUT_GGUF    ? "gguf"
                                                    : "safetensors");
     if (p->layout == LAYOUT_EXPERTS)
         jw_int(w, "page", (int64_t)p->page);

@@ -23,10 +23,10 @@ typedef struct {
 extern const char *const order_forms[];    // of convert --to; NULL at the end
 extern const char *const order_scopes[];   // of quantize
 extern const char *const order_searches[];
-extern const char *const order_layouts[];  // in the order of plan_layout
+extern const char *const order_layouts[];  // of quantize, in the order of plan_layout
 
 const char *order_command(const order *o); // "quantize"
-bool order_needs_model(const order *o);    // roles are needed (all but --to safetensors)
+bool order_needs_model(const order *o);    // roles are needed (not by --to safetensors and gguf)
 // convert --to FORM, in any case; ERR_USAGE with the nearest.
 MUST_USE bool order_set_form(order *o, const char *form, err *e);
 // The order whole, as an object.

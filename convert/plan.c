@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "convert/decide.h"
 #include "convert/layout.h"
+#include "convert/plan_gguf.h"
 
 // ---- which tensors there will be -------------------------------------------------------------
 
@@ -62,11 +63,49 @@ static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const dec
     return true;
 }
 
+// Of a tensor without a role: what it becomes; NULL in *codec: it is moved.
+static bool decode_alone(const plan *p, const tensor *t, const codec **from, const codec **to,
+                         err *e)
+{
+    char name[STR_SHORT];
+    bool matrix = t->rank > 1 || dtype_is_block(t->type);
+    *from = codec_of_type(t->type);
+    *to = NULL;
+    if (!*from && dtype_is_block(t->type))
+        return err_set(e, ERR_INPUT, "tensor '%s' has type %s, which this version does not decode",
+                       str_short(t->name, name), dtype_name(t->type));
+    if (*from && matrix && *from != p->options.codec)
+        *to = p->options.codec;
+    return true;
+}
+
+// A tensor of its own type, whatever its rank: rows are its last dimension. One without elements
+// only changes its type.
+static bool add_alone(plan *p, plan_tensor *t, const codec *from, const codec *to, err *e)
+{
+    t->to.type = to->part[0].type;
+    if (t->from->n_elements == 0)
+        return true;
+    weight *w = arena_new(&p->names, 1, sizeof *w, e);
+    if (!w)
+        return false;
+    int64_t in = t->from->rank ? t->from->shape[t->from->rank - 1] : 1;
+    *w = (weight){.from = p->source, .module = t->from->name, .codec = from,
+                  .out = t->from->n_elements / in, .in = in, .n_parts = 1, .part = {t->from}};
+    t->source = w;
+    t->codec = to;
+    t->search = SEARCH_BEST;
+    t->from = NULL;
+    t->to.bytes = codec_part_bytes(to, 0, w->out, w->in);
+    return true;
+}
+
 static bool collect_tensors(plan *p, const decision *decided, err *e)
 {
     uint64_t cap = 0;
     for (int64_t i = 0; i < checkpoint_count(p->source); i++) {
         const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
+        const codec *from = NULL, *to = NULL;
         if (decided && decided[i].codec) {
             // The weight's other stored parts make no tensors of their own.
             if (a->part == 0 && !add_coded(p, &cap, a, &decided[i], e))
@@ -79,6 +118,10 @@ static bool collect_tensors(plan *p, const decision *decided, err *e)
         take_account(t, a);
         t->from = checkpoint_at(p->source, i);
         t->to = *t->from;
+        if (!p->model && p->options.codec && !decode_alone(p, t->from, &from, &to, e))
+            return false;
+        if (to && !add_alone(p, t, from, to, e))
+            return false;
     }
     return true;
 }
@@ -86,7 +129,7 @@ static bool collect_tensors(plan *p, const decision *decided, err *e)
 static bool choose_tensors(plan *p, err *e)
 {
     decision *decided = NULL;
-    bool ok = (p->options.scope == SCOPE_NONE && !p->options.rules) ||
+    bool ok = !p->model || (p->options.scope == SCOPE_NONE && !p->options.rules) ||
               decide(&p->options, p->source, p->model, &decided, e);
     ok = ok && collect_tensors(p, decided, e);
     free(decided);
@@ -97,13 +140,14 @@ static bool choose_tensors(plan *p, err *e)
 
 static bool name_files(plan *p, err *e)
 {
+    const char *ending = p->options.layout == LAYOUT_GGUF ? "gguf" : "safetensors";
     for (int64_t f = 0; f < p->n_files; f++) {
         strbuf name = {0};
         if (p->n_files == 1)
-            strbuf_puts(&name, "model.safetensors");
+            strbuf_printf(&name, "model.%s", ending);
         else
-            strbuf_printf(&name, "model-%05lld-of-%05lld.safetensors", (long long)f + 1,
-                          (long long)p->n_files);
+            strbuf_printf(&name, "model-%05lld-of-%05lld.%s", (long long)f + 1,
+                          (long long)p->n_files, ending);
         p->file[f].name = strbuf_ok(&name, e) ? arena_text(&p->names, name.text, name.len, e)
                                               : NULL;
         strbuf_free(&name);
@@ -174,8 +218,11 @@ static bool write_headers(plan *p, err *e)
         most = i64_max(most, p->file[f].n);
     tensor *list = mem_new((uint64_t)most, sizeof *list, "the plan's headers", e);
     bool ok = list != NULL;
-    for (int64_t f = 0; ok && f < p->n_files; f++)
-        ok = write_one_header(p, &p->file[f], list, e);
+    for (int64_t f = 0; ok && f < p->n_files; f++) {
+        p->file[f].is_gguf = p->options.layout == LAYOUT_GGUF;
+        ok = p->file[f].is_gguf ? plan_gguf_header(p, f, list, e)
+                                : write_one_header(p, &p->file[f], list, e);
+    }
     free(list);
     return ok;
 }
@@ -255,11 +302,12 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
                        PLAN_LEAST_PAGE, PLAN_LARGEST_PAGE, (unsigned long long)o->page);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
-    assert(m || (o->layout == LAYOUT_PLAIN && o->scope == SCOPE_NONE && !o->rules));
+    assert(m || (o->layout != LAYOUT_EXPERTS && !o->rules &&
+                 (o->scope == SCOPE_NONE || o->scope == SCOPE_MATRICES)));
     assert((o->scope == SCOPE_NONE) == !o->codec);
-    if (!choose_tensors(&p, e) || !layout_files(&p, e) || !name_files(&p, e) ||
-        !write_headers(&p, e) || !layout_records(&p, e) || !mark_and_sum(&p, e) ||
-        !identify(&p, e)) {
+    if (!choose_tensors(&p, e) || !plan_fits_container(&p, e) || !layout_files(&p, e) ||
+        !name_files(&p, e) || !write_headers(&p, e) || !layout_records(&p, e) ||
+        !mark_and_sum(&p, e) || !identify(&p, e)) {
         plan_free(&p);
         return false;
     }

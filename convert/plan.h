@@ -12,12 +12,13 @@
 #include "formats/pack_index.h"
 
 enum { PLAN_LEAST_PAGE = 4096, PLAN_LARGEST_PAGE = 2 << 20 };
-typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS } plan_layout;
+typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS, LAYOUT_GGUF } plan_layout;
 typedef enum {
     SCOPE_NONE,
     SCOPE_EXPERTS,    // the routed experts' matrices
     SCOPE_ALL_LINEAR, // these, attention, shared experts and dense layers (role_is_linear)
-    SCOPE_MATRICES    // every matrix that is bound to a role; vectors stay as they are
+    SCOPE_MATRICES    // every matrix that is bound to a role; vectors stay as they are. Without a
+                      // model: every tensor of floats with two dimensions or more, and all blocks
 } plan_scope;
 
 typedef struct {
@@ -58,6 +59,7 @@ typedef struct {
     int64_t first, n;          // its tensors, in data order
     strbuf header;             // all bytes in front of the data
     uint64_t bytes;            // the whole file
+    bool is_gguf;              // else safetensors
     bool holds_experts;        // an expert shard; `records` describes it
     pack_index_layer records;  // digest is NULL: the run computes it
 } plan_file;
@@ -75,9 +77,9 @@ typedef struct {
     arena names;
 } plan;
 
-// model may be NULL with LAYOUT_PLAIN, SCOPE_NONE and no rules. ERR_INPUT for what the codec or the
-// layout cannot hold and for rules that decide nothing, ERR_USAGE for a page or shard size that is
-// none. Source, model and rules outlive the plan.
+// model may be NULL with LAYOUT_PLAIN or _GGUF, SCOPE_NONE or _MATRICES and no rules. ERR_INPUT for
+// what the codec or the layout cannot hold and for rules that decide nothing, ERR_USAGE for a page
+// or shard size that is none. Source, model and rules outlive the plan.
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);

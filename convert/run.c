@@ -183,6 +183,21 @@ static bool write_tensor(runner *r, int64_t index, err *e)
 
 // ---- units -----------------------------------------------------------------------------------
 
+// Zeros from a tensor's last byte to the next one's first, or to the end of the file: of GGUF.
+static bool write_padding(runner *r, const plan_file *f, int64_t index, err *e)
+{
+    static const unsigned char zeros[4096];
+    const tensor *t = &r->plan->tensor[index].to;
+    bool last = index + 1 == f->first + f->n;
+    uint64_t next = last ? f->bytes : r->plan->tensor[index + 1].to.offset;
+    for (uint64_t at = t->offset + t->bytes, n; at < next; at += n) {
+        n = next - at < sizeof zeros ? next - at : sizeof zeros;
+        if (!runner_append(r, zeros, n, e))
+            return false;
+    }
+    return true;
+}
+
 static bool write_tensors(runner *r, int64_t index, output *out, proof *p, err *e)
 {
     const plan_file *f = &r->plan->file[index];
@@ -192,7 +207,7 @@ static bool write_tensors(runner *r, int64_t index, output *out, proof *p, err *
     if (!out_write_behind(r->file, r->sizes.ring, false, e))
         return false;
     for (int64_t i = f->first; i < f->first + f->n; i++)
-        if (!write_tensor(r, i, e))
+        if (!write_tensor(r, i, e) || !write_padding(r, f, i, e))
             return false;
     return out_settle(r->file, e);
 }

@@ -52,8 +52,9 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     encoded_at(c, row, at);
     encode_options o = {c->t->search, c->t->positive_scales, c->importance, row};
     if (!k->encode(k, w->in, n, values, &o, at, e))
-        return err_in(e, "%s (%s)", w->module,
-                      role_where(c->t->role, c->t->layer, c->t->expert, where));
+        return c->t->owned ? err_in(e, "%s (%s)", w->module,
+                                    role_where(c->t->role, c->t->layer, c->t->expert, where))
+                           : err_in(e, "%s", w->module);
     if (!c->r->options->count_changes)
         return true;
     part_view view[CODEC_MAX_PARTS];

@@ -52,12 +52,14 @@ bool unit_sources(const plan *p, int64_t file, bool (*fn)(void *ctx, const tenso
 
 typedef struct {
     sha256 *sha;            // NULL: nobody asks, or it is not read in order
-    uint64_t at;
+    const in_file *file;
+    uint64_t at, most_padding;
 } file_sum;
 
 // For the files that `x` (may be NULL) knows; *out is NULL where there are none.
 MUST_USE bool sums_open(file_sum **out, const checkpoint *c, const struct expected *x, err *e);
-// Bytes that were read; any others than the next ones of the file end its digest.
+// Bytes that were read; any others than the next ones of the file end its digest. What pads a
+// GGUF's tensors in between is read here.
 void sums_bytes(file_sum *sums, int file, uint64_t offset, const void *bytes, uint64_t n);
 void sums_end(file_sum *sums, const checkpoint *c, run_result *r);
 void sums_close(file_sum *sums, const checkpoint *c);

@@ -30,6 +30,35 @@ static bool begin_sum(proof *p, xxh128 **sum)
     return *sum != NULL;
 }
 
+// GGUF's tensors, as a safetensors header has them.
+static bool read_gguf(proof *p, err *e)
+{
+    const plan_file *f = p->file;
+    gguf_header g;
+    if (!gguf_parse_header(&g, f->header.text, f->header.len, f->bytes, 0, e))
+        return false;
+    st_header *h = &p->header;
+    *h = (st_header){.n_tensors = g.n_tensors, .data_start = g.data_start};
+    h->tensor = arena_new(&p->names, (uint64_t)g.n_tensors, sizeof *h->tensor, e);
+    bool ok = h->tensor != NULL;
+    for (int64_t i = 0; ok && i < g.n_tensors; i++) {
+        tensor *t = &h->tensor[i];
+        tensor_list_get(&g.list, i, t);
+        t->name = arena_text(&p->names, t->name, strlen(t->name), e);
+        ok = t->name != NULL;
+    }
+    gguf_free(&g);
+    return ok;
+}
+
+static bool read_header(proof *p, err *e)
+{
+    const plan_file *f = p->file;
+    return f->is_gguf ? read_gguf(p, e)
+                      : st_parse_header(&p->header, f->header.text + 8, f->header.len - 8,
+                                        f->bytes - f->header.len, 0, &p->names, e);
+}
+
 bool proof_open(proof **out, const plan_file *f, err *e)
 {
     *out = NULL;
@@ -38,8 +67,7 @@ bool proof_open(proof **out, const plan_file *f, err *e)
         return false;
     p->file = f;
     p->failure = (err)ERR_INIT;
-    bool ok = st_parse_header(&p->header, f->header.text + 8, f->header.len - 8,
-                              f->bytes - f->header.len, 0, &p->names, e);
+    bool ok = read_header(p, e);
     p->at = p->header.data_start;
     uint64_t records = f->holds_experts ? (uint64_t)f->records.n_experts : 0;
     ok = ok &&

@@ -8,22 +8,40 @@
 
 // ---- on the way ------------------------------------------------------------------------------
 
-// The header is what the reading of tensors leaves out.
-static bool begin_file(file_sum *s, const checkpoint *c, int file, err *e)
+enum { PIECE = 64 << 10 };
+
+// Reads the file's bytes up to `end`: what the reading of tensors leaves out.
+static bool catch_up(file_sum *s, uint64_t end, err *e)
 {
-    enum { PIECE = 64 << 10 };
-    uint64_t end = checkpoint_header(c, file)->data_start;
     unsigned char *piece = mem_new(PIECE, 1, "a header", e);
-    bool ok = piece && (s->sha = sha256_new(e));
+    bool ok = piece != NULL;
     while (ok && s->at < end) {
         uint64_t n = end - s->at < PIECE ? end - s->at : PIECE;
-        ok = in_read(checkpoint_file(c, file), s->at, piece, n, e);
+        ok = in_read(s->file, s->at, piece, n, e);
         if (ok)
             sha256_add(s->sha, piece, n);
         s->at += n;
     }
     free(piece);
     return ok;
+}
+
+static bool begin_file(file_sum *s, const checkpoint *c, int file, err *e)
+{
+    uint64_t start = checkpoint_data_start(c, file);
+    s->file = checkpoint_file(c, file);
+    s->most_padding = checkpoint_gguf(c) ? checkpoint_gguf(c)->alignment : 0;
+    s->sha = sha256_new(e);
+    // A GGUF without tensors may end in front of its data.
+    return s->sha && catch_up(s, start < s->file->size ? start : s->file->size, e);
+}
+
+// True where `offset` is the next byte, or padding lies between and was read, too.
+static bool reaches(file_sum *s, uint64_t offset)
+{
+    err e = ERR_INIT;
+    return offset == s->at ||
+           (offset > s->at && offset - s->at < s->most_padding && catch_up(s, offset, &e));
 }
 
 bool sums_open(file_sum **out, const checkpoint *c, const expected *x, err *e)
@@ -48,7 +66,7 @@ void sums_bytes(file_sum *sums, int file, uint64_t offset, const void *bytes, ui
     file_sum *s = sums ? &sums[file] : NULL;
     if (!s || !s->sha)
         return;
-    if (offset == s->at) {
+    if (reaches(s, offset)) {
         sha256_add(s->sha, bytes, n);
         s->at += n;
     } else {
@@ -60,7 +78,7 @@ void sums_bytes(file_sum *sums, int file, uint64_t offset, const void *bytes, ui
 void sums_end(file_sum *sums, const checkpoint *c, run_result *r)
 {
     for (int f = 0; sums && f < checkpoint_n_files(c); f++) {
-        if (!sums[f].sha || sums[f].at != checkpoint_file(c, f)->size)
+        if (!sums[f].sha || !reaches(&sums[f], sums[f].file->size))
             continue;
         sha256_end(sums[f].sha, &r->file[f]);
         sums[f].sha = NULL;

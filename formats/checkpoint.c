@@ -8,23 +8,42 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/stream.h"
+#include "formats/gguf_split.h"
 #include "formats/shards.h"
 
-enum { AHEAD = 16 << 20 }; // of memory, for what digests read ahead
+// One of the two.
+typedef struct {
+    st_header st;
+    gguf_header *gguf;  // NULL: a safetensors file
+} any_header;
 
 struct checkpoint {
     char *path, *dir;
     bool is_folder;
     int n_files;
     in_file *file;      // [n_files]
-    st_header *header;  // [n_files]
+    any_header *header; // [n_files]
     int64_t *first;     // [n_files + 1]: number of the file's first tensor
     tensor *tensor;     // [count]; NULL where only listed
     name_index names;   // of all files; empty where one file has its own
 };
 
+static const tensor_list *list_of(const checkpoint *c, int file)
+{
+    const any_header *h = &c->header[file];
+    return h->gguf ? &h->gguf->list : &h->st.list;
+}
+
 // ---- opening ---------------------------------------------------------------------------------
+
+static bool is_gguf(const in_file *f, bool *is, err *e)
+{
+    char magic[4] = {0};
+    if (f->size >= sizeof magic && !in_read(f, 0, magic, sizeof magic, e))
+        return false;
+    *is = memcmp(magic, "GGUF", sizeof magic) == 0;
+    return true;
+}
 
 // What people give instead of a safetensors file, each with its own sentence.
 static bool sniff(const in_file *f, err *e)
@@ -35,7 +54,7 @@ static bool sniff(const in_file *f, err *e)
     if (!in_read(f, 0, head, n, e))
         return false;
     if (memcmp(head, "GGUF", 4) == 0)
-        return err_set(e, ERR_INPUT, "'%s' is a GGUF file: GGUF is not read by this version",
+        return err_set(e, ERR_INPUT, "'%s' is a GGUF file under the name of a safetensors file",
                        f->name);
     if (memcmp(head, "PK\3\4", 4) == 0)
         return err_set(e, ERR_INPUT, "'%s' is a zip archive, as PyTorch writes its checkpoints: "
@@ -86,10 +105,10 @@ static bool reserve(checkpoint *c, int n, err *e)
 }
 
 // Takes an open file over as the next one; `index` may be NULL.
-static bool add_file(checkpoint *c, in_file *f, shard_index *index, err *e)
+static bool add_safetensors(checkpoint *c, in_file *f, shard_index *index, err *e)
 {
     int file = c->n_files++;
-    st_header *h = &c->header[file];
+    st_header *h = &c->header[file].st;
     c->file[file] = *f;
     c->first[file + 1] = c->first[file];
     if (!sniff(f, e) || !st_list_header(h, f, file, e))
@@ -101,16 +120,18 @@ static bool add_file(checkpoint *c, in_file *f, shard_index *index, err *e)
     return true;
 }
 
-static bool open_path(checkpoint *c, err *e)
+// Takes an open file over as the next one.
+static bool add_gguf(checkpoint *c, in_file *f, gguf_split *split, err *e)
 {
-    in_file f;
-    const char *base = path_base(c->path);
-    c->dir = base == c->path ? strdup(".") : strndup(c->path, (size_t)(base - c->path));
-    if (!c->dir)
-        return err_set(e, ERR_ENV, "no memory for a path");
-    for (size_t n = strlen(c->dir); n > 1 && c->dir[n - 1] == '/'; n--)
-        c->dir[n - 1] = 0;
-    return reserve(c, 1, e) && in_open(&f, c->path, e) && add_file(c, &f, NULL, e);
+    int file = c->n_files++;
+    any_header *h = &c->header[file];
+    c->file[file] = *f;
+    c->first[file + 1] = c->first[file];
+    h->gguf = mem_new(1, sizeof *h->gguf, "a header", e);
+    if (!h->gguf || !gguf_list_header(h->gguf, f, file, e))
+        return false;
+    c->first[file + 1] += h->gguf->n_tensors;
+    return gguf_split_of(h->gguf, split, e) || err_in(e, "'%s'", f->name);
 }
 
 // ---- folders ---------------------------------------------------------------------------------
@@ -170,7 +191,7 @@ static void warn_of_strangers(const checkpoint *c, const listing *l, const event
 static bool open_beneath(checkpoint *c, const char *name, shard_index *index, err *e)
 {
     in_file f;
-    return in_open_beneath(&f, c->dir, name, e) && add_file(c, &f, index, e);
+    return in_open_beneath(&f, c->dir, name, e) && add_safetensors(c, &f, index, e);
 }
 
 // DeepSeek-V3 has 163 shards, others 1,433, and the usual soft limit is 1,024 descriptors.
@@ -248,26 +269,162 @@ out:
     return ok;
 }
 
+// ---- GGUF ------------------------------------------------------------------------------------
+
+// Takes the first file of a checkpoint back.
+static void drop_files(checkpoint *c)
+{
+    for (int i = 0; i < c->n_files; i++) {
+        in_close(&c->file[i]);
+        st_free_list(&c->header[i].st);
+        if (c->header[i].gguf)
+            gguf_free(c->header[i].gguf);
+        free(c->header[i].gguf);
+    }
+    free(c->file);
+    free(c->header);
+    free(c->first);
+    c->file = NULL;
+    c->header = NULL;
+    c->first = NULL;
+    c->n_files = 0;
+}
+
+static bool missing_parts(const checkpoint *c, const gguf_set *set, const listing *l, err *e)
+{
+    char name[GGUF_SET_NAME], first[GGUF_SET_NAME] = "", buf[STR_SHORT];
+    int n = 0;
+    for (int i = 0; i < set->count; i++)
+        if (!has(l, gguf_set_name(set, i, name)) && n++ == 0)
+            memcpy(first, name, sizeof first);
+    return n == 0 || err_set(e, ERR_INPUT, "'%s/%s' is missing (%d of the %d parts of a split GGUF "
+                             "file are)", c->dir, str_short(first, buf), n, set->count);
+}
+
+// All parts say the same of the whole, each its own number.
+static bool part_fits(const checkpoint *c, const gguf_split *own, const gguf_split *first, err *e)
+{
+    int number = c->n_files - 1;
+    const char *file = c->file[number].name;
+    if (own->count != first->count || own->n_tensors != first->n_tensors)
+        return err_set(e, ERR_INPUT, "'%s' is part of %llu with %llu tensors, '%s' of %llu with "
+                       "%llu", file, (unsigned long long)own->count,
+                       (unsigned long long)own->n_tensors, c->file[0].name,
+                       (unsigned long long)first->count, (unsigned long long)first->n_tensors);
+    if (own->no != (uint64_t)number)
+        return err_set(e, ERR_INPUT, "'%s': split.no is %llu, by its name it is part %d, which "
+                       "has %d", file, (unsigned long long)own->no, number + 1, number);
+    const char *a = gguf_as_text(gguf_find(c->header[number].gguf, "general.architecture"));
+    const char *b = gguf_as_text(gguf_find(c->header[0].gguf, "general.architecture"));
+    char s[STR_SHORT], t[STR_SHORT];
+    return !a || !b || strcmp(a, b) == 0 ||
+           err_set(e, ERR_INPUT, "'%s': general.architecture is '%s', in '%s' it is '%s'", file,
+                   str_short(a, s), c->file[0].name, str_short(b, t));
+}
+
+// The file `typed` (NULL: none) is one that a person named.
+static bool open_set(checkpoint *c, const gguf_set *set, const listing *l, const char *typed,
+                     const events *v, err *e)
+{
+    gguf_split first = {0}, own;
+    char name[GGUF_SET_NAME];
+    make_room_for_files(set->count);
+    if (!missing_parts(c, set, l, e) || !reserve(c, set->count, e))
+        return false;
+    for (int i = 0; i < set->count; i++) {
+        in_file f;
+        gguf_set_name(set, i, name);
+        bool is_typed = typed && strcmp(path_base(typed), name) == 0;
+        if (!event_go_on(v, e) ||
+            !(is_typed ? in_open(&f, typed, e) : in_open_beneath(&f, c->dir, name, e)) ||
+            !add_gguf(c, &f, &own, e))
+            return false;
+        first = i == 0 ? own : first;
+        if (!part_fits(c, &own, &first, e))
+            return false;
+    }
+    uint64_t n = (uint64_t)checkpoint_count(c);
+    return n == first.n_tensors ||
+           err_set(e, ERR_INPUT, "'%s': split.tensors.count is %llu, the %d parts have %llu "
+                   "tensors", c->file[0].name, (unsigned long long)first.n_tensors, set->count,
+                   (unsigned long long)n);
+}
+
+// The file that is open, and where it is one of many all of them.
+static bool open_gguf(checkpoint *c, in_file *f, const listing *l, const char *typed,
+                      const events *v, err *e)
+{
+    gguf_split split;
+    gguf_set set;
+    listing own = {0};
+    if (!reserve(c, 1, e)) {
+        in_close(f);
+        return false;
+    }
+    if (!add_gguf(c, f, &split, e))
+        return false;
+    if (split.count < 2)
+        return true;
+    if (!gguf_set_of(&set, checkpoint_file_name(c, 0), &split, e))
+        return err_in(e, "'%s'", c->file[0].name);
+    drop_files(c);
+    bool ok = l || dir_list(c->dir, &own.entry, &own.n, e);
+    ok = ok && open_set(c, &set, l ? l : &own, typed, v, e);
+    dir_list_free(own.entry, own.n);
+    return ok;
+}
+
+static bool is_gguf_name(const char *name) { return name[0] != '.' && str_ends(name, ".gguf"); }
+
+// A folder without safetensors: its GGUF file, or the set that all of them are.
+static bool open_gguf_folder(checkpoint *c, const listing *l, const events *v, err *e)
+{
+    const char *first = NULL, *other = NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < l->n; i++) {
+        const char *name = l->entry[i].name;
+        if (!is_gguf_name(name))
+            continue;
+        n++;
+        if (first && !gguf_set_same(first, name))
+            other = other ? other : name;
+        first = first ? first : name;
+    }
+    in_file f;
+    char a[STR_SHORT], b[STR_SHORT];
+    if (other)
+        return err_set(e, ERR_INPUT, "'%s' holds GGUF files that do not belong together, '%s' and "
+                       "'%s' among them: name one of them", c->dir, str_short(first, a),
+                       str_short(other, b));
+    if (!in_open_beneath(&f, c->dir, first, e) || !open_gguf(c, &f, l, NULL, v, e))
+        return false;
+    return c->n_files == n ||
+           err_set(e, ERR_INPUT, "'%s' holds %lld GGUF files that their names call parts of one, "
+                   "but '%s' says that it is one of %d", c->dir, (long long)n,
+                   str_short(first, a), c->n_files);
+}
+
+// ---- files and folders -----------------------------------------------------------------------
+
 static bool nothing_to_read(const checkpoint *c, const listing *l, err *e)
 {
     static const char *const pytorch[] = {".bin", ".pt", ".pth", ".ckpt"};
-    if (first_with(l, ".gguf"))
-        return err_set(e, ERR_INPUT, "'%s' holds no safetensors file, but '%s': GGUF is not read "
-                       "by this version", c->dir, first_with(l, ".gguf")->name);
     for (size_t i = 0; i < COUNT_OF(pytorch); i++)
         if (first_with(l, pytorch[i]))
             return err_set(e, ERR_INPUT, "'%s' holds no safetensors file, but '%s': PyTorch "
                            "checkpoints are not read", c->dir, first_with(l, pytorch[i])->name);
-    return err_set(e, ERR_INPUT, "'%s' holds no safetensors file", c->dir);
+    return err_set(e, ERR_INPUT, "'%s' holds no safetensors and no GGUF file", c->dir);
 }
 
 static bool open_listed(checkpoint *c, const listing *l, const events *v, err *e)
 {
     const char *only = NULL;
     int64_t n = 0;
+    bool gguf = false;
     if (has(l, SHARD_INDEX_NAME))
         return open_shards(c, l, v, e);
     for (int64_t i = 0; i < l->n; i++) {
+        gguf = gguf || is_gguf_name(l->entry[i].name);
         if (is_safetensors(&l->entry[i])) {
             only = l->entry[i].name;
             n++;
@@ -276,7 +433,7 @@ static bool open_listed(checkpoint *c, const listing *l, const events *v, err *e
     if (has(l, "model.safetensors"))
         only = "model.safetensors";
     else if (n == 0)
-        return nothing_to_read(c, l, e);
+        return gguf ? open_gguf_folder(c, l, v, e) : nothing_to_read(c, l, e);
     else if (n > 1)
         return err_set(e, ERR_INPUT, "'%s' holds %lld safetensors files and no %s, which says "
                        "what belongs together", c->dir, (long long)n, SHARD_INDEX_NAME);
@@ -298,6 +455,27 @@ static bool open_folder(checkpoint *c, const events *v, err *e)
     return ok;
 }
 
+static bool open_path(checkpoint *c, const events *v, err *e)
+{
+    in_file f;
+    bool gguf;
+    const char *base = path_base(c->path);
+    c->dir = base == c->path ? strdup(".") : strndup(c->path, (size_t)(base - c->path));
+    if (!c->dir)
+        return err_set(e, ERR_ENV, "no memory for a path");
+    for (size_t n = strlen(c->dir); n > 1 && c->dir[n - 1] == '/'; n--)
+        c->dir[n - 1] = 0;
+    if (!in_open(&f, c->path, e))
+        return false;
+    bool ok = is_gguf(&f, &gguf, e);
+    if (ok && gguf)
+        return open_gguf(c, &f, NULL, c->path, v, e);
+    if (ok && reserve(c, 1, e))
+        return add_safetensors(c, &f, NULL, e);
+    in_close(&f);
+    return false;
+}
+
 static int file_of(const checkpoint *c, int64_t i)
 {
     assert(i >= 0 && i < checkpoint_count(c));
@@ -316,15 +494,29 @@ static const char *name_of(const void *ctx, int64_t i)
 {
     const checkpoint *c = ctx;
     int file = file_of(c, i);
-    return tensor_list_name(&c->header[file].list, i - c->first[file]);
+    return tensor_list_name(list_of(c, file), i - c->first[file]);
 }
 
-// Names that are there twice were refused by the headers and the index.
+// Names that are twice in one file were refused by its header, in safetensors shards by the index.
 static bool index_names(checkpoint *c, err *e)
 {
-    int64_t twice;
-    return c->n_files == 1 ||
-           name_index_build(&c->names, c, checkpoint_count(c), name_of, &twice, e);
+    int64_t twice = -1;
+    char buf[STR_SHORT];
+    if (c->n_files > 1 &&
+        !name_index_build(&c->names, c, checkpoint_count(c), name_of, &twice, e))
+        return false;
+    return twice < 0 ||
+           err_set(e, ERR_INPUT, "'%s': tensor '%s' is in another part, too",
+                   c->file[file_of(c, twice)].name, str_short(name_of(c, twice), buf));
+}
+
+// Readers do not look there.
+static void warn_of_rest(const checkpoint *c, const events *v)
+{
+    for (int i = 0; i < c->n_files; i++)
+        if (c->header[i].gguf && c->header[i].gguf->behind > 0)
+            event_warn(v, "'%s' has %llu bytes behind its last tensor that belong to nothing",
+                       c->file[i].name, (unsigned long long)c->header[i].gguf->behind);
 }
 
 static bool read_tensors(checkpoint *c, err *e)
@@ -345,9 +537,10 @@ bool checkpoint_list(checkpoint **out, const char *path, const events *v, err *e
     c->path = strdup(path);
     bool ok = c->path ? path_find(path, &kind, e) : err_set(e, ERR_ENV, "no memory for a path");
     c->is_folder = kind == PATH_FOLDER;
-    ok = ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, e));
+    ok = ok && (c->is_folder ? open_folder(c, v, e) : open_path(c, v, e));
     if (ok && index_names(c, e)) {
         warn_of_holes(c, v);
+        warn_of_rest(c, v);
         *out = c;
     } else {
         checkpoint_close(c);
@@ -370,14 +563,8 @@ void checkpoint_close(checkpoint *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < c->n_files; i++) {
-        in_close(&c->file[i]);
-        st_free_list(&c->header[i]);
-    }
-    free(c->file);
-    free(c->header);
+    drop_files(c);
     free(c->tensor);
-    free(c->first);
     free(c->path);
     free(c->dir);
     name_index_free(&c->names);
@@ -403,12 +590,12 @@ const tensor *checkpoint_at(const checkpoint *c, int64_t i)
 void checkpoint_get(const checkpoint *c, int64_t i, tensor *out)
 {
     int file = file_of(c, i);
-    tensor_list_get(&c->header[file].list, i - c->first[file], out);
+    tensor_list_get(list_of(c, file), i - c->first[file], out);
 }
 
 int64_t checkpoint_index_of(const checkpoint *c, const char *name)
 {
-    return c->n_files == 1 ? tensor_list_find(&c->header[0].list, name)
+    return c->n_files == 1 ? tensor_list_find(list_of(c, 0), name)
                            : name_index_find(&c->names, c, name_of, name);
 }
 
@@ -437,11 +624,31 @@ const in_file *checkpoint_file(const checkpoint *c, int file)
     return &c->file[file];
 }
 
-const st_header *checkpoint_header(const checkpoint *c, int file)
+uint64_t checkpoint_data_start(const checkpoint *c, int file)
 {
     assert(file >= 0 && file < c->n_files);
-    return &c->header[file];
+    const any_header *h = &c->header[file];
+    return h->gguf ? h->gguf->data_start : h->st.data_start;
 }
+
+void checkpoint_file_tensors(const checkpoint *c, int file, int64_t *first, int64_t *n)
+{
+    assert(file >= 0 && file < c->n_files);
+    *first = c->first[file];
+    *n = c->first[file + 1] - *first;
+}
+
+const char *checkpoint_metadata(const checkpoint *c, int file, const char *key)
+{
+    assert(file >= 0 && file < c->n_files);
+    const st_header *h = &c->header[file].st;
+    for (int64_t i = 0; i < h->n_metadata; i++)
+        if (strcmp(h->metadata[i].key, key) == 0)
+            return h->metadata[i].value;
+    return NULL;
+}
+
+const gguf_header *checkpoint_gguf(const checkpoint *c) { return c->header[0].gguf; }
 
 // ---- reading ---------------------------------------------------------------------------------
 
@@ -464,145 +671,4 @@ bool checkpoint_unchanged(const checkpoint *c, err *e)
         if (!in_unchanged(&c->file[i], e))
             return false;
     return true;
-}
-
-// Tensors [next, end) in the files' order.
-typedef struct {
-    const checkpoint *c;
-    int64_t next, end;
-} tensor_walk;
-
-static bool next_tensor(void *ctx, stream_range *out, bool *end, err *e)
-{
-    tensor_walk *w = ctx;
-    (void)e;
-    *end = w->next == w->end;
-    if (!*end) {
-        const tensor *t = checkpoint_at(w->c, w->next++);
-        *out = (stream_range){checkpoint_file(w->c, t->file), t->offset, t->bytes};
-    }
-    return true;
-}
-
-// Progress over all tensors of a digest; NULL where nobody asks.
-typedef struct {
-    const events *v;
-    uint64_t done, total;
-} pace;
-
-// `s` is at the tensor's first byte.
-static bool digest_tensor(const tensor *t, stream *s, pace *p, xxh128_digest *out, err *e)
-{
-    char buf[STR_SHORT];
-    xxh128 *x = xxh128_new(e);
-    bool ok = x != NULL;
-    for (uint64_t at = 0, n = 0; ok && at < t->bytes; at += n) {
-        const void *bytes;
-        ok = !p || event_go_on(p->v, e);
-        if (!ok || !stream_take(s, t->bytes - at, &bytes, &n, e)) {
-            ok = ok && err_in(e, "tensor '%s'", str_short(t->name, buf));
-            break;
-        }
-        xxh128_add(x, bytes, (size_t)n);
-        if (p) {
-            p->done += n;
-            event_progress(p->v, "bytes", p->done, p->total);
-        }
-    }
-    if (ok)
-        xxh128_end(x, out);
-    else
-        xxh128_free(x);
-    return ok;
-}
-
-bool checkpoint_tensor_digest(const checkpoint *c, const tensor *t, xxh128_digest *out, err *e)
-{
-    int64_t i = checkpoint_index_of(c, t->name);
-    tensor_walk walk = {c, i, i + 1};
-    const stream_options o = {.memory = AHEAD, .readers = t->bytes < AHEAD / 4 ? 1 : 0};
-    stream *s;
-    *out = (xxh128_digest){0};
-    bool ok = stream_open(&s, next_tensor, &walk, &o, e) && digest_tensor(t, s, NULL, out, e);
-    stream_close(s);
-    return ok;
-}
-
-typedef struct {
-    const tensor *t;
-    xxh128_digest digest;
-} content;
-
-static int compare_contents(const void *a, const void *b)
-{
-    return strcmp(((const content *)a)->t->name, ((const content *)b)->t->name);
-}
-
-static void add_line(sha256 *s, const content *item)
-{
-    char shape[TENSOR_SHAPE_TEXT], hex[2 * sizeof item->digest.b + 1];
-    const char *part[] = {item->t->name, "\t", dtype_name(item->t->type), "\t",
-                          tensor_shape_text(item->t, shape), "\t",
-                          hex_of(item->digest.b, sizeof item->digest.b, hex), "\n"};
-    for (size_t i = 0; i < COUNT_OF(part); i++)
-        sha256_add(s, part[i], strlen(part[i]));
-}
-
-// Orders the items by name.
-static bool digest_contents(content *item, int64_t n, sha256_digest *out, err *e)
-{
-    sha256 *s = sha256_new(e);
-    if (!s)
-        return false;
-    if (n)
-        qsort(item, (size_t)n, sizeof *item, compare_contents);
-    for (int64_t i = 0; i < n; i++)
-        add_line(s, &item[i]);
-    sha256_end(s, out);
-    return true;
-}
-
-bool checkpoint_file_digest(const checkpoint *c, int file, const xxh128_digest *each,
-                            sha256_digest *out, err *e)
-{
-    int64_t first = c->first[file], n = c->first[file + 1] - first;
-    content *item = mem_new((uint64_t)n, sizeof *item, "digests", e);
-    if (!item)
-        return false;
-    for (int64_t i = 0; i < n; i++)
-        item[i] = (content){checkpoint_at(c, first + i), each[first + i]};
-    bool ok = digest_contents(item, n, out, e);
-    free(item);
-    return ok;
-}
-
-bool checkpoint_digest(const checkpoint *c, const events *v, sha256_digest *out, err *e)
-{
-    return checkpoint_digests(c, v, NULL, out, e);
-}
-
-bool checkpoint_digests(const checkpoint *c, const events *v, xxh128_digest *each,
-                        sha256_digest *out, err *e)
-{
-    int64_t n = checkpoint_count(c);
-    pace p = {.v = v};
-    *out = (sha256_digest){0};
-    tensor_walk walk = {c, 0, n};
-    stream *ahead = NULL;
-    content *item = mem_new((uint64_t)n, sizeof *item, "digests", e);
-    bool ok = item != NULL;
-    for (int64_t i = 0; ok && i < n; i++) {
-        item[i].t = checkpoint_at(c, i);
-        p.total += item[i].t->bytes;
-    }
-    // Read in the files' order, written down in the names'.
-    ok = ok && stream_open(&ahead, next_tensor, &walk, &(stream_options){.memory = AHEAD}, e);
-    for (int64_t i = 0; ok && i < n; i++)
-        ok = digest_tensor(item[i].t, ahead, &p, &item[i].digest, e);
-    stream_close(ahead);
-    for (int64_t i = 0; each && ok && i < n; i++)
-        each[i] = item[i].digest;
-    ok = ok && checkpoint_unchanged(c, e) && digest_contents(item, n, out, e);
-    free(item);
-    return ok;
 }

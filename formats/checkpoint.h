@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // One door to everything that holds tensors: a safetensors file of any name, a folder with one or
-// many shards (index checked in both directions), a Hub cache snapshot, an expert pack. Told apart
-// by content. Headers are read and every range is checked at open; no tensor byte is loaded.
-// Knows no family and no role; that is model.h. GGUF and PyTorch files are refused by name.
+// many shards (index checked in both directions), a Hub cache snapshot, an expert pack, a GGUF file
+// or all parts of a split one (given any of them, or a folder whose only tensor files they are).
+// Told apart by content. Headers are read and every range is checked at open; no tensor byte is
+// loaded. Knows no family and no role; that is model.h. PyTorch files are refused by name.
 #ifndef SCRUPLE_FORMATS_CHECKPOINT_H
 #define SCRUPLE_FORMATS_CHECKPOINT_H
 
 #include "base/event.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "formats/tensor.h"
 
 typedef struct checkpoint checkpoint;
 
 // Warns (events) about safetensors files beside that belong to nothing, an index with a wrong
-// total_size, files with holes. One descriptor a shard stays open; where the soft limit of the
-// process is too small for them it is raised.
+// total_size, files with holes, bytes behind a GGUF's last tensor. One descriptor a shard stays
+// open; where the soft limit of the process is too small for them it is raised.
 MUST_USE bool checkpoint_open(checkpoint **out, const char *path, const events *events, err *e);
 // The same for those that only look: checkpoint_at and _find are not to be asked, checkpoint_get
 // is. Costs less than twice a header's size, however many tensors it names.
@@ -36,7 +38,11 @@ const tensor *checkpoint_find(const checkpoint *c, const char *name); // NULL
 int checkpoint_n_files(const checkpoint *c);
 const char *checkpoint_file_name(const checkpoint *c, int file); // its base name
 const in_file *checkpoint_file(const checkpoint *c, int file);
-const st_header *checkpoint_header(const checkpoint *c, int file); // a listed one
+uint64_t checkpoint_data_start(const checkpoint *c, int file); // bytes in front of the tensors'
+void checkpoint_file_tensors(const checkpoint *c, int file, int64_t *first, int64_t *n);
+const char *checkpoint_metadata(const checkpoint *c, int file, const char *key); // safetensors'
+// Of GGUF the (first) file's header, whose key-values are the whole's; else NULL.
+const gguf_header *checkpoint_gguf(const checkpoint *c);
 
 // n bytes of a tensor from `offset` inside it. Thread-safe.
 MUST_USE bool checkpoint_read(const checkpoint *c, const tensor *t, uint64_t offset, void *to,

@@ -230,7 +230,9 @@ static bool check_codecs(const model *m, err *e)
     bool quantized = false;
     for (int64_t i = 0; i < checkpoint_count(m->from); i++) {
         const tensor_account *a = &m->account[i];
-        if (!a->used || a->part != 0 || a->weight->codec->form == CODEC_FLOAT)
+        // Floats and blocks say all by their own types.
+        if (!a->used || a->part != 0 || a->weight->codec->form == CODEC_FLOAT ||
+            a->weight->codec->form == CODEC_BLOCKS)
             continue;
         quantized = true;
         if (quant_config_declares(q, a->weight))
@@ -276,9 +278,40 @@ static bool bind_all(model *m, err *e)
     return account_for_the_rest(m, e) && check_codecs(m, e);
 }
 
+static const char *architecture_of(const checkpoint *c)
+{
+    return gguf_as_text(gguf_find(checkpoint_gguf(c), "general.architecture"));
+}
+
+bool model_is_foreign(const checkpoint *c, bool *foreign, err *e)
+{
+    path_kind kind = PATH_NOTHING;
+    *foreign = checkpoint_gguf(c) && architecture_of(c);
+    if (*foreign || !checkpoint_gguf(c))
+        return true;
+    if (!path_find_in(checkpoint_dir(c), "config.json", &kind, e))
+        return false;
+    *foreign = kind == PATH_NOTHING;
+    return true;
+}
+
+static bool refuse_foreign(const checkpoint *c, err *e)
+{
+    char buf[STR_SHORT];
+    const char *architecture = architecture_of(c);
+    return err_set(e, ERR_INPUT, "'%s' is a GGUF file %s%s%s: its tensors' names are bound to no "
+                   "family by this version (ls, show, check, digest and convert --to safetensors, "
+                   "gguf, bf16, f16 and f32 need none)", checkpoint_path(c),
+                   architecture ? "of the architecture '" : "without a config.json beside it",
+                   architecture ? str_short(architecture, buf) : "", architecture ? "'" : "");
+}
+
 bool model_open(model **out, const checkpoint *c, const events *v, err *e)
 {
+    bool foreign;
     *out = NULL;
+    if (!model_is_foreign(c, &foreign, e) || (foreign && !refuse_foreign(c, e)))
+        return false;
     model *m = mem_new(1, sizeof *m, "a model", e);
     if (!m)
         return false;

@@ -47,6 +47,10 @@ typedef struct {
 
 typedef struct model model;
 
+// *foreign for a GGUF that names its architecture (its tensors have llama.cpp's names, and what
+// config.json would say stands in its key-values) or has no config.json beside it. model_open
+// refuses it (ERR_INPUT).
+MUST_USE bool model_is_foreign(const checkpoint *c, bool *foreign, err *e);
 // Needs config.json in checkpoint_dir. Keys of it that nothing reads are a note (events). The
 // checkpoint has to outlive the model.
 MUST_USE bool model_open(model **out, const checkpoint *c, const events *events, err *e);

@@ -239,18 +239,10 @@ static bool read_tensor(stats_file *f, const checkpoint *c, const tensor *t, err
     return plausible(s, e);
 }
 
-static const char *metadata_of(const checkpoint *c, const char *key)
-{
-    const st_header *h = checkpoint_header(c, 0);
-    for (int64_t i = 0; i < h->n_metadata; i++)
-        if (strcmp(h->metadata[i].key, key) == 0)
-            return h->metadata[i].value;
-    return NULL;
-}
-
 static bool read_metadata(stats_file *f, const checkpoint *c, err *e)
 {
-    const char *made_from = metadata_of(c, "made_from"), *is = metadata_of(c, version_key);
+    const char *made_from = checkpoint_metadata(c, 0, "made_from");
+    const char *is = checkpoint_metadata(c, 0, version_key);
     json *j = NULL;
     if (checkpoint_n_files(c) != 1 || !made_from || !is)
         return err_set(e, ERR_INPUT, "no \"%s\" and \"made_from\" in the metadata: this is no "

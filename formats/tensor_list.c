@@ -27,7 +27,7 @@ void tensor_list_free(tensor_list *l)
 char *tensor_list_text(tensor_list *l, const char *text, size_t len)
 {
     char *to = l->text + l->used;
-    memcpy(to, text, len);
+    memmove(to, text, len);
     to[len] = 0;
     l->used += len + 1;
     return to;

@@ -25,7 +25,8 @@ typedef struct {
 // front of what is written.
 MUST_USE bool tensor_list_init(tensor_list *l, char *text, uint64_t most, err *e);
 void tensor_list_free(tensor_list *l);
-// Puts a text at the end of what is used, with its NUL, and returns it.
+// Puts a text at the end of what is used, with its NUL, and returns it. It may stand further behind
+// in the list's own text.
 char *tensor_list_text(tensor_list *l, const char *text, size_t len);
 // Adds the tensor whose name was the last text. Its offset is taken without `base`.
 void tensor_list_add(tensor_list *l, const tensor *t);

@@ -56,6 +56,11 @@ bool weight_place(const weight *w, const codec_part *p, const tensor *t, part_pl
     int64_t dim[TENSOR_MAX_RANK + 2] = {0};
     int n = t->rank;
     memcpy(dim, t->shape, (size_t)n * sizeof *dim);
+    if (w->rank == 0) {
+        dim[0] = w->out;
+        dim[1] = w->in;
+        n = 2;
+    }
     *to = (part_place){.row_block = PART_WHOLE, .col_block = PART_WHOLE, .rows = 1,
                        .across = p->across || v->transposed};
     if (v->slices) {

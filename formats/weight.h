@@ -24,7 +24,8 @@ typedef struct {
     const char *module;                   // "model.layers.3.mlp.experts.5.down_proj"
     const codec *codec;
     const weight_view *view;              // NULL: the tensors are the weight
-    int rank;                             // 1: a vector
+    int rank;                             // 1: a vector; 0: of any rank, a row is the last
+                                          // dimension, and a part is as the weight
     int64_t out, in;
     int n_parts;
     uint8_t of[CODEC_MAX_PARTS];          // which of the codec's parts

@@ -117,11 +117,6 @@ typedef struct {
                                         // twice the weight's part
 } trial;
 
-static bool type_is(const codec_part *p, dtype type)
-{
-    return type == p->type || (p->also >> type & 1);
-}
-
 // The parts of a codec that are there; 1 << companion of each in *used.
 static void take_parts(around *f, const codec *c, trial *t, uint32_t *used)
 {
@@ -196,7 +191,7 @@ static void look_for_wrong(const around *f, uint32_t used, trial *t)
 {
     const weight *w = f->w;
     for (int i = 0; i < w->n_parts; i++)
-        if (!type_is(&t->codec->part[w->of[i]], w->part[i]->type) && t->mistyped++ == 0)
+        if (!codec_part_reads(&t->codec->part[w->of[i]], w->part[i]->type) && t->mistyped++ == 0)
             t->wrong = i;
     for (int k = 0; k < f->n_here; k++)
         if (!(used >> f->here[k] & 1) && t->strangers++ == 0)
@@ -213,7 +208,7 @@ static trial try_codec(around *f, const codec *c)
         return t;
     take_parts(f, c, &t, &used);
     const weight *w = f->w;
-    if (w->n_parts == 0 || w->of[0] != 0 || !type_is(&c->part[0], w->part[0]->type))
+    if (w->n_parts == 0 || w->of[0] != 0 || !codec_part_reads(&c->part[0], w->part[0]->type))
         return t;
     t.fit = FIT_TYPE;
     if (!weight_place(w, &c->part[0], w->part[0], &place))
@@ -395,10 +390,7 @@ static bool bind_plain(weight *w, const tensor *t, int rank, err *e)
 {
     char name[STR_SHORT];
     part_place place;
-    w->codec = NULL;
-    for (int64_t i = 0; i < codec_count() && !w->codec; i++)
-        if (codec_at(i)->form == CODEC_FLOAT && codec_at(i)->part[0].type == t->type)
-            w->codec = codec_at(i);
+    w->codec = codec_of_type(t->type);
     if (!w->codec)
         return err_set(e, ERR_INPUT,
                        "tensor '%s' has type %s, which this version does not read as a weight",

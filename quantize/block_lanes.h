@@ -36,6 +36,18 @@
             row[i + (h)] = __builtin_shufflevector(a, b, EACH_LANE(SECOND_HALVES, h));           \
         }
 
+INLINE void transpose(vf row[KERNEL_LANES])
+{
+#if KERNEL_LANES == 16
+    SWAP_SQUARES(row, 8)
+#endif
+#if KERNEL_LANES >= 8
+    SWAP_SQUARES(row, 4)
+#endif
+    SWAP_SQUARES(row, 2)
+    SWAP_SQUARES(row, 1)
+}
+
 // to[j] = element j of every lane's block; n a multiple of KERNEL_LANES.
 INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
 {
@@ -43,14 +55,7 @@ INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
         vf row[KERNEL_LANES];
         UNROLLED(i, KERNEL_LANES)
             memcpy(&row[i], block[i] + j, sizeof row[i]);
-#if KERNEL_LANES == 16
-        SWAP_SQUARES(row, 8)
-#endif
-#if KERNEL_LANES >= 8
-        SWAP_SQUARES(row, 4)
-#endif
-        SWAP_SQUARES(row, 2)
-        SWAP_SQUARES(row, 1)
+        transpose(row);
         UNROLLED(i, KERNEL_LANES)
             to[j + i] = row[i];
     }
@@ -72,11 +77,9 @@ INLINE vf largest_magnitude(const vf *x, int n)
 
 // ggml's nearest_int: to nearest, ties to even, for magnitudes below 2^22. Beyond, and for what is
 // no number, the same bits as there: the low ones of the sum's fraction.
-INLINE vf nearest(vf x)
-{
-    vi bits = (vi)(x + 0x1.8p23f) & 0x7fffff;
-    return __builtin_convertvector(bits - 0x400000, vf);
-}
+INLINE vi nearest_int(vf x) { return ((vi)(x + 0x1.8p23f) & 0x7fffff) - 0x400000; }
+
+INLINE vf nearest(vf x) { return __builtin_convertvector(nearest_int(x), vf); }
 
 // For what is known to be below 2^22.
 INLINE vf nearest_small(vf x) { return x + 0x1.8p23f - 0x1.8p23f; }
@@ -84,6 +87,25 @@ INLINE vf nearest_small(vf x) { return x + 0x1.8p23f - 0x1.8p23f; }
 INLINE vf clamp(vf x, float least, float most)
 {
     return smaller(larger(x, SPREAD(least)), SPREAD(most));
+}
+
+// clamp(nearest_small(x)) in two steps, so that two of the second can share the first. Beside the
+// number that rounds by being added and subtracted, floats order like their bits: integer
+// minimum and maximum keep the adders free. Which bound a NaN becomes is not said.
+INLINE vf rounded(vf x) { return x + 0x1.8p23f; }
+
+INLINE vf within(vf rounded_x, float least, float most)
+{
+    vf low = SPREAD(0x1.8p23f + least), high = SPREAD(0x1.8p23f + most);
+#if KERNEL_LANES == 16
+    __m512i x = _mm512_max_epi32((__m512i)rounded_x, (__m512i)low);
+    return (vf)_mm512_min_epi32(x, (__m512i)high) - 0x1.8p23f;
+#elif KERNEL_LANES == 8
+    __m256i x = _mm256_max_epi32((__m256i)rounded_x, (__m256i)low);
+    return (vf)_mm256_min_epi32(x, (__m256i)high) - 0x1.8p23f;
+#else
+    return smaller(larger(rounded_x, low), high) - 0x1.8p23f;
+#endif
 }
 
 // A true lane is -1.

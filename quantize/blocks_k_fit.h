@@ -42,7 +42,7 @@ typedef struct {
 INLINE vf k_code(vf t, float top, bool careful)
 {
     if (careful)
-        return k_float(k_within(k_nearest(t), 0, (int32_t)top));
+        return k_float(k_within(nearest_int(t), 0, (int32_t)top));
     return k_cap(k_positive(k_whole(t)), SPREAD(top));
 }
 
@@ -55,7 +55,7 @@ INLINE vf k_difference(vf scale, vf code, vf min, vf x, bool absolute)
 {
     vf difference = scale * code + min - x;
     if (absolute)
-        return k_magnitude(difference);
+        return magnitude(difference);
     return difference * difference;
 }
 
@@ -90,7 +90,7 @@ INLINE void k_begin_candidate(float factor, k_search *s, bool careful)
     if (careful)
         return;
     vf low = (s->lowest - min) * inverse, high = (s->highest - min) * inverse;
-    s->strange |= ~((k_magnitude(low) < 0x1p22f) & (k_magnitude(high) < 0x1p22f));
+    s->strange |= ~((magnitude(low) < 0x1p22f) & (magnitude(high) < 0x1p22f));
 }
 
 INLINE void k_solve(k_search *s)
@@ -101,7 +101,7 @@ INLINE void k_solve(k_search *s)
     s->tried.scale = (s->sum_w * xl - s->sum_x * l) / d;
     s->tried.min = (l2 * s->sum_x - l * xl) / d;
     vi above = s->tried.min > 0.0f;
-    if (k_any(above)) {
+    if (any(above)) {
         s->tried.min = either(above, SPREAD(0.0f), s->tried.min);
         s->tried.scale = either(above, xl / l2, s->tried.scale);
     }
@@ -121,12 +121,12 @@ INLINE void k_keep_better(k_search *s, vf error)
 INLINE void k_try(k_lines how, float factor, const vf *x, const vf *w, k_search *s, bool careful)
 {
     vf l[K_SIDE], l2[K_SIDE], xl[K_SIDE];
-    K_EACH(side, K_SIDE) {
+    UNROLLED(side, K_SIDE) {
         k_begin_candidate(factor, &s[side], careful);
         l[side] = l2[side] = xl[side] = SPREAD(0.0f);
     }
     for (int i = 0; i < how.n; i++)
-        K_EACH(side, K_SIDE) {
+        UNROLLED(side, K_SIDE) {
             int at = side * how.n + i;
             vf t = (x[at] - s[side].tried.origin) * s[side].tried.inverse;
             vf code = k_code(t, how.top, careful), wl = w[at] * code;
@@ -135,7 +135,7 @@ INLINE void k_try(k_lines how, float factor, const vf *x, const vf *w, k_search 
             l2[side] += wl * code;
             xl[side] += wl * x[at];
         }
-    K_EACH(side, K_SIDE) {
+    UNROLLED(side, K_SIDE) {
         s[side].l = l[side];
         s[side].l2 = l2[side];
         s[side].xl = xl[side];
@@ -147,15 +147,15 @@ INLINE void k_try(k_lines how, float factor, const vf *x, const vf *w, k_search 
 INLINE void k_judge(k_lines how, const vf *x, const vf *w, k_search *s)
 {
     vf error[K_SIDE];
-    K_EACH(side, K_SIDE)
+    UNROLLED(side, K_SIDE)
         error[side] = SPREAD(0.0f);
     for (int i = 0; i < how.n; i++)
-        K_EACH(side, K_SIDE) {
+        UNROLLED(side, K_SIDE) {
             int at = side * how.n + i;
             error[side] += w[at] * k_difference(s[side].tried.scale, s[side].code[i],
                                                 s[side].tried.min, x[at], how.absolute);
         }
-    K_EACH(side, K_SIDE)
+    UNROLLED(side, K_SIDE)
         k_keep_better(&s[side], error[side]);
 }
 
@@ -165,10 +165,10 @@ INLINE void k_search_lines(k_lines how, const vf *x, const vf *w, k_search *s, b
         k_begin(how, x + t * how.n, w + t * how.n, &s[t], careful);
     for (int i = 0; i <= how.steps; i++) {
         float factor = how.first + how.step * (float)i + how.top;
-        K_EACH(t, K_TURNS / K_SIDE)
+        UNROLLED(t, K_TURNS / K_SIDE)
             k_try(how, factor, x + t * K_SIDE * how.n, w + t * K_SIDE * how.n, s + t * K_SIDE,
                   careful);
-        K_EACH(t, K_TURNS / K_SIDE)
+        UNROLLED(t, K_TURNS / K_SIDE)
             k_judge(how, x + t * K_SIDE * how.n, w + t * K_SIDE * how.n, s + t * K_SIDE);
     }
 }
@@ -187,7 +187,7 @@ INLINE void k_fit_line(k_lines how, const vf *x, const vf *w, k_line line[K_TURN
     vi strange = s[0].strange;
     for (int t = 1; t < K_TURNS; t++)
         strange |= s[t].strange;
-    if (k_any(strange))
+    if (any(strange))
         KERNEL(k_search_carefully)(&how, x, w, s);
     for (int t = 0; t < K_TURNS; t++) {
         line[t] = s[t].line;
@@ -215,7 +215,7 @@ INLINE vf k_extreme(const vf *x, int n, vi *zero)
 {
     vf most = {0}, extreme = {0};
     for (int i = 0; i < n; i++) {
-        vf a = k_magnitude(x[i]);
+        vf a = magnitude(x[i]);
         extreme = either(a > most, x[i], extreme);
         most = larger(a, most);
     }
@@ -251,19 +251,19 @@ INLINE void k_judge_scale(k_scales *s, int k, vf xl, vf l2)
 INLINE void k_try_scales(k_scales *s, int k, int count, bool above, bool below)
 {
     vf xl[3], l2[3];
-    K_EACH(c, count)
+    UNROLLED(c, count)
         xl[c] = l2[c] = SPREAD(0.0f);
     for (int i = 0; i < s->n; i++)
-        K_EACH(c, count) {
+        UNROLLED(c, count) {
             vf code = k_whole(s->x[i] * s->inverse[k + c]);
-            if (below)
-                code = larger(code, SPREAD(-s->top));
-            if (above)
-                code = k_cap(code, SPREAD(s->top - 1));
+            if (below) // the two kinds of minimum keep different units busy
+                code = k_cap(larger(code, SPREAD(-s->top)), SPREAD(s->top - 1));
+            else if (above)
+                code = smaller(code, SPREAD(s->top - 1));
             xl[c] += s->wx[i] * code;
             l2[c] += s->w[i] * code * code;
         }
-    K_EACH(c, count)
+    UNROLLED(c, count)
         k_judge_scale(s, k + c, xl[c], l2[c]);
 }
 
@@ -309,7 +309,7 @@ INLINE void k_begin_descent(const vf *x, k_descent *d)
     vf extreme = k_extreme(x, K_16, &d->zero), inverse = -4.0f / extreme;
     d->x = x;
     d->xl = d->l2 = SPREAD(0.0f);
-    d->largest = k_magnitude(extreme);
+    d->largest = magnitude(extreme);
     d->quiet = 0;
     for (int i = 0; i < K_16; i++) {
         vf code = k_signed_code(x[i] * inverse, 4);
@@ -325,7 +325,7 @@ INLINE void k_begin_descent(const vf *x, k_descent *d)
 INLINE void k_move(k_descent *d, int i, vf slx, vf sl2)
 {
     vf code = d->code[i];
-    vf new = k_float(k_within(k_nearest(d->x[i] * sl2 / slx), -4, 3));
+    vf new = k_float(k_within(nearest_int(d->x[i] * sl2 / slx), -4, 3));
     vi moves = (slx > 0.0f) & (new != code);
     slx += d->wx[i] * new;
     sl2 += d->w[i] * new * new;
@@ -333,7 +333,7 @@ INLINE void k_move(k_descent *d, int i, vf slx, vf sl2)
     d->code[i] = either(moves, new, code);
     d->xl = either(moves, slx, d->xl);
     d->l2 = either(moves, sl2, d->l2);
-    d->quiet = k_any(moves) ? 0 : d->quiet + 1;
+    d->quiet = any(moves) ? 0 : d->quiet + 1;
 }
 
 // What one code adds to the sums, and the borders between which no other is nearer: a thousandth
@@ -363,7 +363,7 @@ INLINE void k_settle(k_descent *d)
         int i = at % K_16;
         vf slx = d->xl - t.wxc[i], sl2 = d->l2 - t.wcc[i], y = d->x[i] * sl2;
         vi stays = (y > t.low[i] * slx) & (y < t.high[i] * slx) & (slx > tiny);
-        if (!k_any((slx > 0.0f) & ~stays)) {
+        if (!any((slx > 0.0f) & ~stays)) {
             d->quiet++;
             continue;
         }
@@ -380,7 +380,7 @@ INLINE void k_descend(const vf *x, k_descent *d, vf scale[K_DESCENTS])
     for (int s = 0; s < K_DESCENTS; s++)
         k_begin_descent(x + s * K_16, &d[s]);
     for (int i = 0; i < K_UNSEEN; i++)
-        K_EACH(s, K_DESCENTS) {
+        UNROLLED(s, K_DESCENTS) {
             vf code = d[s].code[i];
             k_move(&d[s], i, d[s].xl - d[s].wx[i] * code, d[s].l2 - d[s].w[i] * code * code);
         }
@@ -397,7 +397,7 @@ INLINE void k_descend(const vf *x, k_descent *d, vf scale[K_DESCENTS])
 
 INLINE vi k_positive_code(vf t, float top)
 {
-    return k_at_most(k_nearest(t), SPREAD_INT((int32_t)top));
+    return k_at_most(nearest_int(t), SPREAD_INT((int32_t)top));
 }
 
 // The inverse scale of least weighted error among nine.
@@ -405,7 +405,7 @@ INLINE vf k_best_inverse(int n, float top, const vf *x, const vf *w, vf most)
 {
     vf best = top / most, scale = 1.0f / best, least = {0};
     for (int i = 0; i < n; i++) {
-        vf d = x[i] - scale * k_float(k_nearest(x[i] * best) & 255);
+        vf d = x[i] - scale * k_float(nearest_int(x[i] * best) & 255);
         least += w[i] * d * d;
     }
     for (int k = -4; k <= 4; k++) {
@@ -440,7 +440,7 @@ INLINE vf k_fit_positive(int n, float top, const vf *x, const vf *w, vi *code)
         l2 += w[i] * k_float(whole) * k_float(whole);
     }
     vi changed = SPREAD_INT(-1);
-    for (int round = 0; round < 5 && k_any(changed); round++) {
+    for (int round = 0; round < 5 && any(changed); round++) {
         changed = (vi){0};
         for (int i = 0; i < n; i++) {
             vf c = k_float(code[i]);

@@ -110,13 +110,18 @@ INLINE void mean_squares(float to[KERNEL_LANES], const float *from, int64_t rows
 INLINE void simple_encode_lanes(simple_type t, const block_rows *r, int64_t b, int count,
                                 int64_t row0, const float *mean_square)
 {
-    int64_t per_row = r->in / SIMPLE_BLOCK;
+    enum { AHEAD = KERNEL_LANES * SIMPLE_BLOCK };
+    int64_t per_row = r->in / SIMPLE_BLOCK, blocks = r->n * per_row;
     const float *from[KERNEL_LANES], *importance[KERNEL_LANES];
     vf x[SIMPLE_BLOCK], importances[SIMPLE_BLOCK], square;
     simple_codes c;
     for (int i = 0; i < KERNEL_LANES; i++) {
         int64_t at = b + (i < count ? i : 0);
         from[i] = r->from + at * SIMPLE_BLOCK;
+        // The vectors read with strides that processors do not foresee.
+        const float *next = at + KERNEL_LANES < blocks ? from[i] + AHEAD : from[i];
+        __builtin_prefetch(next);
+        __builtin_prefetch(next + SIMPLE_BLOCK / 2);
         if (!r->importance)
             continue;
         importance[i] = r->importance + at % per_row * SIMPLE_BLOCK;

@@ -214,8 +214,8 @@ INLINE vf coarse_scale(simple_type t, const vf x[SIMPLE_BLOCK], const vf w[SIMPL
         vf inverse = zero * (1 + 0.03f * (float)step) / most;
         vf up_lx = {0}, up_l2 = {0}, down_lx = {0}, down_l2 = {0};
         for (int j = 0; j < SIMPLE_BLOCK; j++) {
-            vf l = nearest_small(x[j] * inverse);
-            vf up = clamp(l, -zero, zero - 1), down = clamp(l, 1 - zero, zero);
+            vf l = rounded(x[j] * inverse);
+            vf up = within(l, -zero, zero - 1), down = within(l, 1 - zero, zero);
             up_lx += wx[j] * up;
             up_l2 += w[j] * up * up;
             down_lx += wx[j] * down;
@@ -330,7 +330,7 @@ INLINE void try_line(simple_type t, centred *b, const vf w[SIMPLE_BLOCK], vf inv
 {
     vf sum_l = {0}, sum_l2 = {0}, sum_xl = {0};
     for (int j = 0; j < SIMPLE_BLOCK; j++) {
-        vf l = clamp(nearest_small(b->x[j] * inverse + offset), 0, (float)simple_top(t));
+        vf l = within(rounded(b->x[j] * inverse + offset), 0, (float)simple_top(t));
         vf wl = w[j] * l;
         sum_l += wl;
         sum_l2 += wl * l;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The codes that ggml finds for Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0, as a template (kernel_lanes.h):
-// one block a lane (block_lanes.h), the sums in ggml's order. Writes no bytes: blocks_simple.h.
+// one block a lane (block_lanes.h), the sums in ggml's order. Writes no bytes; blocks_simple.h
+// does.
 #ifndef SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_GGML_H
 #define SCRUPLE_QUANTIZE_BLOCKS_SIMPLE_GGML_H
 
@@ -97,7 +98,7 @@ INLINE void simple_fit_scale(simple_type t, const vf x[SIMPLE_BLOCK], const vf w
         vf inverse = either(none, (vf){0}, -(zero + 0.1f * (float)step) / max);
         vf sum_lx = {0}, sum_l2 = {0};
         for (int j = 0; j < SIMPLE_BLOCK; j++) {
-            vf l = clamp(nearest(inverse * x[j]), -zero, zero - 1);
+            vf l = within(rounded(inverse * x[j]), -zero, zero - 1);
             sum_lx += w[j] * x[j] * l;
             sum_l2 += w[j] * l * l;
         }
@@ -110,7 +111,7 @@ INLINE void simple_fit_scale(simple_type t, const vf x[SIMPLE_BLOCK], const vf w
     c->m = (vf){0};
     c->d = either(none, (vf){0}, best_scale);
     for (int j = 0; j < SIMPLE_BLOCK; j++) {
-        vf l = clamp(nearest(best_inverse * x[j]), -zero, zero - 1) + zero;
+        vf l = within(rounded(best_inverse * x[j]), -zero, zero - 1) + zero;
         c->q[j] = ~none & __builtin_convertvector(l, vi);
     }
 }
@@ -137,14 +138,20 @@ INLINE vf line_error(const simple_line *l, const vf q[SIMPLE_BLOCK], const vf x[
     return error;
 }
 
+typedef struct {
+    vf w, x, least, most; // of a block: sums of w and w x, extremes of x
+} line_sums;
+
 // Least squares, the minimum at most 0, over codes that go to q; false lanes where the system has
-// no solution.
+// no solution. small: what is rounded is below 2^22.
 INLINE vi line_fit(simple_type t, simple_line *l, vf q[SIMPLE_BLOCK], const vf x[SIMPLE_BLOCK],
-                   const vf w[SIMPLE_BLOCK], vf sum_w, vf sum_x)
+                   const vf w[SIMPLE_BLOCK], const line_sums *s, bool small)
 {
-    vf sum_l = {0}, sum_l2 = {0}, sum_xl = {0};
+    float top = (float)simple_top(t);
+    vf sum_l = {0}, sum_l2 = {0}, sum_xl = {0}, sum_w = s->w, sum_x = s->x;
     for (int j = 0; j < SIMPLE_BLOCK; j++) {
-        q[j] = line_code(t, l, x[j]);
+        vf code = l->inverse * (x[j] - l->base);
+        q[j] = small ? within(rounded(code), 0, top) : clamp(nearest(code), 0, top);
         vf wq = w[j] * q[j];
         sum_l += wq;
         sum_l2 += wq * q[j];
@@ -165,14 +172,14 @@ INLINE void simple_fit_line(simple_type t, const vf x[SIMPLE_BLOCK], const vf w[
                             simple_codes *c)
 {
     float top = (float)simple_top(t);
-    vf least = x[0], most = x[0], sum_w = w[0], sum_x = w[0] * x[0];
+    line_sums s = {.w = w[0], .x = w[0] * x[0], .least = x[0], .most = x[0]};
     for (int j = 1; j < SIMPLE_BLOCK; j++) {
-        least = smaller(x[j], least);
-        most = larger(x[j], most);
-        sum_w += w[j];
-        sum_x += w[j] * x[j];
+        s.least = smaller(x[j], s.least);
+        s.most = larger(x[j], s.most);
+        s.w += w[j];
+        s.x += w[j] * x[j];
     }
-    least = either(least > 0.0f, (vf){0}, least);
+    vf most = s.most, least = either(s.least > 0.0f, (vf){0}, s.least);
     vi flat = most <= least;
     simple_line best = {.inverse = top / (most - least), .base = least, .minimum = least};
     best.scale = 1 / best.inverse;
@@ -183,7 +190,10 @@ INLINE void simple_fit_line(simple_type t, const vf x[SIMPLE_BLOCK], const vf w[
     for (int step = 0; step <= 36; step++) {
         simple_line l = {.base = best.minimum};
         l.inverse = (-0.9f + 0.05f * (float)step + top) / (most - l.base);
-        vi better = line_fit(t, &l, q, x, w, sum_w, sum_x);
+        vi large = ((magnitude(l.inverse * (s.least - l.base)) < 0x1p22f) &
+                    (magnitude(l.inverse * (most - l.base)) < 0x1p22f)) == 0;
+        vi better = any(large) ? line_fit(t, &l, q, x, w, &s, false)
+                               : line_fit(t, &l, q, x, w, &s, true);
         l.error = line_error(&l, q, x, w);
         better &= l.error < best.error;
         best.inverse = either(better, l.inverse, best.inverse);

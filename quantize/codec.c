@@ -230,6 +230,20 @@ int codec_part_of(const codec *c, part_kind kind)
     return -1;
 }
 
+bool codec_part_reads(const codec_part *p, dtype type)
+{
+    return type == p->type || (type < DT_SAFETENSORS && (p->also & ALSO(type)));
+}
+
+const codec *codec_of_type(dtype type)
+{
+    for (size_t i = 0; i < COUNT_OF(registry); i++)
+        if ((registry[i].form == CODEC_FLOAT || registry[i].form == CODEC_BLOCKS) &&
+            registry[i].part[0].type == type)
+            return &registry[i];
+    return NULL;
+}
+
 int codec_part_width(dtype type) { return (int)(8 * dtype_block_bytes(type)); }
 
 int64_t codec_packed(const codec *c, dtype type, int64_t n)
@@ -313,7 +327,7 @@ bool codec_accepts(const codec *c, const part_view *part, err *e)
 {
     for (int i = 0; i < c->n_parts; i++) {
         const codec_part *p = &c->part[i];
-        if (!part[i].bytes || part[i].type == p->type || (p->also & ALSO(part[i].type)))
+        if (!part[i].bytes || codec_part_reads(p, part[i].type))
             continue;
         return err_set(e, ERR_INPUT, "%s: part '%s' is %s, expected %s", c->name, p->suffix,
                        dtype_name(part[i].type), dtype_name(p->type));

@@ -35,7 +35,7 @@ typedef struct {
                          // begins with '_' follows without the dot, "" is the path itself
     const char *named[PART_MAX_NAMES]; // names also read
     dtype type;          // as written; what a byte of type U8 holds, where U8 is in `also`
-    uint32_t also;       // bit per dtype also accepted when reading (1u << DT_F32)
+    uint32_t also;       // bit per dtype of safetensors also accepted when reading (1u << DT_F32)
     part_kind kind;
     part_packing packing;
     int rank;            // 2: rows x cols; 1: a vector of cols (weight_shape)
@@ -133,6 +133,9 @@ const codec *codec_at(int64_t i);
 MUST_USE bool codec_from_user(const char *text, const codec **out, err *e);
 
 int codec_part_of(const codec *c, part_kind kind); // its index, -1
+bool codec_part_reads(const codec_part *p, dtype type); // from tensors of that type
+// Of a tensor whose own type says all, one of floats or blocks; NULL where none reads it.
+const codec *codec_of_type(dtype type);
 int codec_part_width(dtype type);                  // bits of an element of a part with codes
 int64_t codec_packed(const codec *c, dtype type, int64_t n); // elements that n codes take
 // Shape of part i of a weight [out][in]; returns its rank. Columns and rows are rounded up.

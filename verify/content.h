@@ -46,6 +46,8 @@ typedef struct {
 typedef struct {
     int64_t n_records;    // experts in the pack's index, all compared
     int64_t n_sums;       // files whose SHA-256 was compared
+    int64_t n_unread;     // tensors of types that this version does not decode: read, not looked at
+    dtype unread;         // the first of these types
 } content_extent;
 
 // Reads every file once from its first byte to its last and looks at all that the bytes can show:

@@ -187,6 +187,9 @@ static bool report(pass *p, content_findings *f, content_extent *extent, err *e)
         const content_counts *n = &p->counts[i];
         if (n->nan || n->infinite || n->zero)
             ok = add_counts(f, checkpoint_at(p->c, i), n, e);
+        dtype type = checkpoint_at(p->c, i)->type;
+        if (dtype_is_block(type) && !block_ops_used(type) && extent->n_unread++ == 0)
+            extent->unread = type;
     }
     return ok;
 }

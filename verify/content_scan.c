@@ -48,10 +48,13 @@ static bool is_scale(const tensor *t)
 
 bool content_scan_begin(content_scan *s, const tensor *t)
 {
-    const layout *l = layout_of(t->type);
     *s = (content_scan){0};
+    if (dtype_is_block(t->type))
+        s->blocks = block_ops_used(t->type);
+    const layout *l = layout_of(s->blocks ? DT_F32 : t->type);
     if (!l)
         return false;
+    s->unit = s->blocks ? (int)dtype_block_bytes(t->type) : l->bytes;
     s->bad = (bit_pattern){l->bytes, l->mask, is_scale(t) ? l->magnitude : 0};
     s->fraction = l->fraction;
     s->has_infinity = l->has_infinity;
@@ -101,19 +104,36 @@ static void add_whole(content_scan *s, const unsigned char *p, uint64_t n, conte
     }
 }
 
+// n elements or blocks.
+static void add_units(content_scan *s, const unsigned char *p, uint64_t n, content_counts *out)
+{
+    enum { VALUES = 4096 };
+    if (!s->blocks) {
+        add_whole(s, p, n, out);
+        return;
+    }
+    float values[VALUES];
+    uint64_t block = (uint64_t)dtype_block(s->blocks->type), at_once = VALUES / block;
+    for (uint64_t some; n > 0; n -= some, p += some * (uint64_t)s->unit) {
+        some = n < at_once ? n : at_once;
+        s->blocks->decode(values, p, (int64_t)some);
+        add_whole(s, (const unsigned char *)values, some * block, out);
+    }
+}
+
 void content_scan_add(content_scan *s, const void *bytes, uint64_t n, content_counts *counts)
 {
     const unsigned char *p = bytes;
-    int width = s->bad.width;
+    int width = s->unit;
     for (; s->n_cut > 0 && n > 0; n--) {
         s->cut[s->n_cut++] = *p++;
         if (s->n_cut == width) {
             s->n_cut = 0; // which ends the loop
-            add_whole(s, s->cut, 1, counts);
+            add_units(s, s->cut, 1, counts);
         }
     }
     uint64_t whole = n / (uint64_t)width;
-    add_whole(s, p, whole, counts);
+    add_units(s, p, whole, counts);
     p += whole * (uint64_t)width;
     for (n %= (uint64_t)width; n > 0; n--)
         s->cut[s->n_cut++] = *p++;

@@ -6,11 +6,14 @@
 
 #include "base/bitscan.h"
 #include "formats/tensor.h"
+#include "quantize/blocks.h"
 
 typedef struct {
     uint64_t nan, infinite, zero; // zero: scales only
     uint64_t first;               // element of the first of them
 } content_counts;
+
+enum { CONTENT_MAX_UNIT = 320 }; // bytes: more than the largest block has
 
 // One tensor on its way.
 typedef struct {
@@ -18,11 +21,14 @@ typedef struct {
     uint64_t fraction;     // an element with all bits of bad.all is infinite where these are zero
     bool has_infinity;     // else it is NaN whatever they are
     uint64_t at;           // elements so far
-    unsigned char cut[8];  // the beginning of one that two pieces share
+    const block_ops *blocks; // of a block type, looked at decoded, as F32; else NULL
+    int unit;              // bytes of an element, or of a block
+    unsigned char cut[CONTENT_MAX_UNIT]; // the beginning of one that two pieces share
     int n_cut;
 } content_scan;
 
-// False where the type can hold neither NaN nor infinity nor a zero scale.
+// False where the type can hold neither NaN nor infinity nor a zero scale, or is a block type that
+// this version does not decode.
 bool content_scan_begin(content_scan *s, const tensor *t);
 // The next n bytes of the tensor.
 void content_scan_add(content_scan *s, const void *bytes, uint64_t n, content_counts *counts);

@@ -198,6 +198,43 @@ START_TEST(a_header_of_95_mib_is_listed_within_twice_its_size)
 }
 END_TEST
 
+// Writes a GGUF with tensors of no elements until LARGE bytes are full. How many there are.
+static int64_t write_large_gguf(const char *name)
+{
+    enum { INFO = 8 + 8 + 4 + 8 + 4 + 8 }; // a name of 8 digits
+    const int64_t n = (LARGE - 24) / INFO;
+    char *text = calloc(1, LARGE), *p = text + 24;
+    ck_assert_ptr_nonnull(text);
+    memcpy(text, "GGUF\3", 5);
+    memcpy(text + 8, &n, sizeof n);
+    for (int64_t i = 0; i < n; i++, p += INFO) {
+        char digits[9];
+        p[0] = 8;
+        (void)snprintf(digits, sizeof digits, "%08x", (unsigned)i);
+        memcpy(p + 8, digits, 8);
+        p[16] = 1;
+    }
+    temp_write(dir, name, text, LARGE);
+    free(text);
+    return n;
+}
+
+START_TEST(a_gguf_header_of_95_mib_is_listed_within_twice_its_size)
+{
+    err e = ERR_INIT;
+    checkpoint *c;
+    tensor t;
+    int64_t n = write_large_gguf("large.gguf");
+    allow_bytes(2 * (uint64_t)LARGE);
+    ASSERT_OK(checkpoint_list(&c, temp_path(dir, "large.gguf"), NULL, &e), e);
+    ck_assert_int_eq(checkpoint_count(c), n);
+    checkpoint_get(c, n - 1, &t);
+    ck_assert_int_eq(checkpoint_index_of(c, t.name), n - 1);
+    ck_assert(t.rank == 1 && t.bytes == 0);
+    checkpoint_close(c);
+}
+END_TEST
+
 Suite *suite_limits(void)
 {
     Suite *s = suite_create("limits");
@@ -210,6 +247,7 @@ Suite *suite_limits(void)
     tcase_add_test(c, a_recipe_has_at_most_8_mib);
     tcase_add_test(c, a_plan_has_at_most_256_mib_and_16_in_its_first_line);
     tcase_add_test(c, a_header_of_95_mib_is_listed_within_twice_its_size);
+    tcase_add_test(c, a_gguf_header_of_95_mib_is_listed_within_twice_its_size);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);
     return s;

@@ -38,6 +38,7 @@ START_TEST(orders_come_back_as_they_were_written)
 {
     comes_back("convert", "{\"to\":\"experts\",\"page\":4096}");
     comes_back("convert", "{\"to\":\"safetensors\"}");
+    comes_back("convert", "{\"to\":\"gguf\"}");
     comes_back("convert", "{\"to\":\"bf16\",\"allow_lossy\":true}");
     comes_back("convert", "{\"to\":\"f32\",\"allow_lossy\":false}");
     comes_back("quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
@@ -71,6 +72,9 @@ START_TEST(an_order_decides_the_plan_alike)
     ck_assert(o.plan.positive_scales);
     ASSERT_OK(parse("convert", "{\"to\":\"safetensors\"}", &o, &e), e);
     ck_assert(!order_needs_model(&o) && !o.plan.codec && o.plan.scope == SCOPE_NONE);
+    ASSERT_OK(parse("convert", "{\"to\":\"gguf\"}", &o, &e), e);
+    ck_assert(!order_needs_model(&o) && !o.plan.codec && o.plan.scope == SCOPE_NONE);
+    ck_assert_int_eq(o.plan.layout, LAYOUT_GGUF);
     ASSERT_OK(parse("convert", "{\"to\":\"f16\",\"allow_lossy\":true}", &o, &e), e);
     ck_assert(order_needs_model(&o) && o.allow_lossy && o.plan.scope == SCOPE_MATRICES);
 }
@@ -84,7 +88,8 @@ START_TEST(orders_that_are_none_are_refused)
         {"verify", "{}", "no command 'verify'"},
         {"convert", "[]", "no object"},
         {"convert", "{}", "'to'"},
-        {"convert", "{\"to\":\"gguf\"}", "'to'"},
+        {"convert", "{\"to\":\"ggml\"}", "'to'"},
+        {"convert", "{\"to\":\"gguf\",\"allow_lossy\":true}", "does not know"},
         {"convert", "{\"to\":\"BF16\",\"allow_lossy\":true}", "'to'"},
         {"convert", "{\"to\":\"experts\"}", "'page'"},
         {"convert", "{\"to\":\"experts\",\"page\":-1}", "'page'"},

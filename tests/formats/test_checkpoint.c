@@ -129,7 +129,9 @@ START_TEST(opens_a_file_of_any_name)
     ck_assert_str_eq(checkpoint_dir(c), dir);
     ck_assert_int_eq(checkpoint_n_files(c), 1);
     ck_assert_str_eq(checkpoint_file_name(c, 0), "weights.bin");
-    ck_assert_int_eq(checkpoint_header(c, 0)->n_tensors, 2);
+    int64_t first, n;
+    checkpoint_file_tensors(c, 0, &first, &n);
+    ck_assert(first == 0 && n == 2);
     checkpoint_close(c);
     checkpoint_close(NULL);
 }
@@ -158,7 +160,8 @@ START_TEST(knows_what_people_give_instead)
         size_t len;
         const char *sentence;
     } row[] = {
-        {"GGUF\3\0\0\0\0\0\0\0", 12, "'DIR/x' is a GGUF file: GGUF is not read by this version"},
+        {"GGUF\3\0\0\0\0\0\0\0", 12,
+         "'DIR/x': a file of 12 bytes, expected at least the 24 of a GGUF header"},
         {"PK\3\4\0\0\0\0\0\0\0\0", 12, "'DIR/x' is a zip archive, as PyTorch writes its "
          "checkpoints: expected a safetensors file"},
         {"version https://git-lfs.github.com/spec/v1\n", 43, "'DIR/x' is a Git LFS pointer, not "
@@ -169,7 +172,7 @@ START_TEST(knows_what_people_give_instead)
          "8-byte header length, found byte 0x5b"},
         {"\2\0\0\0\0\0\0\0\0\0", 10, "'DIR/x' is not a safetensors file: expected '{' behind the "
          "8-byte header length, found byte 0x00"},
-        {"GGUF", 4, "'DIR/x' is a GGUF file: GGUF is not read by this version"},
+        {"GGUF", 4, "'DIR/x': a file of 4 bytes, expected at least the 24 of a GGUF header"},
         {"", 0, "'DIR/x': a file of 0 bytes, expected at least the 8 of a header length"},
     };
     for (size_t i = 0; i < COUNT_OF(row); i++) {
@@ -260,13 +263,12 @@ END_TEST
 
 START_TEST(refuses_folders_without_an_answer)
 {
-    refuses(dir, "'DIR' holds no safetensors file");
+    refuses(dir, "'DIR' holds no safetensors and no GGUF file");
     text_file(dir, "pytorch_model.bin", "x");
     refuses(dir, "'DIR' holds no safetensors file, but 'pytorch_model.bin': PyTorch checkpoints "
             "are not read");
     text_file(dir, "m.gguf", "x");
-    refuses(dir, "'DIR' holds no safetensors file, but 'm.gguf': GGUF is not read by this "
-            "version");
+    refuses(dir, "'DIR/m.gguf': a file of 1 bytes, expected at least the 24 of a GGUF header");
     shard(dir, "model-00001-of-00002.safetensors", "a");
     shard(dir, "model-00002-of-00002.safetensors", "b");
     refuses(dir, "'DIR' holds 2 safetensors files and no model.safetensors.index.json, which "

@@ -6,7 +6,9 @@
 #include "base/bytes.h"
 #include "formats/weight.h"
 #include "quantize/number.h"
+#include "tests/gguf_case.h"
 #include "tests/refused.h"
+#include "tests/temp.h"
 #include "tests/tiny_model.h"
 
 Suite *suite_weight(void);
@@ -449,6 +451,58 @@ START_TEST(reads_fp8_experts_out_of_stacks)
 }
 END_TEST
 
+// Blocks of a GGUF are weights like others; stacked tensors and types without a decoder are none.
+START_TEST(reads_blocks_of_a_gguf)
+{
+    enum { OUT = 3, IN = 64 };
+    static unsigned char data[OUT * 2 * 34 * 3 + 36];
+    float expected[OUT * IN];
+    err e = ERR_INIT;
+    tensor t[] = {{.name = "a.weight", .type = DT_Q8_0, .rank = 2, .shape = {OUT, IN}},
+                  {.name = "b.weight", .type = DT_Q8_0, .rank = 1, .shape = {IN}},
+                  {.name = "c.weight", .type = DT_Q8_0, .rank = 3, .shape = {1, OUT, IN}},
+                  {.name = "d.weight", .type = DT_Q8_1, .rank = 2, .shape = {1, 32}}};
+    for (int i = 0; i < OUT * IN; i++) {
+        unsigned char *block = data + i / 32 * 34;
+        float scale = 0.5f * (float)(i / 32 + 1);
+        store_u16(block, f32_to_f16(scale));
+        block[2 + i % 32] = (unsigned char)(i - 100);
+        expected[i] = scale * (float)(signed char)(unsigned char)(i - 100);
+    }
+    gguf_case_tensors(m.dir, "x.gguf", t, 4, NULL, 0, data);
+    ASSERT_OK(checkpoint_open(&c, temp_path(m.dir, "x.gguf"), NULL, &e), e);
+    weight w = bound("a", OUT, IN);
+    ck_assert_str_eq(w.codec->name, "Q8_0");
+    float *whole = rows_of(&w, 0, OUT);
+    ck_assert_mem_eq(whole, expected, sizeof expected);
+    assert_ranges_agree(&w, whole);
+    free(whole);
+    weight v;
+    ASSERT_OK(weight_bind(&v, c, "b", "weight", 1, 1, IN, &e), e);
+    assert_unbound("a", OUT, IN + 32, "tensor 'a.weight' has shape [3,64], expected [3,96]");
+    assert_unbound("c", OUT, IN, "tensor 'c.weight' has shape [1,3,64], expected [3,64]");
+    assert_unbound("d", 1, 32, "tensor 'd.weight' has type Q8_1, which this version does not read "
+                   "as a weight");
+}
+END_TEST
+
+// No type of ggml's is among those that a companion may have.
+START_TEST(blocks_are_no_companions)
+{
+    for (int64_t i = 0; i < codec_count(); i++) {
+        const codec *k = codec_at(i);
+        for (int p = 0; p < k->n_parts; p++)
+            for (int type = DT_SAFETENSORS; type < DT_COUNT; type++)
+                ck_assert(codec_part_reads(&k->part[p], (dtype)type) ==
+                          (k->form == CODEC_BLOCKS && k->part[p].type == (dtype)type));
+    }
+    ck_assert_ptr_eq(codec_of_type(DT_BF16), codec_find("bf16"));
+    ck_assert_ptr_eq(codec_of_type(DT_Q8_0), codec_find("Q8_0"));
+    ck_assert_ptr_null(codec_of_type(DT_F8_E4M3));
+    ck_assert_ptr_null(codec_of_type(DT_I32));
+}
+END_TEST
+
 Suite *suite_weight(void)
 {
     Suite *s = suite_create("weight");
@@ -461,6 +515,8 @@ Suite *suite_weight(void)
     tcase_add_test(t, names_what_is_missing);
     tcase_add_test(t, names_shapes_that_do_not_fit);
     tcase_add_test(t, refuses_companions_and_types_it_does_not_know);
+    tcase_add_test(t, reads_blocks_of_a_gguf);
+    tcase_add_test(t, blocks_are_no_companions);
     tcase_add_test(t, reads_plain_experts_out_of_stacks);
     tcase_add_test(t, reads_fp8_experts_out_of_stacks);
     suite_add_tcase(s, t);

@@ -34,8 +34,12 @@ static uint8_t *add_shard(const char *path, fuzz_text header)
 static void check(const checkpoint *c)
 {
     int64_t n = 0;
-    for (int f = 0; f < checkpoint_n_files(c); f++)
-        n += checkpoint_header(c, f)->n_tensors;
+    for (int f = 0; f < checkpoint_n_files(c); f++) {
+        int64_t first, own;
+        checkpoint_file_tensors(c, f, &first, &own);
+        FUZZ_CHECK(first == n);
+        n += own;
+    }
     FUZZ_CHECK(n == checkpoint_count(c));
     for (int64_t i = 0; i < n; i++) {
         const tensor *t = checkpoint_at(c, i);

@@ -156,6 +156,18 @@ put("gate", "types", tight({"min_sqnr_db": {"int4-g32": 18, "fp8-block": 30.5}})
 for i, text in enumerate(['{"exact":1}', '{"min_sqnr":1}', '{"min_sqnr_db":{"x":1}}', '{"max_steps":-1}', '{"schema_version":2}', "[]", "{}"]):
     put("gate", f"{i}", text)
 
+# GGUF: a byte for the zeros behind (see the target), then the file; 0x80 and a length in front of two parts
+for file in sorted((data / "hostile/gguf").glob("*.gguf")):
+    if file.stat().st_size < 600:
+        put("gguf", file.name, b"\0" + file.read_bytes())
+for name in ("small", "plain"):
+    whole_file = (data / f"gguf/{name}.gguf").read_bytes()
+    put("gguf", name, b"\x0e" + whole_file[:1400 if name == "small" else 300])
+parts = [(data / f"gguf/parts-0000{i}-of-00003.gguf").read_bytes().replace(b"split.count\2\0\0\0\3", b"split.count\2\0\0\0\2") for i in (1, 2)]
+parts = [p.replace(b"split.tensors.count\5\0\0\0\5", b"split.tensors.count\5\0\0\0\4") for p in parts]
+put("gguf", "parts", b"\x80" + struct.pack("<H", len(parts[0])) + parts[0] + parts[1])
+put("gguf", "parts-cut", b"\x86" + struct.pack("<H", len(parts[0]) - 40) + parts[0][:-40] + parts[1])
+
 # experts.idx, by docs/expert-pack.md; the target puts the digests in
 def pack(page, layers, files, version=1):
     strings, rows, tables = b"", b"", [b"", b"", b"", b""]

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "tests/block_case.h"
 #include "tests/quantize/goldens.h"
+#include "tests/refused.h"
 
 Suite *suite_blocks_k(void);
 
@@ -186,6 +187,150 @@ START_TEST(keeps_zeros)
 }
 END_TEST
 
+// A super-block whose sub-blocks use the ends of the codes, and whose scales (minima) the largest
+// integer: the searches have to begin with what it was made of, and nothing can be better.
+static void on_grid(dtype type, uint32_t seed, float *x)
+{
+    bool affine = type == DT_Q2_K || type == DT_Q4_K || type == DT_Q5_K;
+    int n = type == DT_Q4_K || type == DT_Q5_K ? 32 : 16, subs = SUPER / n;
+    int limit = type == DT_Q2_K ? 15 : type == DT_Q3_K ? 32 : type == DT_Q6_K ? 128 : 63;
+    int top = type == DT_Q2_K ? 3 : type == DT_Q3_K ? 4 : type == DT_Q4_K ? 15
+              : type == DT_Q5_K ? 31 : 32;
+    float d = 0x1.3p-9f, dmin = 0x1.28p-8f;
+    int first = (int)(mix(seed) % (uint32_t)subs);
+    for (int j = 0; j < subs; j++) {
+        uint32_t h = mix(seed * 64 + (uint32_t)j);
+        int s = limit / 4 + (int)(h % (uint32_t)(limit - limit / 4));
+        int m = (int)(h >> 8) % limit;
+        if (j == first)
+            s = m = limit;
+        if (!affine && (j == first || h >> 31))
+            s = -s;
+        for (int i = 0; i < n; i++) {
+            int q = (int)(mix(h + (uint32_t)i) % (uint32_t)(affine ? top + 1 : 2 * top));
+            q = i == 3 ? 0 : i == 7 && affine ? top : q; // the ends
+            x[j * n + i] = affine ? d * (float)s * (float)q - dmin * (float)m
+                                  : d * (float)s * (float)(q - top);
+        }
+    }
+}
+
+START_TEST(keeps_super_blocks_that_lie_on_its_grid)
+{
+    enum { BLOCKS = 60 };
+    static float x[BLOCKS * SUPER], back[BLOCKS * SUPER], importance[BLOCKS * SUPER];
+    static uint8_t to[BLOCKS * 210];
+    for (size_t i = 0; i < COUNT_OF(importance); i++)
+        importance[i] = 1.0f + (float)(mix((uint32_t)i) % 16);
+    EACH_TYPE(t) {
+        const block_ops *ops = block_ops_used(types[t].type);
+        for (uint32_t b = 0; b < BLOCKS; b++)
+            on_grid(types[t].type, b, x + b * SUPER);
+        for (int how = 0; how < 4; how++) {
+            ops->encode(&(block_rows){.from = x, .n = 1, .in = COUNT_OF(x), .to = to,
+                                      .importance = how & 1 ? importance : NULL,
+                                      .search = how & 2 ? SEARCH_BEST : SEARCH_COMPAT});
+            ops->decode(back, to, BLOCKS);
+            for (size_t i = 0; i < COUNT_OF(x); i++)
+                ck_assert_msg(back[i] == x[i], "%s, %d, weight %zu: %g became %g",
+                              dtype_name(types[t].type), how, i, (double)x[i], (double)back[i]);
+        }
+    }
+}
+END_TEST
+
+START_TEST(errs_by_about_a_step_at_most)
+{
+    static const float STEPS[] = {3, 4, 15, 31, 32}; // over a range of 1 (Q2_K, Q4_K, Q5_K: of 2)
+    enum { BLOCKS = 50 };
+    static float x[BLOCKS * SUPER], back[BLOCKS * SUPER];
+    static uint8_t to[BLOCKS * 210];
+    for (uint32_t i = 0; i < COUNT_OF(x); i++)
+        x[i] = (float)(int32_t)mix(i) * 0x1p-31f;
+    EACH_TYPE(t)
+        for (int best = 0; best < 2; best++) {
+            const block_ops *ops = block_ops_used(types[t].type);
+            // Codes of signed types end a step below the extreme on one side.
+            float step = (types[t].type == DT_Q3_K || types[t].type == DT_Q6_K ? 1.5f : 2.0f)
+                         / STEPS[t];
+            ops->encode(&(block_rows){.from = x, .n = 1, .in = COUNT_OF(x), .to = to,
+                                      .search = best ? SEARCH_BEST : SEARCH_COMPAT});
+            ops->decode(back, to, BLOCKS);
+            for (size_t i = 0; i < COUNT_OF(x); i++)
+                ck_assert_msg(fabsf(back[i] - x[i]) < step, "%s: %g became %g",
+                              dtype_name(types[t].type), (double)x[i], (double)back[i]);
+        }
+}
+END_TEST
+
+START_TEST(holds_values_as_large_as_can_be)
+{
+    static float x[SUPER], back[SUPER];
+    static uint8_t to[210];
+    EACH_TYPE(t)
+        for (int best = 0; best < 2; best++) {
+            const block_ops *ops = block_ops_used(types[t].type);
+            for (uint32_t i = 0; i < SUPER; i++)
+                x[i] = mix(i) % 2 ? ops->largest : -ops->largest;
+            ops->encode(&(block_rows){.from = x, .n = 1, .in = SUPER, .to = to,
+                                      .search = best ? SEARCH_BEST : SEARCH_COMPAT});
+            ops->decode(back, to, 1);
+            for (int i = 0; i < SUPER; i++)
+                ck_assert_msg(fabsf(back[i] - x[i]) < 0.35f * ops->largest, "%s: %g became %g",
+                              dtype_name(types[t].type), (double)x[i], (double)back[i]);
+        }
+}
+END_TEST
+
+START_TEST(refuses_values_whose_scale_would_be_infinite)
+{
+    static float x[2 * SUPER];
+    static uint8_t to[2 * 210];
+    EACH_TYPE(t) {
+        const codec *c = codec_find(dtype_name(types[t].type));
+        float largest = block_ops_used(types[t].type)->largest;
+        encode_options o = ENCODE_DEFAULTS;
+        err e = ERR_INIT;
+        char words[80];
+        x[SUPER + 9] = nextafterf(largest, INFINITY);
+        snprintf(words, sizeof words, "row 1, column 9: %.9g is too large for %s",
+                 (double)x[SUPER + 9], c->name);
+        ASSERT_REFUSED(c->encode(c, SUPER, 2, x, &o, (void *const[]){to}, &refused), words);
+        x[SUPER + 9] = -largest;
+        ASSERT_OK(c->encode(c, SUPER, 2, x, &o, (void *const[]){to}, &e), e);
+    }
+}
+END_TEST
+
+// Bytes depend on the ratios of the importance alone, in a range that real ones do not leave.
+START_TEST(takes_importance_of_any_size)
+{
+    enum { IN = 4 * SUPER };
+    static float x[IN], importance[IN], scaled[IN];
+    static uint8_t to[2][4 * 210];
+    static const float FACTORS[] = {0x1p100f, 0x1p-110f, 0x1p12f};
+    for (uint32_t i = 0; i < IN; i++) {
+        x[i] = golden_weight(i, 3);
+        importance[i] = 1.0f + (float)(mix(i) % 50) / 64;
+    }
+    EACH_TYPE(t)
+        for (size_t f = 0; f < COUNT_OF(FACTORS); f++)
+            for (int best = 0; best < 2; best++) {
+                const block_ops *ops = block_ops_used(types[t].type);
+                block_rows r = {.from = x, .n = 1, .in = IN, .to = to[0],
+                                .importance = importance,
+                                .search = best ? SEARCH_BEST : SEARCH_COMPAT};
+                ops->encode(&r);
+                for (int i = 0; i < IN; i++)
+                    scaled[i] = importance[i] * FACTORS[f];
+                r.importance = scaled;
+                r.to = to[1];
+                ops->encode(&r);
+                ck_assert(!memcmp(to[0], to[1], (size_t)(4 * types[t].bytes)));
+            }
+}
+END_TEST
+
 Suite *suite_blocks_k(void)
 {
     Suite *s = suite_create("blocks_k");
@@ -196,6 +341,11 @@ Suite *suite_blocks_k(void)
     tcase_add_test(c, encodes_rows_alone_as_among_others);
     tcase_add_test(c, searching_never_makes_a_super_block_worse);
     tcase_add_test(c, keeps_zeros);
+    tcase_add_test(c, keeps_super_blocks_that_lie_on_its_grid);
+    tcase_add_test(c, errs_by_about_a_step_at_most);
+    tcase_add_test(c, holds_values_as_large_as_can_be);
+    tcase_add_test(c, refuses_values_whose_scale_would_be_infinite);
+    tcase_add_test(c, takes_importance_of_any_size);
     suite_add_tcase(s, c);
     return s;
 }

@@ -124,6 +124,30 @@ START_TEST(elements_cut_by_the_pieces_count_as_whole_ones)
 }
 END_TEST
 
+// Scales of blocks 1 and 4 of six are NaN and infinite: all of their values are.
+START_TEST(blocks_are_looked_at_decoded)
+{
+    enum { BLOCKS = 6, BYTES = 34 };
+    static unsigned char bytes[BLOCKS * BYTES];
+    tensor t = {.name = "q", .type = DT_Q8_0};
+    for (int b = 0; b < BLOCKS; b++) {
+        store_u16(bytes + b * BYTES, b == 1 ? 0x7e00 : b == 4 ? 0x7c00 : 0x3c00);
+        memset(bytes + b * BYTES + 2, 1, BYTES - 2);
+    }
+    for (uint64_t piece = 1; piece <= sizeof bytes; piece++) {
+        content_counts n = scan_in_pieces(&t, bytes, sizeof bytes, piece);
+        ck_assert_uint_eq(n.nan, 32);
+        ck_assert_uint_eq(n.infinite, 32);
+        ck_assert_uint_eq(n.zero, 0);
+        ck_assert_uint_eq(n.first, 32);
+    }
+    t.type = DT_Q8_1; // no decoder
+    ck_assert(!content_scan_begin(&(content_scan){0}, &t));
+    for (int type = DT_SAFETENSORS; type < DT_COUNT; type++)
+        ck_assert_int_le(dtype_block_bytes((dtype)type), CONTENT_MAX_UNIT);
+}
+END_TEST
+
 static bool at_once(void *ctx)
 {
     (void)ctx;
@@ -167,6 +191,7 @@ Suite *suite_content(void)
     tcase_add_test(c, names_the_first_findings_and_counts_the_rest);
     tcase_add_test(c, counts_over_blocks_alike_on_any_number_of_threads);
     tcase_add_test(c, elements_cut_by_the_pieces_count_as_whole_ones);
+    tcase_add_test(c, blocks_are_looked_at_decoded);
     tcase_add_test(c, stops_when_asked_to_between_blocks);
     tcase_add_test(c, notices_a_file_that_changes_meanwhile);
     suite_add_tcase(s, c);

@@ -13,7 +13,7 @@ def put(folder, suffix):
 
 # ---- files that are given instead of a safetensors file ---------------------------------------------------------------------
 model = put("model", "")
-model("gguf.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 0), REFUSED)
+model("accept-gguf.safetensors", b"GGUF" + struct.pack("<IQQ", 3, 0, 0), None)
 model("pytorch.bin", b"PK\3\4" + b"\0" * 30, REFUSED)
 model("pickle.pt", b"\x80\2}q\0." + b"\0" * 30, REFUSED)
 model("lfs-pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 7\n", REFUSED)

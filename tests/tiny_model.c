@@ -91,6 +91,17 @@ void tiny_add(tiny *m, const char *name, dtype type, int rank, int64_t a, int64_
         fill(m->item[i].data, type, t->n_elements, name);
 }
 
+void tiny_add_shaped(tiny *m, const char *name, dtype type, int rank, const int64_t *shape,
+                     const void *data)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++)
+        n *= shape[i];
+    tiny_add(m, name, type, 1, n, 0, data);
+    m->item[m->n - 1].t.rank = rank;
+    memcpy(m->item[m->n - 1].t.shape, shape, (size_t)rank * sizeof *shape);
+}
+
 static int index_of(const tiny *m, const char *name)
 {
     for (int i = 0; i < m->n; i++)

@@ -26,6 +26,9 @@ void tiny_free(tiny *m); // removes the folder too
 // rank 2: [a][b]; rank 1: [a]; rank 0: a scalar. data NULL: a pattern that differs by name.
 void tiny_add(tiny *m, const char *name, dtype type, int rank, int64_t a, int64_t b,
               const void *data);
+// Of any rank; data as above.
+void tiny_add_shaped(tiny *m, const char *name, dtype type, int rank, const int64_t *shape,
+                     const void *data);
 void tiny_drop(tiny *m, const char *name);
 void tiny_put_in_shard(tiny *m, const char *name, int shard);
 // The same weight as int4 in groups of 32: removes "module.weight", adds its three parts.

@@ -92,6 +92,25 @@ static const codec *coarsest(const model *ref, const model *cand)
     return found;
 }
 
+static bool has_codec(const model *m, const codec *c)
+{
+    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(m)); i++) {
+        const tensor_account *a = model_account(m, i);
+        if (a->used && a->weight->codec == c)
+            return true;
+    }
+    return false;
+}
+
+// Of the candidate's types: what else there is says nothing here.
+static void set_floors(gate *g, const model *cand)
+{
+    for (int64_t i = 0; i < codec_count(); i++) {
+        double floor = floors[rank_of(codec_at(i))].sqnr;
+        g->sqnr[i] = has_codec(cand, codec_at(i)) ? floor : (double)NAN;
+    }
+}
+
 bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
 {
     const codec *coarse = coarsest(ref, cand);
@@ -109,8 +128,7 @@ bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
         return false;
     gate_set(g, GATE_EXACT_SAME_TYPE, 1);
     g->by_type = g->has[GATE_MIN_SQNR_DB] = true;
-    for (int64_t i = 0; i < codec_count(); i++)
-        g->sqnr[i] = floors[rank_of(codec_at(i))].sqnr;
+    set_floors(g, cand);
     gate_set(g, GATE_MAX_MEAN_KLD, floors[rank_of(coarse)].kld);
     gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[rank_of(coarse)].top1);
     return true;

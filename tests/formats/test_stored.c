@@ -312,6 +312,41 @@ START_TEST(gptq_needs_the_word_of_a_config)
 }
 END_TEST
 
+// The same weight as the second of two that are stacked.
+static void check_stacked(const checkpoint *c, const stored_case *s, const float *whole, float *y)
+{
+    err e = ERR_INIT;
+    tiny m;
+    checkpoint *stacked;
+    scratch room = {0};
+    weight plain = bind_case(c, s), w;
+    tiny_init(&m);
+    for (int i = 0; i < plain.n_parts; i++) {
+        const tensor *t = plain.part[i];
+        unsigned char *bytes = calloc(2, t->bytes);
+        int64_t shape[TENSOR_MAX_RANK + 1] = {2};
+        memcpy(shape + 1, t->shape, (size_t)t->rank * sizeof *shape);
+        ASSERT_OK(checkpoint_read(c, t, 0, bytes + t->bytes, t->bytes, &e), e);
+        tiny_add_shaped(&m, t->name, t->type, t->rank + 1, shape, bytes);
+        free(bytes);
+    }
+    tiny_write(&m, "{}");
+    ASSERT_OK(checkpoint_open(&stacked, m.dir, NULL, &e), e);
+    weight_view v = {.slices = 2, .slice = 1};
+    weight_terms t = {.module = s->module, .suffix = "weight", .rank = 2, .out = s->rows,
+                      .in = s->cols, .view = &v, .gptq_format = plain.codec->gptq_format};
+    ASSERT_OK(weight_bind_as(&w, stacked, &t, &e), e);
+    ck_assert_ptr_eq(w.codec, plain.codec);
+    ck_assert_uint_eq(weight_stored_bytes(&w), weight_stored_bytes(&plain));
+    ASSERT_OK(weight_read_rows(&w, 0, w.out, y, &room, &e), e);
+    ck_assert_msg(memcmp(whole, y, (size_t)weight_elements(&w) * sizeof *y) == 0,
+                  "%s is another weight in a stack", s->module);
+    check_ranges(&w, whole, y, &room);
+    scratch_free(&room);
+    checkpoint_close(stacked);
+    tiny_free(&m);
+}
+
 START_TEST(each_decodes_to_what_its_own_tool_makes_of_it)
 {
     err e = ERR_INIT;
@@ -337,8 +372,10 @@ START_TEST(each_decodes_to_what_its_own_tool_makes_of_it)
         ASSERT_OK(cpu_use(used, &e), e);
         check_ranges(&w, x, y, &room);
         check_scales(&w, x, y);
-        if (!w.view)
+        if (!w.view) {
             check_batches(c, &w, x, y);
+            check_stacked(c, &s, x, y);
+        }
         free(x);
         free(y);
     }

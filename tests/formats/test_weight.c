@@ -303,18 +303,6 @@ END_TEST
 
 // ---- views: stacked, halves, every second row, transposed -------------------------------------
 
-// As the tiny model's tensors, of any rank.
-static void add_shaped(const char *name, dtype type, int rank, const int64_t *shape,
-                       const void *data)
-{
-    int64_t n = 1;
-    for (int i = 0; i < rank; i++)
-        n *= shape[i];
-    tiny_add(&m, name, type, 1, n, 0, data);
-    m.item[m.n - 1].t.rank = rank;
-    memcpy(m.item[m.n - 1].t.shape, shape, (size_t)rank * sizeof *shape);
-}
-
 static weight seen(const char *module, const char *suffix, int rank, int64_t out, int64_t in,
                    const weight_view *v)
 {
@@ -365,9 +353,11 @@ START_TEST(reads_plain_experts_out_of_stacks)
                 rows[(e * 2 * WIDTH + r) * HIDDEN + k] = x;
                 across[(e * HIDDEN + k) * 2 * WIDTH + r] = x;
             }
-    add_shaped("q.gate_up_proj", DT_BF16, 3, (int64_t[]){EXPERTS, 2 * WIDTH, HIDDEN}, rows);
-    add_shaped("l.gate_up_proj", DT_BF16, 3, (int64_t[]){EXPERTS, HIDDEN, 2 * WIDTH}, across);
-    add_shaped("l.gate_up_proj_bias", DT_BF16, 2, (int64_t[]){EXPERTS * HIDDEN, 2 * WIDTH}, across);
+    const int64_t q[] = {EXPERTS, 2 * WIDTH, HIDDEN}, l[] = {EXPERTS, HIDDEN, 2 * WIDTH};
+    const int64_t biases[] = {EXPERTS * HIDDEN, 2 * WIDTH};
+    tiny_add_shaped(&m, "q.gate_up_proj", DT_BF16, 3, q, rows);
+    tiny_add_shaped(&m, "l.gate_up_proj", DT_BF16, 3, l, across);
+    tiny_add_shaped(&m, "l.gate_up_proj_bias", DT_BF16, 2, biases, across);
     open_it();
     for (int up = 0; up < 2; up++) {
         check_view("q.gate_up_proj", (weight_view){EXPERTS, 0, 2 * WIDTH, up * WIDTH, 1, false});
@@ -409,10 +399,10 @@ START_TEST(reads_fp8_experts_out_of_stacks)
     for (size_t i = 0; i < COUNT_OF(scale); i++)
         scale[i] = (float)(i + 1);
     const int64_t shape[] = {E, 2 * ROWS, IN}, blocks[] = {E, 4, 2}, ones[] = {E, 1, 1};
-    add_shaped("b.gate_up_proj", DT_F8_E4M3, 3, shape, code);
-    add_shaped("b.gate_up_proj_scale_inv", DT_F32, 3, blocks, scale);
-    add_shaped("t.gate_up_proj", DT_F8_E4M3, 3, shape, code);
-    add_shaped("t.gate_up_proj_scale_inv", DT_F32, 3, ones, one);
+    tiny_add_shaped(&m, "b.gate_up_proj", DT_F8_E4M3, 3, shape, code);
+    tiny_add_shaped(&m, "b.gate_up_proj_scale_inv", DT_F32, 3, blocks, scale);
+    tiny_add_shaped(&m, "t.gate_up_proj", DT_F8_E4M3, 3, shape, code);
+    tiny_add_shaped(&m, "t.gate_up_proj_scale_inv", DT_F32, 3, ones, one);
     open_it();
     for (int64_t e = 0; e < E; e++)
         for (int64_t up = 0; up < 2; up++) {

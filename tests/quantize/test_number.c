@@ -130,7 +130,7 @@ static void compare_rows(const kernels *k, const kernels *plain, row_case r)
         SAME(from_bits, wide, plain_wide, size, codes.byte, end, bits, 3.0f, r.scale, r.n);
     }
     SAME(from_u8, wide, plain_wide, size, codes.byte, 0x80, 131.0f, r.scale, r.n);
-    SAME(from_e2m1, wide, plain_wide, size, codes.byte, r.scale, r.n);
+    SAME(from_e2m1, wide, plain_wide, size & ~(size_t)63, codes.byte, r.scale, r.n & ~15);
     plain->add_bias(plain_wide, r.scale, r.n);
     k->add_bias(wide, r.scale, r.n);
     ck_assert_msg(memcmp(wide, plain_wide, size) == 0, "add_bias differs");

@@ -29,8 +29,9 @@ typedef struct {
     {OPTION_TEXT(T, rules.recipe), .name = "recipe", .value = "FILE",                         \
      .help = "ordered rules as JSON, before --type"},                                         \
     {OPTION_CHOICE(T, rules.search), .name = "search", .value = "HOW",                        \
-     .choices = order_searches, .preset = "mse",                                              \
-     .help = "how scales are found: least squared error, or the absolute maximum"},           \
+     .choices = order_searches, .preset = "best",                                             \
+     .help = "how scales and codes are found: best: the least squared error; compat: the "    \
+             "bytes of the tool that the format comes from"},                                 \
     {OPTION_FLAG(T, rules.positive_scales), .name = "positive-scales",                        \
      .help = "int4: never a negative scale"},                                                 \
     {OPTION_TEXT(T, rules.fallback), .name = "fallback", .value = "TYPE",                     \

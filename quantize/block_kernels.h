@@ -5,9 +5,12 @@
 
 #include "quantize/blocks.h"
 
-enum { N_BLOCKS_SIMPLE = 1 };
+enum { N_BLOCKS_SIMPLE = 1, N_BLOCKS_IQ4 = 2, N_BLOCKS_FP4 = 2 };
 
-#define BLOCKS_DECLARE(level) extern const block_ops blocks_simple_##level[N_BLOCKS_SIMPLE];
+#define BLOCKS_DECLARE(level)                                                                    \
+    extern const block_ops blocks_simple_##level[N_BLOCKS_SIMPLE];                               \
+    extern const block_ops blocks_iq4_##level[N_BLOCKS_IQ4];                                     \
+    extern const block_ops blocks_fp4_##level[N_BLOCKS_FP4];
 
 BLOCKS_DECLARE(plain)
 #if defined(__x86_64__)

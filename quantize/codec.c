@@ -70,6 +70,10 @@ static const codec registry[] = {
     INT4_CODEC("int4-g64", 64),
     INT4_CODEC("int4-g128", 128),
     BLOCK_CODEC("Q8_0", DT_Q8_0, 32),
+    BLOCK_CODEC("IQ4_NL", DT_IQ4_NL, 32),
+    BLOCK_CODEC("IQ4_XS", DT_IQ4_XS, 256),
+    BLOCK_CODEC("MXFP4", DT_MXFP4, 32),
+    BLOCK_CODEC("NVFP4", DT_NVFP4, 64),
 };
 
 int64_t codec_count(void) { return (int64_t)COUNT_OF(registry); }

@@ -50,4 +50,76 @@ INLINE vf smaller(vf x, vf y)
 #endif
 }
 
+// x > y ? x : y in each lane.
+INLINE vf larger(vf x, vf y)
+{
+#if KERNEL_LANES == 16
+    return (vf)_mm512_max_ps((__m512)x, (__m512)y);
+#elif KERNEL_LANES == 8
+    return (vf)_mm256_max_ps((__m256)x, (__m256)y);
+#elif defined(__SSE2__)
+    return (vf)_mm_max_ps((__m128)x, (__m128)y);
+#else
+    return either(x > y, x, y);
+#endif
+}
+
+INLINE vf square_root(vf x)
+{
+#if KERNEL_LANES == 16
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#elif KERNEL_LANES == 8
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (vf)_mm_sqrt_ps((__m128)x);
+#else
+    for (int i = 0; i < KERNEL_LANES; i++)
+        x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+// One byte a lane, widened. Compilers take the short vector apart byte by byte where they are asked
+// for this conversion, so it is spelled out: a 64-bit lane gets the bytes 2 i and 2 i + 1.
+INLINE vi bytes(const uint8_t *from)
+{
+#if KERNEL_LANES == 16
+    vu8 narrow;
+    memcpy(&narrow, from, sizeof narrow);
+    return __builtin_convertvector(__builtin_convertvector(narrow, vu16), vi);
+#else
+#if KERNEL_LANES == 8
+    vpair x = ((vpair){0} + load_u64(from)) >> (vpair){0, 16, 32, 48};
+#else
+    vpair x = {load_u32(from), load_u16(from + 2)};
+#endif
+    return (vi)((x & 0xff) | (x << 24 & 0x000000ff00000000));
+#endif
+}
+
+// f16_to_f32 of the low halves; the high ones are zero.
+INLINE vf f16_lanes(vi u)
+{
+    vi magnitude = u & 0x7fff;
+    vi x = (magnitude << 13) + (112 << 23);
+    vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
+    x = either_int(magnitude < 0x400, (vi)subnormal, x);
+    x += (magnitude >= 0x7c00) & (112 << 23);
+    x |= (magnitude > 0x7c00) & 0x400000;
+    return (vf)(x | (u & 0x8000) << 16);
+}
+
+// f32_to_f16, in the low halves.
+INLINE vi to_f16_lanes(vf value)
+{
+    vi u = (vi)value, a = u & 0x7fffffff;
+    vi x = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
+    vi below = a < 0x38800000;
+    vf small = (vf)(a & below) + 0.5f;
+    x = either_int(below, (vi)small - 0x3f000000, x);
+    x = either_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
+    x = either_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
+    return x | (vi)((vu)u >> 16 & 0x8000);
+}
+
 #endif

@@ -19,6 +19,10 @@ typedef struct {
     void (*to_e4m3)(uint8_t *code, const float *from, float scale, int64_t n);
     // Nibble i of packed, less 8, times scale; n a multiple of 16.
     void (*from_int4)(float *to, const uint8_t *packed, float scale, int64_t n);
+    // e2m1_to_f32(nibble i of packed, the low one first) * scale; n a multiple of 16.
+    void (*from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n);
+    // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
+    void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
 } kernels;
 
 #define KERNELS_DECLARE(level)                                                                   \
@@ -29,7 +33,9 @@ typedef struct {
     void to_f16_##level(void *to, const float *from, int64_t n);                                \
     void from_e4m3_##level(float *to, const uint8_t *code, float scale, int64_t n);             \
     void to_e4m3_##level(uint8_t *code, const float *from, float scale, int64_t n);             \
-    void from_int4_##level(float *to, const uint8_t *packed, float scale, int64_t n);
+    void from_int4_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
+    void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
+    void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);
 
 KERNELS_DECLARE(plain)
 KERNELS_DECLARE(avx2)

@@ -82,6 +82,63 @@ float e8m0_to_f32(uint8_t code)
     return f32_from_bits(code ? (uint32_t)code << 23 : 0x400000);
 }
 
+float e2m1_to_f32(uint8_t code)
+{
+    static const float value[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6,
+                                    -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    return value[code & 15];
+}
+
+uint8_t f32_to_e2m1(float value)
+{
+    uint32_t u = f32_bits(value);
+    uint32_t sign = u >> 28 & 8;
+    u &= 0x7fffffff;
+    if (u >= 0x40a00001) // above 5
+        return (uint8_t)(sign | 7);
+    if (u < 0x3f800000) { // below 1: 2^22 has the step 0.5 as its last place
+        float shifted = f32_from_bits(u) + 0x1p22f;
+        return (uint8_t)(sign | (f32_bits(shifted) - 0x4a800000));
+    }
+    u += 0x1fffff + (u >> 22 & 1);
+    return (uint8_t)(sign | ((u >> 22) - (126 << 1)));
+}
+
+float ue4m3_to_f32(uint8_t code)
+{
+    if ((code & 0x7f) == 0x7f)
+        return code == 0x7f ? 0 : 480;
+    return e4m3_to_f32(code & 0x7f);
+}
+
+uint8_t f32_to_ue4m3(float value)
+{
+    if (!(value > 0))
+        return 0;
+    if (value >= 256)
+        return 0x7e;
+    if (value < 0x1p-6f) {
+        int32_t steps = (int32_t)(value * 512 + 0.5f);
+        return (uint8_t)(steps < 7 ? steps : 7);
+    }
+    uint32_t code = ((f32_bits(value) + (1 << 19)) >> 20) - (120 << 3);
+    return (uint8_t)(code < 0x78 ? code : 0x7e);
+}
+
+int32_t f32_floor_log2(float value)
+{
+    uint32_t u = f32_bits(value);
+    int32_t exponent = (int32_t)(u >> 23) - 127;
+    // The logarithm of (1 - n 2^-24) 2^above is above - n 2^-24 / ln 2, and becomes `above` where
+    // that is nearer than half a step there: for n up to 2^i ln 2, 2^i the power of two at or below
+    // the integer part of the numbers next to `above` on this side.
+    int32_t above = exponent + 1;
+    uint32_t near = (uint32_t)(above > 0 ? above - 1 : -above);
+    uint32_t below = (1u << 23) - (u & 0x7fffff); // floats up to 2^above
+    int32_t i = near ? 31 - __builtin_clz(near) : 0;
+    return below <= 44u >> (6 - i) ? above : exponent;
+}
+
 bool row_to_f32(float *to, const void *from, dtype type, int64_t n)
 {
     const unsigned char *p = from;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of numbers, as a template (kernel_lanes.h): number.c's scalar rules on vectors, which also
 // do what is left over at a row's end.
+#include "quantize/e2m1_lanes.h"
 #include "quantize/kernel_lanes.h"
 
 KERNEL_TARGET void KERNEL(from_bf16)(float *to, const void *from, int64_t n)
@@ -41,14 +42,7 @@ KERNEL_TARGET void KERNEL(from_f16)(float *to, const void *from, int64_t n)
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
         vu16 bits;
         memcpy(&bits, p + 2 * i, sizeof bits);
-        vi u = __builtin_convertvector(bits, vi);
-        vi magnitude = u & 0x7fff;
-        vi x = (magnitude << 13) + (112 << 23);
-        vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
-        x = either_int(magnitude < 0x400, (vi)subnormal, x);
-        x += (magnitude >= 0x7c00) & (112 << 23);
-        x |= (magnitude > 0x7c00) & 0x400000;
-        x |= (u & 0x8000) << 16;
+        vf x = f16_lanes(__builtin_convertvector(bits, vi));
         memcpy(to + i, &x, sizeof x);
     }
     for (; i < n; i++)
@@ -60,39 +54,13 @@ KERNEL_TARGET void KERNEL(to_f16)(void *to, const float *from, int64_t n)
     unsigned char *p = to;
     int64_t i = 0;
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
-        vi u;
-        memcpy(&u, from + i, sizeof u);
-        vi a = u & 0x7fffffff;
-        vi x = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
-        vi below = a < 0x38800000;
-        vf small = (vf)(a & below) + 0.5f;
-        x = either_int(below, (vi)small - 0x3f000000, x);
-        x = either_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
-        x = either_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
-        x |= (vi)((vu)u >> 16 & 0x8000);
-        vu16 bits = __builtin_convertvector((vu)x, vu16);
+        vf x;
+        memcpy(&x, from + i, sizeof x);
+        vu16 bits = __builtin_convertvector((vu)to_f16_lanes(x), vu16);
         memcpy(p + 2 * i, &bits, sizeof bits);
     }
     for (; i < n; i++)
         store_u16(p + 2 * i, f32_to_f16(from[i]));
-}
-
-// One byte a lane, widened. Compilers take the short vector apart byte by byte where they are asked
-// for this conversion, so it is spelled out: a 64-bit lane gets the bytes 2 i and 2 i + 1.
-INLINE vi bytes(const uint8_t *from)
-{
-#if KERNEL_LANES == 16
-    vu8 narrow;
-    memcpy(&narrow, from, sizeof narrow);
-    return __builtin_convertvector(__builtin_convertvector(narrow, vu16), vi);
-#else
-#if KERNEL_LANES == 8
-    vpair x = ((vpair){0} + load_u64(from)) >> (vpair){0, 16, 32, 48};
-#else
-    vpair x = {load_u32(from), load_u16(from + 2)};
-#endif
-    return (vi)((x & 0xff) | (x << 24 & 0x000000ff00000000));
-#endif
 }
 
 KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale, int64_t n)
@@ -141,25 +109,67 @@ KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale
 INLINE vf nibbles(const uint8_t *packed)
 {
     vi masked = (vi){0x000f, 0x00f0, 0x0f00, 0xf000} & (int32_t)load_u16(packed);
-    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f} - 8.0f;
+    return __builtin_convertvector(masked, vf) * (vf){1, 0x1p-4f, 0x1p-8f, 0x1p-12f};
+}
+
+INLINE vi nibble_codes(const uint8_t *packed)
+{
+    return __builtin_convertvector(nibbles(packed), vi);
 }
 #else
 // A 64-bit lane gets the nibbles 2 i and 2 i + 1.
-INLINE vf nibbles(const uint8_t *packed)
+INLINE vi nibble_codes(const uint8_t *packed)
 {
 #if KERNEL_LANES == 16
     vpair x = ((vpair){0} + load_u64(packed)) >> (vpair){0, 8, 16, 24, 32, 40, 48, 56};
 #else
     vpair x = ((vpair){0} + load_u32(packed)) >> (vpair){0, 8, 16, 24};
 #endif
-    return __builtin_convertvector((vi)((x & 15) | (x << 28 & 0x0000000f00000000)) - 8, vf);
+    return (vi)((x & 15) | (x << 28 & 0x0000000f00000000));
+}
+
+INLINE vf nibbles(const uint8_t *packed)
+{
+    return __builtin_convertvector(nibble_codes(packed), vf);
 }
 #endif
 
 KERNEL_TARGET void KERNEL(from_int4)(float *to, const uint8_t *packed, float scale, int64_t n)
 {
     for (int64_t i = 0; i < n; i += KERNEL_LANES) {
-        vf value = nibbles(packed + i / 2) * scale;
+        vf value = (nibbles(packed + i / 2) - 8.0f) * scale;
         memcpy(to + i, &value, sizeof value);
+    }
+}
+
+KERNEL_TARGET void KERNEL(from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
+        vf value = twice_e2m1(nibble_codes(packed + i / 2)) * 0.5f * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+}
+
+// 16 codes, one a lane's byte, to 8 bytes of two: the low nibble first.
+INLINE void store_pairs(uint8_t *to, const uint8_t code[16])
+{
+    for (int half = 0; half < 2; half++) {
+        uint64_t x = load_u64(code + 8 * half);
+        x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+        x = (x | x >> 8) & 0x0000ffff0000ffff;
+        store_u32(to + 4 * half, (uint32_t)(x | x >> 16));
+    }
+}
+
+KERNEL_TARGET void KERNEL(to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        uint8_t code[16];
+        for (int j = 0; j < 16; j += KERNEL_LANES) {
+            vf value;
+            memcpy(&value, from + i + j, sizeof value);
+            store_codes(code + j, e2m1_codes(value / scale));
+        }
+        store_pairs(packed + i / 2, code);
     }
 }

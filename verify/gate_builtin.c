@@ -9,7 +9,11 @@
 // What a correct coder stays within whatever the data. SQNR of floats and FP8: every element is
 // within half a unit of the last of p significant bits, 20 log10(2^p) dB. Of int4: the largest
 // element of a group is at most 7.5 steps, the error's mean square at most a step^2 / 12, and a
-// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB.
+// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB. Of IQ4_NL
+// the same with 127 and its mean square step, 260; IQ4_XS adds scales that are half a 32nd of the
+// largest off, and steps grown by that. MXFP4 cuts an eighth to a quarter off what is 6 to 8 times
+// the scale: 12 dB, and the rest's error beside it. NVFP4 cuts a third off where its scale is the
+// smallest; blocks below 3 x 2^-9, whose scale is 0, have no floor and are to fail.
 // KLD and top-1: what users of such files call usable (8 bits: excellent).
 static const struct {
     const char *type;
@@ -22,8 +26,12 @@ static const struct {
     {"fp8-channel", 24, 0.01, 0.95},
     {"fp8-block", 24, 0.01, 0.95},
     {"fp8-block-pow2", 24, 0.01, 0.95},
+    {"IQ4_NL", 13, 0.05, 0.9},
     {"int4-g32", 13, 0.05, 0.9},
+    {"MXFP4", 11, 0.05, 0.9},
     {"int4-g64", 10, 0.05, 0.9},
+    {"NVFP4", 9, 0.05, 0.9},
+    {"IQ4_XS", 8, 0.05, 0.9},
     {"int4-g128", 7, 0.05, 0.9},
 };
 

@@ -39,9 +39,9 @@ static inline float golden_weight(uint32_t i, uint32_t seed)
     return (float)(c % 1000 == 0 ? sum * 8 : sum) * 0x1p-21f;
 }
 
-static inline uint64_t golden_digest(const char *name)
+static inline uint64_t golden_digest_in(const char *path, const char *name)
 {
-    FILE *f = fopen("tests/data/codecs/digests.txt", "r");
+    FILE *f = fopen(path, "r");
     ck_assert_ptr_nonnull(f);
     char found[64];
     uint64_t value;
@@ -53,6 +53,11 @@ static inline uint64_t golden_digest(const char *name)
     fclose(f);
     ck_abort_msg("no golden '%s'", name);
     return 0;
+}
+
+static inline uint64_t golden_digest(const char *name)
+{
+    return golden_digest_in("tests/data/codecs/digests.txt", name);
 }
 
 static inline void golden_bytes(const char *name, void *to, size_t size)

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// E2M1 codes in vector lanes, for the templates (kernel_lanes.h) of rows and of ggml's FP4 blocks.
+#ifndef SCRUPLE_QUANTIZE_E2M1_LANES_H
+#define SCRUPLE_QUANTIZE_E2M1_LANES_H
+
+#include "quantize/kernel_lanes.h"
+
+// Twice the value of the E2M1 code in a lane's low nibble, whatever lies above: 0 1 2 3 4 6 8 12.
+INLINE vf twice_e2m1(vi code)
+{
+#if KERNEL_LANES == 16
+    __m512 value = _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12);
+    return (vf)_mm512_permutexvar_ps((__m512i)code, value);
+#elif KERNEL_LANES == 8
+    __m256 value = _mm256_setr_ps(0, 1, 2, 3, 4, 6, 8, 12);
+    vi x = (vi)_mm256_permutevar8x32_ps(value, (__m256i)code);
+    return (vf)(x | (code & 8) << 28);
+#else
+    vi magnitude = code & 7;
+    vi x = (magnitude << 22) + (127 << 23);
+    vf subnormal = (vf)(x + (1 << 23)) - 2.0f; // of equal exponent: the rest is exact
+    x = either_int(magnitude < 2, (vi)subnormal, x);
+    return (vf)(x | (code & 8) << 28);
+#endif
+}
+
+// f32_to_e2m1 (number.h) in each lane.
+INLINE vi e2m1_codes(vf value)
+{
+    vi u = (vi)value;
+    vi a = u & 0x7fffffff;
+    vi x = (vi)(((vu)a + 0x1fffff + ((vu)a >> 22 & 1)) >> 22) - (126 << 1);
+    vi below = a < 0x3f800000;
+    vf small = (vf)(a & below) + 0x1p22f;
+    x = either_int(below, (vi)small - 0x4a800000, x);
+    x = either_int(a > 0x40a00000, (vi){0} + 7, x);
+    return x | (vi)((vu)u >> 28 & 8);
+}
+
+// The low byte of each lane.
+INLINE void store_codes(uint8_t *to, vi code)
+{
+    vu8 narrow = __builtin_convertvector(__builtin_convertvector((vu)code, vu16), vu8);
+    memcpy(to, &narrow, sizeof narrow);
+}
+
+#endif

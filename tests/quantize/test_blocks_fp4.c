@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <math.h>
+
+#include "base/bytes.h"
+#include "quantize/number.h"
+#include "tests/block_case.h"
+#include "tests/quantize/goldens.h"
+#include "tests/refused.h"
+
+Suite *suite_blocks_fp4(void);
+
+START_TEST(has_the_bytes_of_ggml)
+{
+    block_check_golden(DT_MXFP4, "c2ca68a3737fb88a46250e75cc0325cd", NULL,
+                       "a2d142bbb1d4c382150c24a517a15631");
+    block_check_golden(DT_NVFP4, "682e5ce705cd7d18ed0f8ab9bd5edbd2", NULL,
+                       "ca359808bd93d5dbe7e9d9825c4a14e2");
+}
+END_TEST
+
+enum { ROWS = 5, COLUMNS = 768, VALUES = ROWS * COLUMNS };
+
+static float values[VALUES], back[VALUES];
+static uint8_t bytes[VALUES];
+
+// Rows of a bell with outliers, of every magnitude, of quarters (ties), of zeros with a few others,
+// of subnormal numbers.
+static void fill(float largest)
+{
+    for (uint32_t i = 0; i < VALUES; i++) {
+        uint32_t hash = mix(i + 99), row = i / COLUMNS;
+        float bell = golden_weight(i, 17);
+        uint32_t exponent = (hash >> 9) % (f32_bits(largest) >> 23);
+        float any = f32_from_bits((hash & 0x807fffff) | exponent << 23);
+        float quarter = (float)((int32_t)(hash % 65) - 32) * 0.25f;
+        float few = hash % 40 == 0 ? bell : 0;
+        float tiny = f32_from_bits(hash & 0x80ffffff);
+        values[i] = row == 0 ? bell : row == 1 ? any : row == 2 ? quarter : row == 3 ? few : tiny;
+    }
+    for (uint32_t i = 3 * COLUMNS; i < 3 * COLUMNS + 64; i++)
+        values[i] = 0; // a whole block
+    values[COLUMNS] = -largest;
+}
+
+START_TEST(has_the_same_bytes_at_every_level)
+{
+    fill(block_ops_used(DT_MXFP4)->largest);
+    block_check_levels(DT_MXFP4, values, ROWS, COLUMNS);
+    block_check_levels(DT_MXFP4, values, 1, 32);
+    fill(block_ops_used(DT_NVFP4)->largest);
+    block_check_levels(DT_NVFP4, values, ROWS, COLUMNS);
+    block_check_levels(DT_NVFP4, values, 1, 64);
+}
+END_TEST
+
+static void check_decoded(dtype type, const char *name, const uint8_t *from, int64_t blocks)
+{
+    int64_t n = blocks * dtype_block(type);
+    ck_assert_int_le(n, VALUES * 3);
+    static float to[VALUES * 3];
+    EACH_LEVEL(level) {
+        block_ops_at(type, level)->decode(to, from, blocks);
+        uint64_t digest = 0;
+        for (int64_t i = 0; i < n; i++)
+            digest_add(&digest, (uint64_t)i, f32_bits(to[i]));
+        ck_assert_uint_eq(digest, golden_digest_in("tests/data/codecs/fourbit.txt", name));
+    }
+}
+
+// The blocks that tests/data/codecs/fourbit.py describes.
+START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
+{
+    static uint8_t mx[256][17], nv[64][36];
+    for (uint32_t i = 0; i < 256; i++) {
+        mx[i][0] = nv[i / 4][i % 4] = (uint8_t)i;
+        for (uint32_t j = 0; j < 16; j++)
+            mx[i][1 + j] = (uint8_t)(j | (15 - j) << 4);
+        for (uint32_t j = 0; j < 8; j++)
+            nv[i / 4][4 + i % 4 * 8 + j] = (uint8_t)(2 * j | (2 * j + 1) << 4);
+    }
+    check_decoded(DT_MXFP4, "mxfp4", mx[0], 256);
+    check_decoded(DT_NVFP4, "nvfp4", nv[0], 64);
+}
+END_TEST
+
+static void there_and_back(dtype type, const float *x, int64_t n, codec_search search, float *to)
+{
+    const block_ops *ops = block_ops_used(type);
+    memset(bytes, 0xaa, sizeof bytes);
+    ops->encode(&(block_rows){.from = x, .n = 1, .in = n, .search = search, .to = bytes});
+    ops->decode(to, bytes, n / dtype_block(type));
+}
+
+// Twice the scale of element i.
+static double scale_of(dtype type, int64_t i)
+{
+    if (type == DT_MXFP4)
+        return ldexp(1, bytes[i / 32 * 17] - 127);
+    return (double)ue4m3_to_f32(bytes[i / 64 * 36 + i % 64 / 16]);
+}
+
+// And the smaller magnitude of two; a zero has no sign.
+static void check_nearest(dtype type, codec_search search)
+{
+    fill(block_ops_used(type)->largest);
+    there_and_back(type, values, VALUES, search, back);
+    for (int64_t i = 0; i < VALUES; i++) {
+        double scale = scale_of(type, i), x = fabs((double)values[i]), nearest = 0;
+        for (uint8_t code = 1; code < 8; code++) {
+            double at = (double)e2m1_to_f32(code) * scale;
+            if (fabs(x - at) < fabs(x - nearest))
+                nearest = at;
+        }
+        ck_assert_double_eq(fabs((double)back[i]), nearest);
+        ck_assert(!signbit(back[i]) == !(nearest != 0 && signbit(values[i])));
+    }
+}
+
+START_TEST(writes_the_code_nearest_under_its_scale)
+{
+    check_nearest(DT_MXFP4, SEARCH_COMPAT);
+    check_nearest(DT_NVFP4, SEARCH_COMPAT);
+}
+END_TEST
+
+// MXFP4: the largest is 4 to 8 scales, cut off at 6; steps are 2 scales at most. NVFP4: the scale
+// is within a 16th of a sixth of the largest where it is a normal number and below 256.
+START_TEST(stays_within_the_bounds_of_its_scale)
+{
+    for (uint32_t i = 0; i < VALUES; i++)
+        values[i] = golden_weight(i, 31) * 64;
+    for (int mx = 0; mx < 2; mx++) {
+        dtype type = mx ? DT_MXFP4 : DT_NVFP4;
+        int part = mx ? 32 : 16;
+        there_and_back(type, values, VALUES, SEARCH_COMPAT, back);
+        for (int at = 0; at < VALUES; at += part) {
+            double amax = 0, most = 0;
+            for (int i = at; i < at + part; i++) {
+                amax = fmax(amax, fabs((double)values[i]));
+                most = fmax(most, fabs((double)values[i] - (double)back[i]));
+            }
+            ck_assert_double_ge(amax, 6 * 0x1p-6);
+            ck_assert_double_le(most, amax * (mx ? 1.0 / 4 : 17.0 / 96));
+        }
+    }
+}
+END_TEST
+
+START_TEST(writes_what_it_has_read_again)
+{
+    static float again[VALUES];
+    fill(block_ops_used(DT_MXFP4)->largest);
+    there_and_back(DT_MXFP4, values, VALUES, SEARCH_COMPAT, back);
+    there_and_back(DT_MXFP4, back, VALUES, SEARCH_COMPAT, again);
+    ck_assert_mem_eq(back, again, sizeof back);
+}
+END_TEST
+
+static uint8_t first_byte(dtype type, float largest)
+{
+    float x[64] = {[3] = -largest};
+    there_and_back(type, x, 64, SEARCH_COMPAT, back);
+    return bytes[0];
+}
+
+START_TEST(chooses_the_scale_of_the_largest_magnitude)
+{
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0), 0);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1p-149f), 0);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1.fffffep-126f), 0);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1p-125f), 0);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1p-124f), 1);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 1.999f), 125);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 2), 126);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1.fffffep3f), 129); // its binary32 logarithm is 4
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1.fffffcp3f), 128);
+    ck_assert_uint_eq(first_byte(DT_MXFP4, 0x1.8p127f), 252);
+    ck_assert_uint_eq(first_byte(DT_NVFP4, 0), 0);
+    ck_assert_uint_eq(first_byte(DT_NVFP4, 0x1p-149f), 0);
+    ck_assert_uint_eq(first_byte(DT_NVFP4, 0x1.7fffp-8f), 0);
+    ck_assert_uint_eq(first_byte(DT_NVFP4, 0x1.8p-8f), 1);
+    ck_assert_uint_eq(first_byte(DT_NVFP4, 6), 0x38);
+    ck_assert_uint_eq(first_byte(DT_NVFP4, 2688), 0x7e);
+}
+END_TEST
+
+START_TEST(refuses_what_is_too_large)
+{
+    float x[64] = {[33] = -2688.001f};
+    uint8_t to[36];
+    void *const part[] = {to};
+    encode_options o = ENCODE_DEFAULTS;
+    const codec *c = codec_find("NVFP4");
+    ASSERT_REFUSED(c->encode(c, 64, 1, x, &o, part, &refused),
+                   "row 0, column 33: -2688.00098 is too large for NVFP4");
+    x[33] = INFINITY;
+    ASSERT_REFUSED(c->encode(c, 64, 1, x, &o, part, &refused), "column 33 is infinite");
+    x[33] = NAN;
+    c = codec_find("MXFP4");
+    ASSERT_REFUSED(c->encode(c, 64, 1, x, &o, part, &refused), "column 33 is not a number");
+    ASSERT_REFUSED(c->encode(c, 48, 1, x, &o, part, &refused),
+                   "MXFP4 needs a multiple of 32 columns, the weight has 48");
+}
+END_TEST
+
+Suite *suite_blocks_fp4(void)
+{
+    Suite *s = suite_create("blocks_fp4");
+    TCase *c = tcase_create("blocks_fp4");
+    tcase_add_test(c, has_the_bytes_of_ggml);
+    tcase_add_test(c, has_the_same_bytes_at_every_level);
+    tcase_add_test(c, reads_all_codes_under_all_scales_as_the_package_gguf_does);
+    tcase_add_test(c, writes_the_code_nearest_under_its_scale);
+    tcase_add_test(c, stays_within_the_bounds_of_its_scale);
+    tcase_add_test(c, writes_what_it_has_read_again);
+    tcase_add_test(c, chooses_the_scale_of_the_largest_magnitude);
+    tcase_add_test(c, refuses_what_is_too_large);
+    suite_add_tcase(s, c);
+    return s;
+}

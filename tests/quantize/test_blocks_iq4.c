@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "quantize/number.h"
+#include "tests/block_case.h"
+#include "tests/quantize/goldens.h"
+#include "tests/refused.h"
+
+Suite *suite_blocks_iq4(void);
+
+START_TEST(has_the_bytes_of_ggml)
+{
+    block_check_golden(DT_IQ4_NL, "dc911f62ef13b2a8561da571dfb39756",
+                       "ce00087e3b97ff89b4643a89402109fd", "64babfee9e08288d431632f395425940");
+    block_check_golden(DT_IQ4_XS, "3f6a259197055511ac33f59d2f7a671a",
+                       "eddaf7fbbc73c3c779655c868ebc8460", "3a6710c8e164f8cc0cd82e64fdf886c2");
+}
+END_TEST
+
+enum { ROWS = 5, COLUMNS = 768, VALUES = ROWS * COLUMNS };
+
+static float values[VALUES];
+
+// Rows of a bell with outliers, of every magnitude, of halves of whole numbers (ties), of zeros
+// with a few others, of subnormal numbers.
+static void fill(float largest)
+{
+    for (uint32_t i = 0; i < VALUES; i++) {
+        uint32_t hash = mix(i + 99), row = i / COLUMNS;
+        float bell = golden_weight(i, 17);
+        uint32_t exponent = (hash >> 9) % (f32_bits(largest) >> 23);
+        float any = f32_from_bits((hash & 0x807fffff) | exponent << 23);
+        float half = (float)((int32_t)(hash % 509) - 254) * 0x1p-9f;
+        float few = hash % 40 == 0 ? bell : 0;
+        float tiny = f32_from_bits(hash & 0x80ffffff);
+        values[i] = row == 0 ? bell : row == 1 ? any : row == 2 ? half : row == 3 ? few : tiny;
+    }
+    for (uint32_t i = 3 * COLUMNS; i < 3 * COLUMNS + 256; i++)
+        values[i] = 0; // a whole block
+    values[COLUMNS] = -largest;
+}
+
+START_TEST(has_the_same_bytes_at_every_level)
+{
+    fill(block_ops_used(DT_IQ4_NL)->largest);
+    block_check_levels(DT_IQ4_NL, values, ROWS, COLUMNS);
+    fill(block_ops_used(DT_IQ4_XS)->largest);
+    block_check_levels(DT_IQ4_XS, values, ROWS, COLUMNS);
+    block_check_levels(DT_IQ4_XS, values, 1, 256);
+    block_check_levels(DT_IQ4_NL, values, 1, 32);
+}
+END_TEST
+
+static void check_decoded(dtype type, const char *name, const uint8_t *from, int64_t blocks)
+{
+    int64_t n = blocks * dtype_block(type);
+    float *to = malloc((size_t)n * sizeof *to);
+    ck_assert_ptr_nonnull(to);
+    EACH_LEVEL(level) {
+        block_ops_at(type, level)->decode(to, from, blocks);
+        uint64_t digest = 0;
+        for (int64_t i = 0; i < n; i++)
+            digest_add(&digest, (uint64_t)i, to[i] != to[i] ? UINT32_MAX : f32_bits(to[i]));
+        ck_assert_uint_eq(digest, golden_digest_in("tests/data/codecs/fourbit.txt", name));
+    }
+    free(to);
+}
+
+// The blocks that tests/data/codecs/fourbit.py describes.
+START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
+{
+    static uint8_t nl[65536][18], xs[4096][136];
+    for (uint32_t d = 0; d < 65536; d++) {
+        store_u16(nl[d], (uint16_t)d);
+        for (uint32_t j = 0; j < 16; j++)
+            nl[d][2 + j] = (uint8_t)(j | (15 - j) << 4);
+    }
+    check_decoded(DT_IQ4_NL, "iq4_nl", nl[0], 65536);
+    for (uint32_t b = 0; b < 4096; b++) {
+        uint32_t high = 0, low = 0;
+        for (uint32_t i = 0; i < 8; i++) {
+            uint32_t k = b * 8 + i, scale = (k + (k >> 6)) & 63;
+            low |= (scale & 15) << 4 * i;
+            high |= scale >> 4 << 2 * i;
+        }
+        store_u16(xs[b], (uint16_t)(b * 16));
+        store_u16(xs[b] + 2, (uint16_t)high);
+        store_u32(xs[b] + 4, low);
+        for (uint32_t j = 0; j < 128; j++)
+            xs[b][8 + j] = (uint8_t)(j % 16 | (15 - j % 16) << 4);
+    }
+    check_decoded(DT_IQ4_XS, "iq4_xs", xs[0], 4096);
+}
+END_TEST
+
+static void encode(dtype type, const float *x, int64_t n, codec_search search, uint8_t *to)
+{
+    block_ops_used(type)->encode(&(block_rows){.from = x, .n = 1, .in = n, .search = search,
+                                               .to = to});
+}
+
+// A part's error weighted by squares is at most that of steps of a 127th of the largest element,
+// the first of ggml's tries: half a step of 23 and what rounding the scale adds, 2^-11 of 127.
+START_TEST(stays_within_half_a_step)
+{
+    static uint8_t to[VALUES];
+    static float back[VALUES];
+    fill(1);
+    encode(DT_IQ4_NL, values, COLUMNS, SEARCH_COMPAT, to);
+    block_ops_used(DT_IQ4_NL)->decode(back, to, COLUMNS / 32);
+    for (int b = 0; b < COLUMNS / 32; b++) {
+        double amax = 0, error = 0, weight = 0;
+        for (int i = b * 32; i < b * 32 + 32; i++) {
+            double x = (double)values[i], e = (double)back[i] - x;
+            amax = fmax(amax, fabs(x));
+            error += x * x * e * e;
+            weight += x * x;
+        }
+        double most = (11.5 + 127 * 0x1p-11) / 127 * amax;
+        ck_assert_msg(error <= weight * most * most, "block %d", b);
+    }
+}
+END_TEST
+
+START_TEST(writes_zeros_as_ggml_does)
+{
+    static const float zero[256] = {0};
+    uint8_t to[136], expected[136];
+    encode(DT_IQ4_NL, zero, 32, SEARCH_COMPAT, to);
+    memset(expected, 0x88, sizeof expected); // the code of 1, times 0
+    store_u16(expected, 0);
+    ck_assert_mem_eq(to, expected, 18);
+    encode(DT_IQ4_XS, zero, 256, SEARCH_COMPAT, to);
+    memset(expected, 0x88, sizeof expected);
+    store_u16(expected, 0x8000); // -0
+    store_u16(expected + 2, 0xaaaa);
+    store_u32(expected + 4, 0);
+    ck_assert_mem_eq(to, expected, 136);
+}
+END_TEST
+
+START_TEST(refuses_what_is_too_large)
+{
+    float x[256] = {[33] = 1048577};
+    uint8_t to[136];
+    void *const part[] = {to};
+    encode_options o = ENCODE_DEFAULTS;
+    const codec *c = codec_find("IQ4_NL");
+    ASSERT_REFUSED(c->encode(c, 256, 1, x, &o, part, &refused),
+                   "row 0, column 33: 1048577 is too large for IQ4_NL");
+    c = codec_find("IQ4_XS");
+    x[33] = 33554436;
+    ASSERT_REFUSED(c->encode(c, 256, 1, x, &o, part, &refused), "too large for IQ4_XS");
+    ASSERT_REFUSED(c->encode(c, 128, 1, x, &o, part, &refused),
+                   "IQ4_XS needs a multiple of 256 columns, the weight has 128");
+}
+END_TEST
+
+Suite *suite_blocks_iq4(void)
+{
+    Suite *s = suite_create("blocks_iq4");
+    TCase *c = tcase_create("blocks_iq4");
+    tcase_add_test(c, has_the_bytes_of_ggml);
+    tcase_add_test(c, has_the_same_bytes_at_every_level);
+    tcase_add_test(c, reads_all_codes_under_all_scales_as_the_package_gguf_does);
+    tcase_add_test(c, stays_within_half_a_step);
+    tcase_add_test(c, writes_zeros_as_ggml_does);
+    tcase_add_test(c, refuses_what_is_too_large);
+    suite_add_tcase(s, c);
+    return s;
+}

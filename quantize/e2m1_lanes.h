@@ -37,6 +37,15 @@ INLINE vi e2m1_codes(vf value)
     return x | (vi)((vu)u >> 28 & 8);
 }
 
+// The value of the E4M3 code in a lane, whose sign bit is clear.
+INLINE vf e4m3_magnitudes(vi code)
+{
+    vi x = (code << 20) + (120 << 23);
+    vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
+    x = either_int(code < 8, (vi)subnormal, x);
+    return (vf)either_int(code == 0x7f, (vi){0} + 0x7fc00000, x);
+}
+
 // f32_to_e4m3 (number.h) in each lane.
 INLINE vi e4m3_codes(vf value)
 {

@@ -101,18 +101,29 @@ INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
     return s;
 }
 
-INLINE float importance_at(const searched *s, int64_t j)
+// The first of the least of 16 errors; what is no number is not least.
+INLINE int least_of(vf error[VECTORS])
 {
-    return s->o ? s->o[j] * s->o_factor : 1.0f;
+    EACH_VECTOR(v)
+        error[v] = smaller(error[v], SPREAD(0x1.fffffep127f));
+#if KERNEL_LANES == 16
+    __m512 x = (__m512)error[0];
+    return __builtin_ctz(_mm512_cmpeq_ps_mask(x, _mm512_set1_ps(_mm512_reduce_min_ps(x))));
+#else
+    float all[CANDIDATES];
+    int at = 0;
+    memcpy(all, error, sizeof all);
+    for (int i = 1; i < CANDIDATES; i++)
+        at = all[i] < all[at] ? i : at;
+    return at;
+#endif
 }
 
-// The first of the least.
-INLINE int least_of(const float error[CANDIDATES])
+// 0 to 15.
+INLINE void count_lanes(vi lane[VECTORS])
 {
-    int at = 0;
-    for (int i = 1; i < CANDIDATES; i++)
-        at = error[i] < error[at] ? i : at;
-    return at;
+    static const int32_t all[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    memcpy(lane, all, sizeof all);
 }
 
 // ---- integers ---------------------------------------------------------------------------------
@@ -207,58 +218,67 @@ INLINE int_choice int_compat(const int_groups *g, int64_t group, dtype stored)
     return c;
 }
 
-// Errors of 16 scales with their zero points.
-INLINE void int_errors(const searched *s, float half, const float scale[CANDIDATES],
-                       const float zero[CANDIDATES], float error[CANDIDATES])
-{
-    vf by[VECTORS], inverse[VECTORS], z[VECTORS], sum[VECTORS];
-    EACH_VECTOR(v) {
-        memcpy(&by[v], scale + v * KERNEL_LANES, sizeof by[v]);
-        memcpy(&z[v], zero + v * KERNEL_LANES, sizeof z[v]);
-        by[v] *= s->factor;
-        inverse[v] = 1.0f / by[v];
-        sum[v] = (vf){0};
-    }
-    for (int64_t j = 0; j < s->n; j++) {
-        float w = s->w[j] * s->factor, o = importance_at(s, j);
-        EACH_VECTOR(v) {
-            vf x = clamp_lanes(w * inverse[v] + z[v], -half, half - 1);
-            vf d = w - (x + ROUND_MAGIC - ROUND_MAGIC - z[v]) * by[v];
-            sum[v] += o * d * d;
-        }
-    }
-    memcpy(error, sum, sizeof sum);
-}
-
 typedef struct {
     float half, middle;
     bool zeros, positive;
 } int_space;
+
+// Errors of 16 scales with their zero points: s^2 sum o (w / s + zero - code)^2.
+INLINE void int_errors(const searched *s, bool weighted, const int_space *space,
+                       const vf scale[VECTORS], const vf zero[VECTORS], vf error[VECTORS])
+{
+    vf inverse[VECTORS], sum[VECTORS];
+    EACH_VECTOR(v) {
+        inverse[v] = 1.0f / scale[v];
+        sum[v] = (vf){0};
+    }
+    float half = space->half;
+    for (int64_t j = 0; j < s->n; j++) {
+        float w = s->w[j], o = weighted ? s->o[j] * s->o_factor : 1.0f;
+        EACH_VECTOR(v) {
+            vf x = w * inverse[v] + zero[v];
+            vf d = x - (clamp_lanes(x, -half, half - 1) + ROUND_MAGIC - ROUND_MAGIC);
+            sum[v] += weighted ? o * d * d : d * d;
+        }
+    }
+    EACH_VECTOR(v) {
+        vf by = scale[v] * s->factor;
+        error[v] = by * by * sum[v];
+    }
+}
 
 // Tries 16 BF16 scales from `top` down. With zero points `shift` is added to the one that centres
 // the codes, else shift != 0 makes the scales negative.
 INLINE void try_int(const searched *s, const int_space *space, int32_t top, int32_t step,
                     int32_t shift, int_choice *best, float *least)
 {
-    float scale[CANDIDATES], zero[CANDIDATES], error[CANDIDATES];
-    for (int i = 0; i < CANDIDATES; i++) {
-        int32_t bits = top - i * step;
-        bits = bits < 0x0080 ? 0x0080 : bits > 0x7f7f ? 0x7f7f : bits;
-        scale[i] = f32_from_bits((uint32_t)bits << 16);
-        zero[i] = 0;
+    vf scale[VECTORS], zero[VECTORS] = {0}, error[VECTORS];
+    vi lane[VECTORS];
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vi bits = top - lane[v] * step;
+        bits = either_int(bits < 0x0080, (vi){0} + 0x0080, bits);
+        bits = either_int(bits > 0x7f7f, (vi){0} + 0x7f7f, bits);
+        scale[v] = (vf)(bits << 16);
         if (space->zeros) {
-            float x = (float)shift - 0.5f - space->middle / scale[i];
-            x = x < -space->half ? -space->half : x > space->half - 1 ? space->half - 1 : x;
-            zero[i] = x + ROUND_MAGIC - ROUND_MAGIC;
+            vf x = (float)shift - 0.5f - space->middle / scale[v];
+            zero[v] = clamp_lanes(x, -space->half, space->half - 1) + ROUND_MAGIC - ROUND_MAGIC;
         } else if (shift) {
-            scale[i] = -scale[i];
+            scale[v] = -scale[v];
         }
     }
-    int_errors(s, space->half, scale, zero, error);
+    if (s->o)
+        int_errors(s, true, space, scale, zero, error);
+    else
+        int_errors(s, false, space, scale, zero, error);
     int at = least_of(error);
-    if (error[at] < *least) {
-        *least = error[at];
-        *best = (int_choice){(uint16_t)(f32_bits(scale[at]) >> 16), scale[at], zero[at]};
+    float errors[CANDIDATES], scales[CANDIDATES], zeros[CANDIDATES];
+    memcpy(errors, error, sizeof errors);
+    memcpy(scales, scale, sizeof scales);
+    memcpy(zeros, zero, sizeof zeros);
+    if (errors[at] < *least) {
+        *least = errors[at];
+        *best = (int_choice){(uint16_t)(f32_bits(scales[at]) >> 16), scales[at], zeros[at]};
     }
 }
 
@@ -388,29 +408,30 @@ INLINE float fp4_error(const fp_groups *g, const searched *s, uint8_t code)
     return fold(sum);
 }
 
-// Errors of 16 scales; of infinite scales no number.
-INLINE void fp4_errors(const searched *s, const float scale[CANDIDATES], float error[CANDIDATES])
+// Errors of 16 scales: s^2 sum o (|w| / s - code)^2.
+INLINE void fp4_errors(const searched *s, bool weighted, const vf scale[VECTORS], vf error[VECTORS])
 {
-    vf by[VECTORS], inverse[VECTORS], sum[VECTORS];
+    vf inverse[VECTORS], sum[VECTORS];
     EACH_VECTOR(v) {
-        memcpy(&by[v], scale + v * KERNEL_LANES, sizeof by[v]);
-        by[v] *= s->factor;
-        inverse[v] = 1.0f / by[v];
+        inverse[v] = 1.0f / scale[v];
         sum[v] = (vf){0};
     }
     for (int64_t j = 0; j < s->n; j++) {
-        float w = s->w[j] * s->factor, o = importance_at(s, j);
-        w = w < 0 ? -w : w;
+        float w = f32_from_bits(f32_bits(s->w[j]) & 0x7fffffff);
+        float o = weighted ? s->o[j] * s->o_factor : 1.0f;
         EACH_VECTOR(v) {
-            vf x = smaller(w * inverse[v], SPREAD(6.0f));
+            vf x = w * inverse[v];
             // Adding and subtracting it rounds to halves below 2, to ones below 4, to twos.
             vf magic = either(x < 2.0f, SPREAD(0x1.8p22f), SPREAD(0x1.8p23f));
             magic = either(x < 4.0f, magic, SPREAD(0x1.8p24f));
-            vf d = w - (x + magic - magic) * by[v];
-            sum[v] += o * d * d;
+            vf d = x - (smaller(x, SPREAD(6.0f)) + magic - magic);
+            sum[v] += weighted ? o * d * d : d * d;
         }
     }
-    memcpy(error, sum, sizeof sum);
+    EACH_VECTOR(v) {
+        vf by = scale[v] * s->factor;
+        error[v] = by * by * sum[v];
+    }
 }
 
 INLINE void fp4_best(const fp_groups *g, int64_t group)
@@ -420,15 +441,27 @@ INLINE void fp4_best(const fp_groups *g, int64_t group)
     float amax = largest_of(w, g->from.n);
     if (amax > 0) {
         searched s = searched_group(&g->from, group * g->from.n, amax);
-        float scale[CANDIDATES], error[CANDIDATES];
-        int32_t code[CANDIDATES], least = g->form == FP_NVFP4, most = least ? 0x7e : 0xfd;
-        for (int i = 0; i < CANDIDATES; i++) {
-            code[i] = compat + (g->form == FP_NVFP4 ? 6 : 2) - i;
-            code[i] = code[i] < least ? least : code[i] > most ? most : code[i];
-            scale[i] = fp_scale(g, (uint8_t)code[i]);
+        bool nv = g->form == FP_NVFP4;
+        vf scale[VECTORS], error[VECTORS];
+        vi code[VECTORS];
+        int32_t most = nv ? 0x7e : 0xfd;
+        count_lanes(code);
+        EACH_VECTOR(v) {
+            code[v] = compat + (nv ? 6 : 2) - code[v];
+            code[v] = either_int(code[v] < 1, (vi){0} + 1, code[v]);
+            code[v] = either_int(code[v] > most, (vi){0} + most, code[v]);
+            if (nv)
+                scale[v] = e4m3_magnitudes(code[v]) / g->global;
+            else
+                scale[v] = (vf)(code[v] << 23);
         }
-        fp4_errors(&s, scale, error);
-        uint8_t best = (uint8_t)code[least_of(error)];
+        if (s.o)
+            fp4_errors(&s, true, scale, error);
+        else
+            fp4_errors(&s, false, scale, error);
+        int32_t codes[CANDIDATES];
+        memcpy(codes, code, sizeof codes);
+        uint8_t best = (uint8_t)codes[least_of(error)];
         if (best != compat && fp4_error(g, &s, best) < fp4_error(g, &s, compat))
             compat = best;
     }

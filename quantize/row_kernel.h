@@ -68,13 +68,7 @@ KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale
     int64_t i = 0;
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
         vi u = bytes(code + i);
-        vi magnitude = u & 0x7f;
-        vi x = (magnitude << 20) + (120 << 23);
-        vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
-        x = either_int(magnitude < 8, (vi)subnormal, x);
-        x = either_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
-        x |= (u & 0x80) << 24;
-        vf value = (vf)x * scale;
+        vf value = (vf)((vi)e4m3_magnitudes(u & 0x7f) | (u & 0x80) << 24) * scale;
         memcpy(to + i, &value, sizeof value);
     }
     for (; i < n; i++)

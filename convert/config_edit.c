@@ -25,7 +25,7 @@ typedef struct {
     strmap index;            // template at either level -> owner
     const codec **owner;     // of all modules that fit a template; `mixed` where they differ
     uint64_t n_owners, owner_cap;
-    const codec *codec[32];  // the types there are: experts' first, then in the registry's order
+    const codec *codec[128]; // the types there are: experts' first, then in the registry's order
     int n_codecs;
 } modules;
 
@@ -317,6 +317,8 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
 // rest; scale_fmt says of all scales that they are powers of two.
 static bool describable(const codec *a, const codec *b)
 {
+    if (a->form == CODEC_STORED || b->form == CODEC_STORED)
+        return false;
     bool fp8 = a->form == CODEC_FP8_BLOCK;
     return fp8 == (b->form == CODEC_FP8_BLOCK) && (!fp8 || a->pow2 == b->pow2);
 }
@@ -333,6 +335,10 @@ static bool one_method(const modules *m, err *e)
     }
     if (!second)
         return true;
+    if (first == second)
+        return err_set(e, ERR_INPUT, "'%s' is stored as %s and stays so; this version writes no "
+                       "quantization_config for that (convert --to bf16 first, or a wider --scope)",
+                       str_short(first->name.text, s), first->codec->name);
     if (first->moved != second->moved) {
         const module *stays = first->moved ? first : second;
         return err_set(e, ERR_INPUT, "'%s' is stored as %s and stays so; one quantization_config "

@@ -79,7 +79,7 @@ static void decider_free(decider *d)
 
 // ---- which rule ------------------------------------------------------------------------------
 
-static bool is_vector(const tensor_account *a) { return a->weight->part[0]->rank != 2; }
+static bool is_vector(const tensor_account *a) { return a->weight->rank == 1; }
 
 // Whether a rule whose pattern fits means this tensor, see decide.h.
 static bool reaches(const entry *x, const tensor_account *a)

@@ -57,7 +57,7 @@ static const tensor *next_source(sample *s)
             s->part = 1;
             return t->from;
         }
-        if (t->source && t->starts && s->part < t->source->codec->n_parts)
+        if (t->source && t->starts && s->part < t->source->n_parts)
             return t->source->part[s->part++];
         s->tensor++;
         s->part = 0;

@@ -134,16 +134,19 @@ static bool is_expert(const plan_tensor *t)
     return t->owned && role_class_of(t->role) == CLASS_EXPERTS;
 }
 
-static const codec *codec_of(const plan *p, const plan_tensor *t)
+static const codec_part *part_of(const plan *p, const plan_tensor *t)
 {
-    return t->source ? t->codec : model_weight(p->model, t->role, t->layer, t->expert)->codec;
+    if (t->source)
+        return &t->codec->part[t->part];
+    const weight *w = model_weight(p->model, t->role, t->layer, t->expert);
+    return &w->codec->part[w->of[t->part]];
 }
 
 // Rows that follow the weight's own rows travel with the expert; block scales, shapes and globals
 // lie in the tail.
 static bool in_record(const plan *p, const plan_tensor *t)
 {
-    const codec_part *part = &codec_of(p, t)->part[t->part];
+    const codec_part *part = part_of(p, t);
     return part->rank == 2 && part->row_block == 1;
 }
 

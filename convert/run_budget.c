@@ -27,8 +27,9 @@ static uint64_t round_up_64(uint64_t n) { return (n + 63) / 64 * 64; }
 // Ranges of rows begin at multiples of both codecs' blocks.
 static int64_t quantum_of(const plan_tensor *t)
 {
-    int64_t a = t->codec->row_quantum, b = t->source->codec->row_quantum;
-    return a > b ? a : b; // 1 or 128
+    int64_t a = t->codec->row_quantum, b = weight_quantum(t->source), out = t->source->out;
+    int64_t both = i64_lcm(a, b);
+    return b >= out || both >= out ? i64_max(i64_ceil_div(out, a), 1) * a : both;
 }
 
 // About a quarter of a million values: small enough to share a weight evenly, large enough not to

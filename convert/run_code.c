@@ -13,7 +13,6 @@ typedef struct {
     int64_t row, rows, chunk;            // the batch; rows a task
     int64_t *changed;                    // [tasks]
     stored_rows stored;                  // the batch in the runner's memory
-    uint8_t fixed[CODEC_MAX_PARTS][64];  // as stored: parts that follow from the shape
     const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
     uint64_t read_bytes[CODEC_MAX_PARTS];
     xxh128 *source[CODEC_MAX_PARTS];     // of the stored parts
@@ -59,7 +58,7 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
         return true;
     part_view view[CODEC_MAX_PARTS];
     for (int i = 0; i < k->n_parts; i++)
-        view[i] = (part_view){at[i], k->part[i].type};
+        view[i] = part_at(at[i], k->part[i].type);
     float *back = values + n * w->in;
     if (!k->decode(k, w->in, n, view, back, e))
         return false;
@@ -73,11 +72,11 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     const weight *w = c->t->source;
     float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
     for (int64_t i = begin; i < end; i++) {
-        if (i < w->codec->n_parts) {
+        if (i < w->n_parts) {
             xxh128_add(c->source[i], c->read[i], c->read_bytes[i]);
             continue;
         }
-        int64_t k = i - w->codec->n_parts;
+        int64_t k = i - w->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
         if (!weight_decode(&c->stored, c->r->batch, row, n, values, e) ||
             !encode_rows(c, row, n, values, &c->changed[k], e))
@@ -93,21 +92,15 @@ static bool read_batch(coding *c, err *e)
     const weight *w = c->t->source;
     if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
         return false;
-    for (int i = 0; i < w->codec->n_parts; i++) {
+    // What is one for all rows comes with the first batch and stays where it is.
+    for (int i = 0; i < w->n_parts; i++) {
         uint64_t offset;
         weight_part_range(w, i, c->row, c->rows, &offset, &c->read_bytes[i]);
         void *to = c->r->batch + c->stored.part[i].at;
-        if (!c->stored.part[i].block) {
-            if (c->read_bytes[i] > sizeof c->fixed[i])
-                return err_set(e, ERR_INTERNAL, "a fixed part of %s is larger than expected",
-                               w->codec->name);
-            to = c->fixed[i];
-        }
         c->read[i] = to;
         if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
             return false;
     }
-    weight_fill_fixed(&c->stored, c->r->batch);
     return true;
 }
 
@@ -162,7 +155,7 @@ static bool code_batches(coding *c, int64_t *changed, err *e)
         if (!event_go_on(c->r->options->events, e) || !read_batch(c, e))
             return false;
         place_parts(c, c->r->batch + c->stored.bytes);
-        if (!pool_for(c->r->options->pool, w->codec->n_parts + chunks, 1, work, c, e) ||
+        if (!pool_for(c->r->options->pool, w->n_parts + chunks, 1, work, c, e) ||
             !hand_on(c, e))
             return false;
         for (int64_t i = 0; i < chunks; i++)
@@ -181,7 +174,7 @@ static bool open_coding(coding *c, err *e)
     c->changed = mem_new((uint64_t)chunks, sizeof *c->changed, "counts", e);
     if (!c->changed)
         return false;
-    for (int i = 0; i < w->codec->n_parts; i++)
+    for (int i = 0; i < w->n_parts; i++)
         if (!(c->source[i] = xxh128_new(e)))
             return false;
     for (int i = 0; i < k->n_parts; i++)
@@ -195,7 +188,7 @@ static bool open_coding(coding *c, err *e)
 static void end_sums(coding *c, xxh128_digest *sum)
 {
     const weight *w = c->t->source;
-    for (int i = 0; i < w->codec->n_parts; i++) {
+    for (int i = 0; i < w->n_parts; i++) {
         int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
         xxh128_end(c->source[i], &c->r->result->source[at]);
         c->r->result->read[at] = true;

@@ -26,7 +26,7 @@ static bool next_part(source_walk *w, const plan_tensor *t, stream_range *out)
     uint64_t offset, bytes;
     weight_part_range(s, w->part, w->row, n, &offset, &bytes);
     range_of(w, s->part[w->part], offset, bytes, out);
-    if (++w->part == s->codec->n_parts) {
+    if (++w->part == s->n_parts) {
         w->part = 0;
         w->row += n;
     }
@@ -65,7 +65,7 @@ bool unit_sources(const plan *p, int64_t file, bool (*fn)(void *ctx, const tenso
         const plan_tensor *t = &p->tensor[i];
         if (t->from && !fn(ctx, t->from))
             return false;
-        for (int k = 0; t->starts && k < t->source->codec->n_parts; k++)
+        for (int k = 0; t->starts && k < t->source->n_parts; k++)
             if (!fn(ctx, t->source->part[k]))
                 return false;
     }

@@ -6,7 +6,8 @@
 static uint64_t bytes_a_value(const plan_tensor *t)
 {
     switch (t->codec->form) {
-    case CODEC_FLOAT: return 2;
+    case CODEC_FLOAT:
+    case CODEC_STORED: return 2;
     case CODEC_FP8_BLOCK:
     case CODEC_FP8_CHANNEL: return 4;
     case CODEC_INT4_GROUP:

@@ -407,7 +407,7 @@ static bool path_begins(const char *path, const char *key)
 static bool is_read(const family *f, const char *key)
 {
     static const char *const others[] = {"architectures", "model_type", "text_config",
-                                         "quantization_config"};
+                                         "quantization_config", "quantization", "expert_dtype"};
     for (size_t i = 0; i < COUNT_OF(others); i++)
         if (strcmp(others[i], key) == 0)
             return true;

@@ -15,6 +15,7 @@ struct model {
     const checkpoint *from;
     config config;
     name_prefix prefix;
+    quant_config quant;
     arena arena;             // weights and module names
     weight **slot;           // [n_layers + 1][ROLE_COUNT], row 0 is global; expert roles point to
                              // n_experts weights, the others to one; NULL where there is none
@@ -48,7 +49,7 @@ const char *model_where(const tensor_account *a, char buf[MODEL_WHERE_TEXT])
         (void)snprintf(buf, MODEL_WHERE_TEXT, "%s", place);
     else
         (void)snprintf(buf, MODEL_WHERE_TEXT, "%.90s (%s)", place,
-                       a->weight->codec->part[a->part].suffix);
+                       a->weight->part[a->part]->name + strlen(a->weight->module) + 1);
     return buf;
 }
 
@@ -65,7 +66,7 @@ static bool explain(const model *m, const role_row *r, const char *module, const
 {
     char name[NAME_BYTES];
     bool there = false;
-    const char *const main_part[] = {r->suffix, "weight_packed"};
+    const char *const main_part[] = {r->suffix, "weight_packed", "qweight"};
     for (size_t i = 0; i < COUNT_OF(main_part); i++) {
         (void)snprintf(name, sizeof name, "%s.%s", module, main_part[i]);
         there = there || checkpoint_find(m->from, name);
@@ -87,7 +88,7 @@ static bool explain(const model *m, const role_row *r, const char *module, const
 
 static bool take_account(model *m, const weight *w, role r, int64_t layer, int64_t expert, err *e)
 {
-    for (int p = 0; p < w->codec->n_parts; p++) {
+    for (int p = 0; p < w->n_parts; p++) {
         int64_t i = checkpoint_index_of(m->from, w->part[p]->name);
         if (i < 0 || m->account[i].used)
             return err_set(e, ERR_INTERNAL, "tensor '%s' is bound to two roles", w->part[p]->name);
@@ -117,7 +118,9 @@ static bool bind_row(model *m, const role_row *r, int64_t layer, err *e)
         const char *module = arena_text(&m->arena, name, len, e);
         if (!module)
             return false;
-        if (!weight_bind(&w[i], m->from, module, r->suffix, r->rank, out, in, e)) {
+        weight_terms terms = {.module = module, .suffix = r->suffix, .rank = r->rank, .out = out,
+                              .in = in, .gptq_format = m->quant.gptq_format};
+        if (!weight_bind_as(&w[i], m->from, &terms, e)) {
             char place[MODEL_WHERE_TEXT];
             return explain(m, r, module, role_where(r->role, layer, expert, place), e);
         }
@@ -221,22 +224,20 @@ static bool account_for_the_rest(model *m, err *e)
 
 static bool check_codecs(const model *m, err *e)
 {
-    quant_config q;
-    if (!quant_config_read(&q, &m->config, e))
-        return false;
+    const quant_config *q = &m->quant;
     char declared[200];
-    quant_config_text(&q, declared, sizeof declared);
+    quant_config_text(q, declared, sizeof declared);
     bool quantized = false;
     for (int64_t i = 0; i < checkpoint_count(m->from); i++) {
         const tensor_account *a = &m->account[i];
         if (!a->used || a->part != 0 || a->weight->codec->form == CODEC_FLOAT)
             continue;
         quantized = true;
-        if (quant_config_declares(&q, a->weight->codec))
+        if (quant_config_declares(q, a->weight))
             continue;
         char place[MODEL_WHERE_TEXT];
         model_where(a, place);
-        if (!q.method)
+        if (!q->method)
             return err_set(e, ERR_INPUT, "%s: tensor '%s' is stored as %s, but config.json has no "
                            "quantization_config", place, checkpoint_at(m->from, i)->name,
                            a->weight->codec->name);
@@ -244,7 +245,7 @@ static bool check_codecs(const model *m, err *e)
                        "quantization_config declares %s", place, checkpoint_at(m->from, i)->name,
                        a->weight->codec->name, declared);
     }
-    if (q.n > 0 && !quantized)
+    if (q->n > 0 && !quantized)
         return err_set(e, ERR_INPUT, "config.json's quantization_config declares %s, but no weight "
                        "of the model is stored that way", declared);
     return true;
@@ -267,7 +268,7 @@ static bool open_config(model *m, const events *v, err *e)
 static bool bind_all(model *m, err *e)
 {
     choose_prefix(m);
-    if (!refuse_fused_experts(m, e))
+    if (!refuse_fused_experts(m, e) || !quant_config_read(&m->quant, &m->config, e))
         return false;
     for (int64_t layer = -1; layer < m->config.arch.n_layers; layer++)
         if (!bind_layer(m, layer, e))

@@ -63,7 +63,7 @@ typedef struct {
     bool used;            // bound to a role; otherwise copied by the named rule
     role role;
     int64_t layer, expert;
-    int part;             // index of the codec's part
+    int part;             // index of the weight's part
     const weight *weight;
     const char *rule;     // "mtp-layer", "rotary-inv-freq", "tied-head"; NULL where used
 } tensor_account;

@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a config's quantization_config declares about stored weights, so that it can be held
-// against what the tensors are (model.c). It never decides how a tensor is decoded; weight.c does,
-// by the tensors alone. Ignore and target lists are not evaluated: published ones name modules that
-// do not exist. Refuses, by name, methods that this version cannot decode.
+// What a config's quantization_config (MLX: quantization) declares about stored weights, so that it
+// can be held against what the tensors are (model.c). It decides how a tensor is decoded only where
+// tensors do not tell: which of GPTQ's two formats they are. Ignore and target lists are not
+// evaluated: published ones name modules that do not exist. Refuses, by name, methods that this
+// version cannot decode.
 #ifndef SCRUPLE_FORMATS_QUANT_CONFIG_H
 #define SCRUPLE_FORMATS_QUANT_CONFIG_H
 
 #include "formats/config.h"
-#include "quantize/codec.h"
+#include "formats/weight.h"
 
 enum { QUANT_MAX_DECLARED = 16 };
 
+typedef enum { ZEROS_ANY, ZEROS_NONE, ZEROS_GIVEN } quant_zeros;
+
+typedef struct {
+    codec_element element;
+    int bits;
+    int64_t rows, cols;  // that share a scale; PART_WHOLE: all of them; 0: it is not said
+    quant_zeros zeros;
+} quant_scheme;
+
 typedef struct {
     const char *method; // "fp8", "compressed-tensors"; NULL where nothing is declared
+    int gptq_format;    // 1 (zero points less 1) or 2, of method "gptq"; else 0
     int n;
-    struct {
-        codec_form form;
-        int64_t group;  // of CODEC_INT4_GROUP, else 0
-    } declared[QUANT_MAX_DECLARED];
+    quant_scheme declared[QUANT_MAX_DECLARED];
 } quant_config;
 
 MUST_USE bool quant_config_read(quant_config *q, const config *c, err *e);
-bool quant_config_declares(const quant_config *q, const codec *c);
+bool quant_config_declares(const quant_config *q, const weight *w);
 // "int4-g32, fp8-channel"; buf must hold 200 bytes.
 const char *quant_config_text(const quant_config *q, char *buf, size_t size);
 

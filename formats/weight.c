@@ -2,334 +2,256 @@
 #include "formats/weight.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
-// ---- names ----
+// ---- how parts lie ---------------------------------------------------------------------------
 
-enum { NAME_MAX_BYTES = 1200 }; // a safetensors name has at most 1024
-enum { FIXED_BYTES = 64 };       // holds any part whose content follows from the shape
+static const weight_view no_view = {0};
 
-// module + "." + suffix; false where that is longer than any tensor's name.
-static bool join(char buf[NAME_MAX_BYTES], const char *module, const char *suffix)
+static const weight_view *view_of(const weight *w) { return w->view ? w->view : &no_view; }
+
+static int64_t step_of(const weight *w) { return view_of(w)->step ? view_of(w)->step : 1; }
+
+int64_t weight_stored_rows(const weight *w)
 {
-    size_t m = strlen(module), s = strlen(suffix);
-    if (m + s + 2 > NAME_MAX_BYTES)
-        return false;
-    memcpy(buf, module, m);
-    if (s) {
-        buf[m] = '.';
-        memcpy(buf + m + 1, suffix, s + 1);
-    } else {
-        buf[m] = 0;
+    return view_of(w)->rows ? view_of(w)->rows : w->out;
+}
+
+// The block of which `extent` has n, ragged at the end; 0: none. Integers know any size that
+// divides, floats those that anybody uses.
+static int64_t found_block(const codec *c, int64_t extent, int64_t n)
+{
+    static const int64_t used[] = {1, 16, 32, 64, 128};
+    if (n == 1)
+        return PART_WHOLE;
+    if (c->element == ELEMENT_INT)
+        return n > 0 && extent % n == 0 ? extent / n : 0;
+    for (size_t i = 0; i < COUNT_OF(used); i++)
+        if (i64_ceil_div(extent, used[i]) == n)
+            return used[i];
+    return 0;
+}
+
+// Whether n elements are `extent` rows or columns of the weight; *block as found.
+static bool covers(const weight *w, const codec_part *p, dtype type, bool rows, int64_t extent,
+                   int64_t n, int64_t *block)
+{
+    *block = 1;
+    if (p->packing == (rows ? PACKED_ROWS : PACKED_COLUMNS))
+        return n == codec_packed(w->codec, type, extent);
+    if (p->found) {
+        *block = found_block(w->codec, extent, n);
+        return *block != 0;
     }
-    return true;
+    *block = rows ? p->row_block : p->col_block;
+    if (*block) // FP8's blocks alone are ragged
+        return n == i64_ceil_div(extent, *block) && (rows || codec_divides(w->codec, extent));
+    *block = PART_WHOLE;
+    return n == (rows ? 1 : p->fixed_cols);
 }
 
-static const tensor *find(const checkpoint *c, const char *module, const char *suffix)
+bool weight_place(const weight *w, const codec_part *p, const tensor *t, part_place *to)
 {
-    char name[NAME_MAX_BYTES];
-    return join(name, module, suffix) ? checkpoint_find(c, name) : NULL;
-}
-
-static bool refuse_missing(const char *module, const char *suffix, const char *why, err *e)
-{
-    char a[STR_SHORT];
-    return err_set(e, ERR_INPUT, "tensor '%s%s%s' is missing%s", str_short(module, a),
-                   *suffix ? "." : "", suffix, why);
-}
-
-// Every tensor that may stand beside a weight in published checkpoints. One that the codec found
-// does not have as a part changes what the weight means: refused, never ignored.
-static const struct {
-    const char *suffix, *what;
-} companions[] = {
-    {"weight", "a plain weight"},
-    {"weight_packed", "packed codes"},
-    {"weight_scale_inv", "FP8 block scales"},
-    {"weight_scale", "scales"},
-    {"weight_shape", "the shape of packed codes"},
-    {"weight_zero_point", "zero points of asymmetric codes"},
-    {"weight_g_idx", "a column order (actorder)"},
-    {"weight_global_scale", "a global scale (NVFP4)"},
-    {"weight_scale_2", "a global scale (NVFP4)"},
-    {"weight_blocks", "MXFP4 blocks"},
-    {"weight_bitmask", "a sparse weight"},
-    {"input_scale", "a static activation scale"},
-    {"input_global_scale", "a static activation scale (NVFP4)"},
-    {"scale", "E8M0 scales"},
-    {"qweight", "GPTQ or AWQ codes"},
-    {"qzeros", "GPTQ or AWQ zero points"},
-    {"scales", "GPTQ or AWQ scales"},
-    {"g_idx", "a GPTQ column order"},
-};
-
-static bool refuse_strangers(const weight *w, err *e)
-{
-    for (size_t i = 0; i < COUNT_OF(companions); i++) {
-        const tensor *t = find(w->from, w->module, companions[i].suffix);
-        for (int p = 0; t && p < w->codec->n_parts; p++)
-            if (w->part[p] == t)
-                t = NULL;
-        if (t)
-            return err_set(e, ERR_INPUT,
-                           "tensor '%s' (%s) stands beside a weight stored as %s, which has none; "
-                           "this combination is not supported by this version", t->name,
-                           companions[i].what, w->codec->name);
-    }
-    return true;
-}
-
-// ---- shapes ----
-
-static bool check_shape(const tensor *t, int rank, const int64_t *shape, err *e)
-{
-    bool same = t->rank == rank;
-    for (int i = 0; same && i < rank; i++)
-        same = t->shape[i] == shape[i];
-    if (same)
-        return true;
-    char found[TENSOR_SHAPE_TEXT], wanted[TENSOR_SHAPE_TEXT], name[STR_SHORT];
-    tensor expected = {.rank = rank};
-    memcpy(expected.shape, shape, (size_t)rank * sizeof *shape);
-    return err_set(e, ERR_INPUT, "tensor '%s' has shape %s, expected %s",
-                   str_short(t->name, name), tensor_shape_text(t, found),
-                   tensor_shape_text(&expected, wanted));
-}
-
-static bool check_type(const tensor *t, const codec_part *part, err *e)
-{
-    if (t->type == part->type || (part->also >> t->type & 1))
-        return true;
-    char name[STR_SHORT];
-    return err_set(e, ERR_INPUT, "tensor '%s' has type %s, expected %s", str_short(t->name, name),
-                   dtype_name(t->type), dtype_name(part->type));
-}
-
-// A part whose content follows from the shape (weight_shape) has to hold just that.
-static bool check_fixed_part(const weight *w, int i, err *e)
-{
-    unsigned char expected[FIXED_BYTES], found[FIXED_BYTES];
-    const tensor *t = w->part[i];
-    if (!codec_fixed_part(w->codec, i, w->out, w->in, expected))
-        return true;
-    if (t->bytes > sizeof found)
-        return err_set(e, ERR_INTERNAL, "a fixed part of %s is larger than expected",
-                       w->codec->name);
-    if (!checkpoint_read(w->from, t, 0, found, t->bytes, e))
-        return false;
-    int64_t pair[2] = {0, 0};
-    if (t->type == DT_I32) { // some writers store 32-bit integers
-        int32_t narrow[2] = {0, 0};
-        memcpy(narrow, found, sizeof narrow);
-        pair[0] = narrow[0];
-        pair[1] = narrow[1];
-    } else {
-        memcpy(pair, found, sizeof pair);
-    }
-    if (pair[0] == w->out && pair[1] == w->in)
-        return true;
-    char name[STR_SHORT];
-    return err_set(e, ERR_INPUT, "tensor '%s' says [%lld,%lld], the weight is [%lld,%lld]",
-                   str_short(t->name, name), (long long)pair[0], (long long)pair[1],
-                   (long long)w->out, (long long)w->in);
-}
-
-// ---- detection ----
-
-static bool bind_plain(weight *w, const tensor *t, int rank, err *e)
-{
-    static const struct {
-        dtype type;
-        const char *codec;
-    } plain[] = {{DT_F32, "f32"}, {DT_F16, "f16"}, {DT_BF16, "bf16"}};
-    w->codec = NULL;
-    for (size_t i = 0; i < COUNT_OF(plain); i++)
-        if (plain[i].type == t->type)
-            w->codec = codec_find(plain[i].codec);
-    char name[STR_SHORT];
-    if (!w->codec)
-        return err_set(e, ERR_INPUT,
-                       "tensor '%s' has type %s, which this version does not read as a weight",
-                       str_short(t->name, name), dtype_name(t->type));
-    w->part[0] = t;
-    int64_t shape[2] = {w->out, w->in};
-    return rank == 1 ? check_shape(t, 1, &w->in, e) : check_shape(t, 2, shape, e);
-}
-
-// All parts of the codec, the first of which is there.
-static bool bind_parts(weight *w, err *e)
-{
-    char why[80];
-    (void)snprintf(why, sizeof why, ": the weight is stored as %s", w->codec->name);
-    for (int i = 0; i < w->codec->n_parts; i++) {
-        const codec_part *part = &w->codec->part[i];
-        w->part[i] = find(w->from, w->module, part->suffix);
-        if (!w->part[i])
-            return refuse_missing(w->module, part->suffix, why, e);
-        int64_t shape[2];
-        int rank = codec_part_shape(w->codec, i, w->out, w->in, shape);
-        if (!check_type(w->part[i], part, e) || !check_shape(w->part[i], rank, shape, e) ||
-            !check_fixed_part(w, i, e))
+    const weight_view *v = view_of(w);
+    int64_t dim[TENSOR_MAX_RANK + 2] = {0};
+    int n = t->rank;
+    memcpy(dim, t->shape, (size_t)n * sizeof *dim);
+    *to = (part_place){.row_block = PART_WHOLE, .col_block = PART_WHOLE, .rows = 1,
+                       .across = p->across || v->transposed};
+    if (v->slices) {
+        if (n == 0 || dim[0] != v->slices)
             return false;
+        memmove(dim, dim + 1, (size_t)--n * sizeof *dim);
+        to->base = (uint64_t)v->slice * (t->bytes / (uint64_t)v->slices);
     }
-    return true;
-}
-
-static bool bind_fp8(weight *w, const tensor *t, err *e)
-{
-    char name[STR_SHORT];
-    if (find(w->from, w->module, "weight_scale_inv"))
-        w->codec = codec_find("fp8-block");
-    else if (find(w->from, w->module, "weight_scale"))
-        w->codec = codec_find("fp8-channel");
-    else
-        return err_set(e, ERR_INPUT,
-                       "tensor '%s' has type F8_E4M3, but neither its weight_scale_inv nor its "
-                       "weight_scale is there", str_short(t->name, name));
-    return bind_parts(w, e);
-}
-
-static bool bind_packed(weight *w, const tensor *t, err *e)
-{
-    char name[STR_SHORT];
-    if (t->type != DT_I32)
-        return err_set(e, ERR_INPUT,
-                       "tensor '%s' has type %s: of packed weights this version reads int4 in I32 "
-                       "words only (not NVFP4 or MXFP4)", str_short(t->name, name),
-                       dtype_name(t->type));
-    const tensor *scale = find(w->from, w->module, "weight_scale");
-    if (!scale)
-        return refuse_missing(w->module, "weight_scale", ": the weight has packed codes", e);
-    int64_t groups = scale->rank == 2 ? scale->shape[1] : 0;
-    int64_t group = groups > 0 && w->in % groups == 0 ? w->in / groups : 0;
-    char codec_name[32], shape[TENSOR_SHAPE_TEXT];
-    (void)snprintf(codec_name, sizeof codec_name, "int4-g%lld", (long long)group);
-    w->codec = codec_find(codec_name);
-    if (!w->codec)
-        return err_set(e, ERR_INPUT,
-                       "tensor '%s' has shape %s: for %lld input columns this version reads groups "
-                       "of 32, 64 or 128", str_short(scale->name, name),
-                       tensor_shape_text(scale, shape), (long long)w->in);
-    return bind_parts(w, e);
-}
-
-static bool bind_weight(weight *w, int rank, err *e)
-{
-    const tensor *plain = find(w->from, w->module, "weight");
-    const tensor *packed = find(w->from, w->module, "weight_packed");
-    const tensor *gptq = find(w->from, w->module, "qweight");
-    char name[STR_SHORT];
-    bool done;
-    if (plain && plain->type == DT_F8_E4M3 && rank == 2)
-        done = bind_fp8(w, plain, e);
-    else if (plain)
-        done = bind_plain(w, plain, rank, e);
-    else if (packed && rank == 2)
-        done = bind_packed(w, packed, e);
-    else if (gptq)
-        done = err_set(e, ERR_INPUT, "tensor '%s' holds GPTQ or AWQ codes, which "
-                       "this version does not read", str_short(gptq->name, name));
-    else
-        done = refuse_missing(w->module, "weight", "", e);
-    return done && refuse_strangers(w, e);
-}
-
-bool weight_bind(weight *w, const checkpoint *c, const char *module, const char *suffix, int rank,
-                 int64_t out, int64_t in, err *e)
-{
-    assert(rank == 2 || (rank == 1 && out == 1));
-    *w = (weight){.from = c, .module = module, .out = out, .in = in};
-    bool done;
-    if (strcmp(suffix, "weight") == 0) {
-        done = bind_weight(w, rank, e);
-    } else {
-        const tensor *t = find(c, module, suffix);
-        done = t ? bind_plain(w, t, rank, e) : refuse_missing(module, suffix, "", e);
+    if (p->split) {
+        if (n < 2 || dim[n - 1] != p->split)
+            return false;
+        dim[--n - 1] *= p->split;
     }
-    if (!done)
-        *w = (weight){0};
-    return done;
+    bool one = n == 0 || (n <= 2 && dim[0] == 1 && (n == 1 || dim[1] == 1));
+    if (p->rank == 1) {
+        to->cols = p->col_block ? w->in : p->fixed_cols;
+        return to->cols == 1 ? one : n == 1 && dim[0] == to->cols;
+    }
+    if (n < 2 && p->kind == PART_SCALES && (one || !to->across)) { // a scale a row, or one
+        dim[1] = 1;
+        dim[0] = n == 0 ? 1 : dim[0];
+    } else if (n == 1 && w->rank == 1) { // a vector
+        dim[1] = dim[0];
+        dim[0] = 1;
+    } else if (n != 2) {
+        return false;
+    }
+    to->rows = to->across ? dim[1] : dim[0];
+    to->cols = to->across ? dim[0] : dim[1];
+    return covers(w, p, t->type, true, weight_stored_rows(w), to->rows, &to->row_block) &&
+           covers(w, p, t->type, false, w->in, to->cols, &to->col_block);
 }
 
-// ---- rows ----
+static const codec_part *part_of(const weight *w, int i) { return &w->codec->part[w->of[i]]; }
+
+int64_t weight_quantum(const weight *w)
+{
+    int64_t quantum = 1;
+    for (int i = 0; i < w->n_parts; i++) {
+        const codec_part *p = part_of(w, i);
+        part_place place;
+        (void)weight_place(w, p, w->part[i], &place);
+        if (p->rank == 1 || (place.row_block == PART_WHOLE && p->packing != PACKED_ROWS))
+            continue;
+        if (place.across)
+            return w->out > 0 ? w->out : 1;
+        int64_t rows = place.row_block;
+        if (p->packing == PACKED_ROWS)
+            rows = codec_part_width(w->part[i]->type); // codes of so many words are whole
+        int64_t both = i64_lcm(quantum, rows);
+        if (both >= w->out)
+            return i64_max(w->out, 1);
+        quantum = both;
+    }
+    return quantum;
+}
 
 // Where the rows [row, row + n) of the weight lie in part i.
 static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part *r)
 {
-    const codec_part *part = &w->codec->part[i];
+    const codec_part *p = part_of(w, i);
     const tensor *t = w->part[i];
-    r->block = part->row_block;
-    if (r->block == 0) { // one for the whole weight; FIXED_BYTES is room for a fixed part
-        r->first = 0;
-        r->offset = 0;
-        r->row_bytes = t->bytes;
-        r->bytes = t->bytes < FIXED_BYTES ? FIXED_BYTES : t->bytes;
-        return;
+    int64_t width = dtype_block_bytes(t->type), step = step_of(w);
+    int64_t begin = view_of(w)->first + row * step, last = begin + (n - 1) * step, end;
+    part_place place;
+    (void)weight_place(w, p, t, &place);
+    *r = (stored_part){.runs = 1, .wanted = p->kind != PART_SHAPE && p->kind != PART_ACTIVATION,
+                       .whole = place.row_block == PART_WHOLE};
+    if (p->packing == PACKED_ROWS) {
+        int64_t bits = w->codec->bits, element = codec_part_width(t->type);
+        r->first = begin * bits / element;
+        end = i64_ceil_div((last + 1) * bits, element);
+        r->skip = begin * bits - r->first * element;
+    } else {
+        r->first = begin / place.row_block;
+        end = last / place.row_block + 1;
+        r->skip = begin - r->first * place.row_block;
     }
-    r->first = row / r->block;
-    r->row_bytes = codec_part_row_bytes(w->codec, i, w->in, t->type);
-    r->offset = (uint64_t)r->first * r->row_bytes;
-    r->bytes = (uint64_t)((row + n - 1) / r->block - r->first + 1) * r->row_bytes;
+    if (dtype_is_block(t->type)) { // ggml's rows of blocks
+        r->pitch = (int64_t)codec_part_row_bytes(w->codec, w->of[i], w->in, t->type);
+    } else {
+        r->pitch = (place.across ? end - r->first : place.cols) * width;
+    }
+    if (place.across) {
+        r->runs = place.cols;
+        r->stride = (uint64_t)(place.rows * width);
+        r->offset = (uint64_t)(r->first * width);
+        r->run_bytes = (uint64_t)r->pitch;
+    } else if (step > 1 && !r->whole) {
+        r->runs = n;
+        r->stride = (uint64_t)(step * r->pitch);
+        r->offset = (uint64_t)(begin * r->pitch);
+        r->run_bytes = (uint64_t)r->pitch;
+    } else {
+        r->offset = (uint64_t)(r->first * r->pitch);
+        r->run_bytes = (uint64_t)((end - r->first) * r->pitch);
+    }
+    r->offset += place.base;
+    r->bytes = r->run_bytes * (uint64_t)r->runs;
+    if (r->runs > 1 && r->stride == r->run_bytes) {
+        r->run_bytes = r->bytes;
+        r->runs = 1;
+    }
 }
 
 void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
                        uint64_t *bytes)
 {
     stored_part r;
-    assert(row >= 0 && n > 0 && row <= w->out - n && row % w->codec->row_quantum == 0);
+    assert(!w->view && row >= 0 && n > 0 && row <= w->out - n);
     range_of(w, i, row, n, &r);
+    assert(r.runs == 1);
     *offset = r.offset;
-    *bytes = r.block ? r.bytes : row == 0 ? w->part[i]->bytes : 0;
+    *bytes = r.whole && row > 0 ? 0 : r.bytes;
 }
+
+// ---- rows ------------------------------------------------------------------------------------
 
 bool weight_lay_out(stored_rows *s, const weight *w, int64_t row, int64_t n, err *e)
 {
     assert(row >= 0 && n > 0 && row <= w->out - n);
     *s = (stored_rows){.w = w, .row = row, .n = n};
-    for (int i = 0; i < w->codec->n_parts; i++) {
+    for (int i = 0; i < w->n_parts; i++)
         range_of(w, i, row, n, &s->part[i]);
-        s->part[i].at = s->bytes;
-        if (!size_add(s->bytes, s->part[i].bytes, &s->bytes) ||
-            !size_round_up(s->bytes, 64, &s->bytes))
-            return err_set(e, ERR_ENV, "no memory for %lld rows of '%s'", (long long)n, w->module);
+    for (int whole = 1; whole >= 0; whole--)
+        for (int i = 0; i < w->n_parts; i++) {
+            if (s->part[i].whole != (bool)whole)
+                continue;
+            s->part[i].at = s->bytes;
+            if (!size_add(s->bytes, s->part[i].bytes, &s->bytes) ||
+                !size_round_up(s->bytes, 64, &s->bytes))
+                return err_set(e, ERR_ENV, "no memory for %lld rows of '%s'", (long long)n,
+                               w->module);
+        }
+    return true;
+}
+
+bool weight_fetch(const stored_rows *s, void *stored, err *e)
+{
+    for (int i = 0; i < s->w->n_parts; i++) {
+        const stored_part *p = &s->part[i];
+        unsigned char *to = (unsigned char *)stored + p->at;
+        for (int64_t k = 0; p->wanted && k < p->runs; k++)
+            if (!checkpoint_read(s->w->from, s->w->part[i], p->offset + (uint64_t)k * p->stride,
+                                 to + (uint64_t)k * p->run_bytes, p->run_bytes, e))
+                return false;
     }
     return true;
 }
 
-// weight_bind has checked what such a part holds.
-void weight_fill_fixed(const stored_rows *s, void *stored)
+// What the codec is given for rows [row, row + n).
+static void views_of(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                     part_view view[CODEC_MAX_PARTS])
 {
     const weight *w = s->w;
-    for (int i = 0; i < w->codec->n_parts; i++)
-        (void)codec_fixed_part(w->codec, i, w->out, w->in, (char *)stored + s->part[i].at);
-}
-
-// Decodes rows that lie in one block of the codec, or begin at one.
-static bool decode_rows(const stored_rows *s, const unsigned char *stored, int64_t row, int64_t n,
-                        float *to, err *e)
-{
-    const weight *w = s->w;
-    part_view view[CODEC_MAX_PARTS];
-    for (int i = 0; i < w->codec->n_parts; i++) {
-        const stored_part *r = &s->part[i];
-        uint64_t skip = r->block ? (uint64_t)(row / r->block - r->first) * r->row_bytes : 0;
-        view[i] = (part_view){stored + r->at + skip, w->part[i]->type};
+    memset(view, 0, CODEC_MAX_PARTS * sizeof *view);
+    for (int i = 0; i < w->n_parts; i++) {
+        const stored_part *all = &s->part[i];
+        stored_part some;
+        part_place place;
+        range_of(w, i, row, n, &some);
+        (void)weight_place(w, part_of(w, i), w->part[i], &place);
+        int64_t width = dtype_block_bytes(w->part[i]->type);
+        int64_t ahead = place.across ? (some.first - all->first) * width
+                        : step_of(w) > 1 && !all->whole ? (row - s->row) * all->pitch
+                                                        : (some.first - all->first) * all->pitch;
+        view[w->of[i]] = (part_view){.bytes = (const unsigned char *)stored + all->at + ahead,
+                                     .type = w->part[i]->type,
+                                     .row_block = place.row_block,
+                                     .col_block = place.col_block,
+                                     .skip = some.skip,
+                                     .pitch = place.across ? all->pitch : 0,
+                                     .step = step_of(w)};
     }
-    return w->codec->decode(w->codec, w->in, n, view, to, e) || err_in(e, "weight '%s'", w->module);
 }
 
 bool weight_decode(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
                    err *e)
 {
+    part_view view[CODEC_MAX_PARTS];
+    const codec *c = s->w->codec;
     assert(row >= s->row && n >= 0 && row + n <= s->row + s->n);
-    // Decoding does not know where in the weight its rows lie; a range that begins inside a block
-    // is decoded in two steps, so that each begins with its own scale row.
-    int64_t inside = row % s->w->codec->row_quantum;
-    int64_t head = inside ? i64_min(n, s->w->codec->row_quantum - inside) : n;
-    return decode_rows(s, stored, row, head, to, e) &&
-           (head == n ||
-            decode_rows(s, stored, row + head, n - head, to + head * s->w->in, e));
+    if (n == 0)
+        return true;
+    views_of(s, stored, row, n, view);
+    return c->decode(c, s->w->in, n, view, to, e) || err_in(e, "weight '%s'", s->w->module);
+}
+
+bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
+                   err *e)
+{
+    part_view view[CODEC_MAX_PARTS];
+    const codec *c = s->w->codec;
+    assert(row >= s->row && n > 0 && row + n <= s->row + s->n && c->scales);
+    views_of(s, stored, row, n, view);
+    return c->scales(c, s->w->in, n, view, to, e) || err_in(e, "weight '%s'", s->w->module);
 }
 
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
@@ -341,23 +263,18 @@ bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratc
     if (!weight_lay_out(&rows, w, row, n, e))
         return false;
     unsigned char *stored = scratch_need(s, rows.bytes, 1, "the stored bytes of rows", e);
-    if (!stored)
-        return false;
-    weight_fill_fixed(&rows, stored);
-    for (int i = 0; i < w->codec->n_parts; i++) {
-        const stored_part *p = &rows.part[i];
-        if (p->block && !checkpoint_read(w->from, w->part[i], p->offset, stored + p->at, p->bytes,
-                                         e))
-            return false;
-    }
-    return weight_decode(&rows, stored, row, n, to, e);
+    return stored && weight_fetch(&rows, stored, e) && weight_decode(&rows, stored, row, n, to, e);
 }
 
 uint64_t weight_stored_bytes(const weight *w)
 {
     uint64_t bytes = 0;
-    for (int i = 0; i < w->codec->n_parts; i++)
-        bytes += w->part[i]->bytes;
+    for (int i = 0; i < w->n_parts; i++) {
+        stored_part r = {.bytes = w->part[i]->bytes};
+        if (w->view && w->out > 0)
+            range_of(w, i, 0, w->out, &r);
+        bytes += r.bytes;
+    }
     return bytes;
 }
 

@@ -8,9 +8,9 @@
 // Where in the order somebody is: part `part` of item `at`.
 typedef struct {
     const weight_rows *rows;
-    int64_t n, at;
+    int64_t n, at, run;
     int part;
-    stored_rows now; // of item `at`, where part > 0
+    stored_rows now; // of item `at`, where part > 0 or run > 0
 } walk;
 
 struct weight_ahead {
@@ -27,15 +27,16 @@ static bool next_part(void *ctx, stream_range *out, bool *end, err *e)
     walk *w = ctx;
     for (; w->at < w->n; w->at++, w->part = 0) {
         const weight_rows *r = &w->rows[w->at];
-        if (w->part == 0 && !weight_lay_out(&w->now, r->w, r->row, r->n, e))
+        if (w->part == 0 && w->run == 0 && !weight_lay_out(&w->now, r->w, r->row, r->n, e))
             return false;
-        while (w->part < r->w->codec->n_parts) {
+        for (; w->part < r->w->n_parts; w->part++, w->run = 0) {
             const stored_part *p = &w->now.part[w->part];
-            const tensor *t = r->w->part[w->part++];
-            if (!p->block)
+            const tensor *t = r->w->part[w->part];
+            if (!p->wanted || w->run == p->runs)
                 continue;
-            *out = (stream_range){checkpoint_file(r->w->from, t->file), t->offset + p->offset,
-                                  p->bytes};
+            uint64_t offset = p->offset + (uint64_t)w->run++ * p->stride;
+            *out = (stream_range){checkpoint_file(r->w->from, t->file), t->offset + offset,
+                                  p->run_bytes};
             return true;
         }
     }
@@ -78,10 +79,9 @@ const stored_rows *weight_ahead_next(const weight_ahead *a)
 
 bool weight_ahead_take(weight_ahead *a, void *to, err *e)
 {
-    weight_fill_fixed(&a->next, to);
-    for (int i = 0; i < a->next.w->codec->n_parts; i++) {
+    for (int i = 0; i < a->next.w->n_parts; i++) {
         const stored_part *p = &a->next.part[i];
-        if (p->block && !stream_read(a->s, (char *)to + p->at, p->bytes, e))
+        if (p->wanted && !stream_read(a->s, (char *)to + p->at, p->bytes, e))
             return false;
     }
     a->taken++;

@@ -20,29 +20,66 @@
         .row_quantum = 1, .exact = true, .decode = float_decode, .encode = float_encode         \
     }
 
+// Parts that several rows have.
+#define ANY_FLOAT (ALSO(DT_F32) | ALSO(DT_BF16) | ALSO(DT_F16))
+#define E4M3_CODES                                                                              \
+    {.suffix = "weight", .type = DT_F8_E4M3, .rank = 2, .row_block = 1, .col_block = 1}
+#define CODES(name, dt) /* packed, or a byte each */                                            \
+    {.suffix = name, .type = dt, .packing = PACKED_COLUMNS, .rank = 2, .row_block = 1}
+#define SCALES(name, dt, types, ...)                                                            \
+    {.suffix = name, .kind = PART_SCALES, .type = dt, .also = types, .rank = 2, __VA_ARGS__}
+#define ONE(name, what, may_lack, ...) /* one number; other names of it */                      \
+    {.suffix = name, .kind = what, .type = DT_F32, .also = ANY_FLOAT, .rank = 1,                \
+     .fixed_cols = 1, .optional = may_lack, .named = {__VA_ARGS__}}
+#define SHAPE_PART                                                                              \
+    {.suffix = "weight_shape", .kind = PART_SHAPE, .type = DT_I64, .also = ALSO(DT_I32),        \
+     .rank = 1, .fixed_cols = 2}
+#define INPUT_SCALE ONE("input_scale", PART_ACTIVATION, true, "activation_scale")
+#define INPUT_GLOBAL ONE("input_global_scale", PART_ACTIVATION, true, NULL)
+#define ORDER(name)                                                                             \
+    {.suffix = name, .kind = PART_ORDER, .type = DT_I32, .rank = 1, .col_block = 1,             \
+     .optional = true}
+#define GROUPED(columns) .row_block = 1, .col_block = columns, .found = true
+
 #define FP8_BLOCK_CODEC(label, power)                                                           \
     {                                                                                           \
-        .name = label, .form = CODEC_FP8_BLOCK, .n_parts = 2,                                   \
-        .part = {{.suffix = "weight", .type = DT_F8_E4M3, .rank = 2, .row_block = 1,            \
-                  .col_block = 1},                                                              \
-                 {.suffix = "weight_scale_inv", .type = DT_F32, .also = ALSO(DT_BF16),          \
-                  .rank = 2, .row_block = 128, .col_block = 128}},                              \
-        .group = 128, .row_quantum = 128, .pow2 = power, .decode = fp8_block_decode,            \
-        .encode = fp8_block_encode                                                              \
+        .name = label, .form = CODEC_FP8_BLOCK, .element = ELEMENT_E4M3, .bits = 8,             \
+        .n_parts = 2,                                                                           \
+        .part = {E4M3_CODES,                                                                    \
+                 SCALES("weight_scale_inv", DT_F32, ALSO(DT_BF16), .row_block = 128,            \
+                        .col_block = 128)},                                                     \
+        .group = 128, .row_quantum = 128, .pow2 = power, .decode = scaled_decode,               \
+        .scales = scaled_scales, .encode = fp8_block_encode                                     \
     }
 
 #define INT4_CODEC(label, columns)                                                              \
     {                                                                                           \
-        .name = label, .form = CODEC_INT4_GROUP, .n_parts = 3,                                  \
-        .part = {{.suffix = "weight_packed", .type = DT_I32, .rank = 2, .row_block = 1,         \
-                  .col_block = 8},                                                              \
-                 {.suffix = "weight_scale", .type = DT_BF16,                                    \
-                  .also = ALSO(DT_F16) | ALSO(DT_F32), .rank = 2, .row_block = 1,               \
-                  .col_block = columns},                                                        \
-                 {.suffix = "weight_shape", .type = DT_I64, .also = ALSO(DT_I32), .rank = 1,   \
-                  .fixed_cols = 2}},                                                            \
-        .group = columns, .row_quantum = 1, .decode = int4_decode, .encode = int4_encode        \
+        .name = label, .form = CODEC_INT4_GROUP, .element = ELEMENT_INT, .bits = 4, .zero = 8,  \
+        .n_parts = 3,                                                                           \
+        .part = {CODES("weight_packed", DT_I32),                                                \
+                 SCALES("weight_scale", DT_BF16, ALSO(DT_F16) | ALSO(DT_F32), .row_block = 1,   \
+                        .col_block = columns),                                                  \
+                 SHAPE_PART},                                                                   \
+        .group = columns, .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,   \
+        .encode = int4_encode                                                                   \
     }
+
+#define STORED(label, kind, width, ...)                                                         \
+    {                                                                                           \
+        .name = label, .form = CODEC_STORED, .element = kind, .bits = width, .row_quantum = 1,  \
+        .decode = scaled_decode, .scales = scaled_scales, __VA_ARGS__                           \
+    }
+
+// compressed-tensors' pack-quantized, any group or a scale a row.
+#define CT_PACKED(label, width, parts, zeros)                                                   \
+    STORED(label, ELEMENT_INT, width, .zero = 1 << (width - 1), .n_parts = parts,               \
+           .part = {CODES("weight_packed", DT_I32),                                             \
+                    SCALES("weight_scale", DT_BF16, ANY_FLOAT, GROUPED(128)), SHAPE_PART,       \
+                    ORDER("weight_g_idx"), INPUT_GLOBAL, zeros})
+#define NO_PART {.suffix = NULL}
+#define CT_PACKED_ZEROS                                                                         \
+    {.suffix = "weight_zero_point", .kind = PART_ZEROS, .type = DT_I32, .rank = 2,              \
+     .packing = PACKED_ROWS, .col_block = 128, .found = true}
 
 #define BLOCK_CODEC(label, dt, columns)                                                         \
     {                                                                                           \
@@ -51,6 +88,28 @@
         .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = blocks_encode    \
     }
 
+#define E4M3_SCALES(name)                                                                       \
+    SCALES(name, DT_F8_E4M3, ALSO(DT_U8), .row_block = 1, .col_block = 16)
+#define E8M0_SCALES(name, other)                                                                \
+    SCALES(name, DT_F8_E8M0, ALSO(DT_U8), .row_block = 1, .col_block = 32, .named = {other})
+
+#define ZEROS_ACROSS                                                                            \
+    {.suffix = "qzeros", .kind = PART_ZEROS, .type = DT_I32, .packing = PACKED_ROWS, .rank = 2, \
+     .col_block = 128, .found = true, .across = true}
+#define SCALES_ACROSS SCALES("scales", DT_F16, ANY_FLOAT, GROUPED(128), .across = true)
+#define GPTQ_CODEC(label, width, format)                                                        \
+    STORED(label, ELEMENT_INT, width, .gptq_format = format, .n_parts = 4,                      \
+           .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_COLUMNS, .rank = 2, \
+                     .row_block = 1, .across = true},                                           \
+                    ZEROS_ACROSS, SCALES_ACROSS, ORDER("g_idx")})
+#define GPTQ_CODECS(width)                                                                      \
+    GPTQ_CODEC("int" #width "-gptq", width, 1), GPTQ_CODEC("int" #width "-gptq-v2", width, 2)
+#define MLX_CODEC(width)                                                                        \
+    STORED("int" #width "-mlx", ELEMENT_INT, width, .n_parts = 3,                               \
+           .part = {CODES("weight", DT_U32), SCALES("scales", DT_BF16, ANY_FLOAT, GROUPED(64)), \
+                    {.suffix = "biases", .kind = PART_BIASES, .type = DT_BF16,                  \
+                     .also = ANY_FLOAT, .rank = 2, GROUPED(64)}})
+
 static const codec registry[] = {
     FLOAT_CODEC("f32", DT_F32),
     FLOAT_CODEC("f16", DT_F16),
@@ -58,17 +117,69 @@ static const codec registry[] = {
     FP8_BLOCK_CODEC("fp8-block", false),
     FP8_BLOCK_CODEC("fp8-block-pow2", true),
     {
-        .name = "fp8-channel", .form = CODEC_FP8_CHANNEL, .n_parts = 2,
-        .part = {{.suffix = "weight", .type = DT_F8_E4M3, .rank = 2, .row_block = 1,
-                  .col_block = 1},
-                 {.suffix = "weight_scale", .type = DT_F32,
-                  .also = ALSO(DT_BF16) | ALSO(DT_F16), .rank = 2, .row_block = 1,
-                  .fixed_cols = 1}},
-        .row_quantum = 1, .decode = fp8_channel_decode, .encode = fp8_channel_encode
+        .name = "fp8-channel", .form = CODEC_FP8_CHANNEL, .element = ELEMENT_E4M3, .bits = 8,
+        .n_parts = 2,
+        .part = {E4M3_CODES,
+                 SCALES("weight_scale", DT_F32, ANY_FLOAT, .row_block = 1, .fixed_cols = 1)},
+        .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,
+        .encode = fp8_channel_encode
     },
     INT4_CODEC("int4-g32", 32),
     INT4_CODEC("int4-g64", 64),
     INT4_CODEC("int4-g128", 128),
+    // FP8 as anybody stores it: a scale a tensor, row, group or block.
+    STORED("fp8-tensor", ELEMENT_E4M3, 8, .n_parts = 3,
+           .part = {E4M3_CODES,
+                    ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale"),
+                    INPUT_SCALE}),
+    STORED("mxfp8", ELEMENT_E4M3, 8, .n_parts = 2, .group = 32,
+           .part = {E4M3_CODES,
+                    SCALES("weight_scale", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
+                           .col_block = 32, .named = {"weight_scale_inv", "scale"})}),
+    STORED("fp8-scaled", ELEMENT_E4M3, 8, .n_parts = 3,
+           .part = {E4M3_CODES,
+                    SCALES("weight_scale", DT_F32, ANY_FLOAT | ALSO(DT_F8_E8M0), .row_block = 128,
+                           .col_block = 128, .found = true, .named = {"weight_scale_inv", "scale"}),
+                    INPUT_SCALE}),
+    // compressed-tensors' integers.
+    CT_PACKED("int4", 4, 5, NO_PART),
+    CT_PACKED("int4-zeros", 4, 6, CT_PACKED_ZEROS),
+    CT_PACKED("int8", 8, 5, NO_PART),
+    CT_PACKED("int8-zeros", 8, 6, CT_PACKED_ZEROS),
+    STORED("int8-bytes", ELEMENT_INT, 8, .zero = 128, .n_parts = 4,
+           .part = {CODES("weight", DT_I8),
+                    SCALES("weight_scale", DT_BF16, ANY_FLOAT, GROUPED(128)),
+                    {.suffix = "weight_zero_point", .kind = PART_ZEROS, .type = DT_I8, .rank = 2,
+                     .optional = true, GROUPED(128)},
+                    INPUT_SCALE}),
+    // Four-bit floats: compressed-tensors, ModelOpt, gpt-oss, DeepSeek-V4.
+    STORED("nvfp4", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
+           .part = {CODES("weight_packed", DT_U8), E4M3_SCALES("weight_scale"),
+                    ONE("weight_global_scale", PART_DIVISOR, false, NULL), INPUT_GLOBAL}),
+    STORED("nvfp4-modelopt", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
+           .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale"),
+                    ONE("weight_scale_2", PART_GLOBAL, false, NULL), INPUT_SCALE}),
+    STORED("mxfp4", ELEMENT_E2M1, 4, .group = 32, .n_parts = 3,
+           .part = {CODES("weight_packed", DT_U8), E8M0_SCALES("weight_scale", NULL),
+                    INPUT_GLOBAL}),
+    STORED("mxfp4-blocks", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
+           .part = {{.suffix = "_blocks", .named = {"blocks"}, .type = DT_U8, .rank = 2,
+                     .packing = PACKED_COLUMNS, .row_block = 1, .split = 16},
+                    E8M0_SCALES("_scales", "scales")}),
+    STORED("mxfp4-deepseek", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
+           .part = {CODES("weight", DT_I8), E8M0_SCALES("scale", NULL)}),
+    GPTQ_CODECS(2), GPTQ_CODECS(3), GPTQ_CODECS(4), GPTQ_CODECS(8),
+    STORED("int4-awq", ELEMENT_INT, 4, .eights = true, .n_parts = 3,
+           .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_ROWS, .rank = 2,
+                     .col_block = 1, .across = true},
+                    ZEROS_ACROSS, SCALES_ACROSS}),
+    MLX_CODEC(2), MLX_CODEC(3), MLX_CODEC(4), MLX_CODEC(5), MLX_CODEC(6), MLX_CODEC(8),
+    STORED("mxfp4-mlx", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
+           .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+    STORED("nvfp4-mlx", ELEMENT_E2M1, 4, .group = 16, .n_parts = 2,
+           .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
+    STORED("mxfp8-mlx", ELEMENT_E4M3, 8, .group = 32, .n_parts = 2,
+           .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
     BLOCK_CODEC("Q8_0", DT_Q8_0, 32),
     BLOCK_CODEC("IQ4_NL", DT_IQ4_NL, 32),
     BLOCK_CODEC("IQ4_XS", DT_IQ4_XS, 256),
@@ -91,17 +202,39 @@ const codec *codec_find(const char *name)
     return NULL;
 }
 
+int codec_part_of(const codec *c, part_kind kind)
+{
+    for (int i = 0; i < c->n_parts; i++)
+        if (c->part[i].kind == kind)
+            return i;
+    return -1;
+}
+
+int codec_part_width(dtype type) { return (int)(8 * dtype_block_bytes(type)); }
+
+int64_t codec_packed(const codec *c, dtype type, int64_t n)
+{
+    int64_t width = codec_part_width(type);
+    return n / width * c->bits + i64_ceil_div(n % width * c->bits, width);
+}
+
+static int64_t part_cols(const codec *c, const codec_part *p, dtype type, int64_t in)
+{
+    if (p->packing == PACKED_COLUMNS)
+        return codec_packed(c, type, in);
+    return p->col_block ? i64_ceil_div(in, p->col_block) : p->fixed_cols;
+}
+
 int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t shape[2])
 {
     const codec_part *p = &c->part[i];
-    int64_t cols = p->col_block ? i64_ceil_div(in, p->col_block) : p->fixed_cols;
-    if (p->rank == 1) {
-        shape[0] = cols;
-        shape[1] = 1;
-    } else {
-        shape[0] = p->row_block ? i64_ceil_div(out, p->row_block) : 1;
-        shape[1] = cols;
-    }
+    int64_t cols = part_cols(c, p, p->type, in), rows = 1;
+    if (p->packing == PACKED_ROWS)
+        rows = codec_packed(c, p->type, out);
+    else if (p->row_block)
+        rows = i64_ceil_div(out, p->row_block);
+    shape[0] = p->rank == 1 || p->across ? cols : rows;
+    shape[1] = p->rank == 1 ? 1 : p->across ? rows : cols;
     return p->rank;
 }
 
@@ -114,9 +247,7 @@ static uint64_t bytes_of(dtype type, uint64_t elements)
 
 uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type)
 {
-    const codec_part *p = &c->part[i];
-    int64_t cols = p->col_block ? i64_ceil_div(in, p->col_block) : p->fixed_cols;
-    return bytes_of(type, (uint64_t)cols);
+    return bytes_of(type, (uint64_t)part_cols(c, &c->part[i], type, in));
 }
 
 uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in)
@@ -139,8 +270,8 @@ uint64_t codec_bytes(const codec *c, int64_t out, int64_t in)
 
 bool codec_divides(const codec *c, int64_t in)
 {
-    bool whole = c->form == CODEC_INT4_GROUP || c->form == CODEC_BLOCKS;
-    return !whole || in % c->group == 0;
+    // FP8's blocks are ragged at the edges.
+    return c->group == 0 || c->form == CODEC_FP8_BLOCK || in % c->group == 0;
 }
 
 bool codec_is_searched(const codec *c)
@@ -151,7 +282,7 @@ bool codec_is_searched(const codec *c)
 
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to)
 {
-    if (c->part[i].row_block != 0)
+    if (c->part[i].kind != PART_SHAPE)
         return false;
     store_u64(to, (uint64_t)out);
     store_u64((unsigned char *)to + 8, (uint64_t)in);
@@ -162,7 +293,7 @@ bool codec_accepts(const codec *c, const part_view *part, err *e)
 {
     for (int i = 0; i < c->n_parts; i++) {
         const codec_part *p = &c->part[i];
-        if (p->row_block == 0 || part[i].type == p->type || (p->also & ALSO(part[i].type)))
+        if (!part[i].bytes || part[i].type == p->type || (p->also & ALSO(part[i].type)))
             continue;
         return err_set(e, ERR_INPUT, "%s: part '%s' is %s, expected %s", c->name, p->suffix,
                        dtype_name(part[i].type), dtype_name(p->type));
@@ -180,13 +311,4 @@ bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in, 
     return err_set(e, ERR_INPUT, "row %lld, column %lld is %s, which %s cannot hold",
                    (long long)(row0 + at / in), (long long)(at % in),
                    nan ? "not a number" : "infinite", c->name);
-}
-
-float codec_scale_at(const part_view *scale, int64_t i)
-{
-    const unsigned char *p = scale->bytes;
-    if (scale->type == DT_F32)
-        return load_f32(p + 4 * i);
-    uint16_t bits = load_u16(p + 2 * i);
-    return scale->type == DT_BF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
 }

@@ -8,22 +8,58 @@
 #include "base/dtype.h"
 #include "base/err.h"
 
-enum { CODEC_MAX_PARTS = 4 };
+enum { CODEC_MAX_PARTS = 6, PART_MAX_NAMES = 3 };
+
+// A weight is value = (code - zero) x scale, or code x scale + bias; each of these is a part, or is
+// implied. How a part lies is data: what follows, in a codec's row.
+typedef enum {
+    PART_CODES,
+    PART_SCALES,
+    PART_ZEROS,      // codes that stand for 0; implied (codec.zero) where there is no such part
+    PART_BIASES,
+    PART_GLOBAL,     // one number that scales are multiplied by
+    PART_DIVISOR,    // one number that scales are divided by
+    PART_ORDER,      // the group of each column; where absent, column / columns of a group
+    PART_SHAPE,      // (out, in), in numbers; decoding does not need it
+    PART_ACTIVATION  // about a runtime's activations, not about the weight: kept, never asked
+} part_kind;
+
+typedef enum {
+    PACKED_NOT,      // an element a row_block x col_block
+    PACKED_COLUMNS,  // the codes along a weight's row are a little-endian stream of bits
+    PACKED_ROWS      // the codes along its column are
+} part_packing;
 
 typedef struct {
-    const char *suffix;  // tensor name = module path + "." + suffix ("weight_packed")
-    dtype type;          // as written
+    const char *suffix;  // tensor name = module path + "." + suffix ("weight_packed"); one that
+                         // begins with '_' follows without the dot
+    const char *named[PART_MAX_NAMES]; // names also read
+    dtype type;          // as written; what a byte of type U8 holds, where U8 is in `also`
     uint32_t also;       // bit per dtype also accepted when reading (1u << DT_F32)
+    part_kind kind;
+    part_packing packing;
     int rank;            // 2: rows x cols; 1: a vector of cols (weight_shape)
     int64_t row_block;   // weight rows per row of this part (1, 128); 0: one for the whole weight
-    int64_t col_block;   // weight columns per column of this part (1, 8, 32, 128); 0: a fixed
+    int64_t col_block;   // weight columns per column of this part (1, 32, 128); 0: a fixed
     int64_t fixed_cols;  //   number of columns (1 for channel scales, 2 for weight_shape)
+    int64_t split;       // the last dimension is stored as two, of cols / split and split
+    bool across;         // stored transposed: [cols][rows]
+    bool found;          // row_block and col_block follow from the tensor's shape
+    bool optional;       // may be absent
 } codec_part;
 
 typedef enum {
     CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT4_GROUP,
-    CODEC_BLOCKS // ggml's types (blocks.h): in GGUF files only
+    CODEC_BLOCKS, // ggml's types (blocks.h): in GGUF files only
+    CODEC_STORED  // codes and scales as other tools store them: read, not written
 } codec_form;
+
+// What a code says.
+typedef enum {
+    ELEMENT_ITSELF,  // a number, or ggml's blocks
+    ELEMENT_E4M3, ELEMENT_E2M1,
+    ELEMENT_INT      // an unsigned number, or I8; a step is as large anywhere
+} codec_element;
 
 // How scales and codes are found. COMPAT: the bytes of the tool that the format comes from. BEST:
 // the least weighted squared error we can find, never more than COMPAT's in any block.
@@ -38,32 +74,57 @@ typedef struct {
 
 #define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0}
 
+// A part of a range of rows in memory. Fields that are 0 are as the codec's row says.
 typedef struct {
-    const void *bytes; // at the part's row that belongs to the first weight row of the range
+    const void *bytes; // at the part's row that belongs to the first weight row of the range; of
+                       // parts across, in their first row; NULL: this optional part is absent
     dtype type;        // as found (see codec_part.also)
+    int64_t row_block, col_block; // as found; PART_WHOLE: all
+    int64_t skip;      // weight rows (packed rows: bits) between `bytes` and the first row
+    int64_t pitch;     // bytes from a row of a part across to the next
+    int64_t step;      // of floats across: columns of the part from a weight row to the next
 } part_view;
+
+#define PART_WHOLE INT64_MAX
+
+static inline part_view part_at(const void *bytes, dtype type)
+{
+    return (part_view){.bytes = bytes, .type = type};
+}
 
 typedef struct codec {
     const char *name;      // "int4-g32"
     codec_form form;
     int n_parts;
     codec_part part[CODEC_MAX_PARTS];
-    int64_t group;         // columns that share a scale: 32, 64, 128; FP8 blocks 128; of
-                           // CODEC_BLOCKS the columns of a block; else 0
-    int64_t row_quantum;   // encode and decode ranges begin at multiples of it (1 or 128)
+    codec_element element;
+    int bits;              // of a code
+    int zero;              // ELEMENT_INT: the code of 0 where no part says it
+    int gptq_format;       // 1: PART_ZEROS holds the zero point less 1; 2: itself; else 0. Only a
+                           // config tells the two apart
+    bool eights;           // codes across lie 8 a word in the order 0 2 4 6 1 3 5 7 (AWQ)
+    int64_t group;         // columns that share a scale: 16, 32, 64, 128; FP8 blocks 128; of
+                           // CODEC_BLOCKS the columns of a block; 0: as found, or none
+    int64_t row_quantum;   // encode ranges begin at multiples of it (1 or 128)
     bool exact;            // holds every finite value of its own type: nothing is searched
     bool pow2;             // scales are powers of two
-    // Rows [row0, row0 + n) of a weight [out][in]; row0 a multiple of row_quantum, n too unless the
-    // range ends with the weight. Decoded value = code x scale as one binary32 product.
+    // Rows [row0, row0 + n) of a weight [out][in]. Decoded value = (code - zero) x scale as one
+    // binary32 product, scale and global scale made one (one rounding) before; + bias as one sum.
     bool (*decode)(const struct codec *c, int64_t in, int64_t n, const part_view *part, float *to,
                    err *e);
-    // parts[i] as in part_view. NaN or infinity: ERR_INPUT naming row and column.
+    // The scale of each value [n][in], as decode has it; NULL for forms without.
+    bool (*scales)(const struct codec *c, int64_t in, int64_t n, const part_view *part, float *to,
+                   err *e);
+    // row0 a multiple of row_quantum, n too unless the range ends with the weight; parts[i] as in
+    // part_view. NaN or infinity: ERR_INPUT naming row and column. NULL: this version only reads
+    // the type.
     bool (*encode)(const struct codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e);
 } codec;
 
-// f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, and ggml's types
-// by its names (Q8_0)
+// f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, ggml's types by
+// its names (Q8_0), and what is only read: codec.c has the list, docs/stored-types.md what each is.
+// Where several rows fit a weight's tensors the first one is it.
 const codec *codec_find(const char *name);     // canonical names; NULL
 int64_t codec_count(void);
 const codec *codec_at(int64_t i);
@@ -71,6 +132,9 @@ const codec *codec_at(int64_t i);
 // not yet existing one, naming one that exists.
 MUST_USE bool codec_from_user(const char *text, const codec **out, err *e);
 
+int codec_part_of(const codec *c, part_kind kind); // its index, -1
+int codec_part_width(dtype type);                  // bits of an element of a part with codes
+int64_t codec_packed(const codec *c, dtype type, int64_t n); // elements that n codes take
 // Shape of part i of a weight [out][in]; returns its rank. Columns and rows are rounded up.
 int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t shape[2]);
 uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in);

@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the registry (codec.c) and the forms (codec_float.c, codec_fp8.c, codec_int4.c,
-// codec_blocks.c) share. The
-// world outside quantize/ goes through codec.h.
+// codec_scaled.c, codec_blocks.c) share. The world outside quantize/ goes through codec.h.
 #ifndef SCRUPLE_QUANTIZE_CODEC_FORMS_H
 #define SCRUPLE_QUANTIZE_CODEC_FORMS_H
 
 #include "quantize/codec.h"
 
 bool float_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);
+// Codes, scales and whatever else, as the codec's row says they lie (codec_scaled.c).
+bool scaled_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
+                   err *e);
+bool scaled_scales(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
+                   err *e);
 bool float_encode(const codec *c, int64_t in, int64_t n, const float *from,
                   const encode_options *o, void *const *part, err *e);
-bool fp8_block_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
-                      err *e);
 bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
                       const encode_options *o, void *const *part, err *e);
-bool fp8_channel_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
-                        err *e);
 bool fp8_channel_encode(const codec *c, int64_t in, int64_t n, const float *from,
                         const encode_options *o, void *const *part, err *e);
-bool int4_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);
 bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
                  const encode_options *o, void *const *part, err *e);
 bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);
@@ -30,7 +29,5 @@ MUST_USE bool codec_accepts(const codec *c, const part_view *part, err *e);
 // ERR_INPUT naming row and column of the first NaN or infinity of from [n][in].
 MUST_USE bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in,
                                int64_t row0, err *e);
-// One value of a scale part; the type is one that codec_accepts let through.
-float codec_scale_at(const part_view *scale, int64_t i);
 
 #endif

@@ -26,35 +26,6 @@
 
 enum { BLOCK = 128 };
 
-bool fp8_block_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
-                      err *e)
-{
-    if (!codec_accepts(c, part, e))
-        return false;
-    const kernels *use = kernels_used();
-    const uint8_t *code = part[0].bytes;
-    int64_t blocks = i64_ceil_div(in, BLOCK);
-    for (int64_t row = 0; row < n; row++)
-        for (int64_t b = 0; b < blocks; b++) {
-            int64_t at = row * in + b * BLOCK;
-            use->from_e4m3(to + at, code + at, codec_scale_at(&part[1], row / BLOCK * blocks + b),
-                           i64_min(BLOCK, in - b * BLOCK));
-        }
-    return true;
-}
-
-bool fp8_channel_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to,
-                        err *e)
-{
-    if (!codec_accepts(c, part, e))
-        return false;
-    const kernels *use = kernels_used();
-    const uint8_t *code = part[0].bytes;
-    for (int64_t row = 0; row < n; row++)
-        use->from_e4m3(to + row * in, code + row * in, codec_scale_at(&part[1], row), in);
-    return true;
-}
-
 static float max_abs(const float *w, int64_t stride, int64_t rows, int64_t cols)
 {
     float largest = 0;

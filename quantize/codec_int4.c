@@ -15,17 +15,6 @@ static bool divides(const codec *c, int64_t in, err *e)
                    c->name, (long long)c->group, (long long)in);
 }
 
-bool int4_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e)
-{
-    if (!codec_accepts(c, part, e) || !divides(c, in, e))
-        return false;
-    const kernels *use = kernels_used();
-    const uint8_t *packed = part[0].bytes;
-    for (int64_t i = 0; i < n * in; i += c->group)
-        use->from_int4(to + i, packed + i / 2, codec_scale_at(&part[1], i / c->group), c->group);
-    return true;
-}
-
 bool int4_encode(const codec *c, int64_t in, int64_t n, const float *from,
                  const encode_options *o, void *const *part, err *e)
 {

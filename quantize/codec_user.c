@@ -58,7 +58,8 @@ bool codec_from_user(const char *text, const codec **out, err *e)
     const char *name[32];
     size_t n = 0;
     for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
-        if (codec_at(i)->form == CODEC_BLOCKS) // what a GGUF file is made of
+        // What a GGUF file is made of, and what is only read.
+        if (codec_at(i)->form == CODEC_BLOCKS || !codec_at(i)->encode)
             continue;
         name[n++] = codec_at(i)->name;
         if (str_same_nocase(text, codec_at(i)->name)) {
@@ -76,6 +77,11 @@ bool codec_from_user(const char *text, const codec **out, err *e)
             return err_set(e, ERR_USAGE, "type '%s' does not exist here%s%s; the nearest is %s",
                            text, refused[i].reason ? ": " : "",
                            refused[i].reason ? refused[i].reason : "", refused[i].instead);
+    for (int64_t i = 0; i < codec_count(); i++)
+        if (!codec_at(i)->encode && str_same_nocase(text, codec_at(i)->name))
+            return err_set(e, ERR_USAGE, "type '%s' is read, but this version does not write it; "
+                           "the nearest is %s", text,
+                           codec_at(i)->bits == 8 ? "fp8-channel" : "int4-g32");
     const char *near = str_nearest(text, name, n);
     if (near)
         return err_set(e, ERR_USAGE, "unknown type '%s', did you mean %s?", text, near);

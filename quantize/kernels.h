@@ -19,12 +19,16 @@ typedef struct {
     void (*from_e4m3)(float *to, const uint8_t *code, float scale, int64_t n);
     // code[i] = f32_to_e4m3(from[i] / scale)
     void (*to_e4m3)(uint8_t *code, const float *from, float scale, int64_t n);
-    // Nibble i of packed, less 8, times scale; n a multiple of 16.
-    void (*from_int4)(float *to, const uint8_t *packed, float scale, int64_t n);
-    // e2m1_to_f32(nibble i of packed, the low one first) * scale; n a multiple of 16.
+    // to[i] = (nibble i of packed - zero) * scale
+    void (*from_u4)(float *to, const uint8_t *packed, float zero, float scale, int64_t n);
+    // to[i] = ((code[i] ^ flip) - zero) * scale
+    void (*from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero, float scale,
+                    int64_t n);
+    // e2m1_to_f32(nibble i of packed, the low one first) * scale
     void (*from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n);
     // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
     void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
+    void (*add_bias)(float *to, float bias, int64_t n);
     void (*int_rows)(const int_groups *g);
     void (*fp_rows)(const fp_groups *g);
 } kernels;
@@ -37,9 +41,12 @@ typedef struct {
     void to_f16_##level(void *to, const float *from, int64_t n);                                \
     void from_e4m3_##level(float *to, const uint8_t *code, float scale, int64_t n);             \
     void to_e4m3_##level(uint8_t *code, const float *from, float scale, int64_t n);             \
-    void from_int4_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
+    void from_u4_##level(float *to, const uint8_t *packed, float zero, float scale, int64_t n); \
+    void from_u8_##level(float *to, const uint8_t *code, uint8_t flip, float zero, float scale, \
+                         int64_t n);                                                            \
     void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
     void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);           \
+    void add_bias_##level(float *to, float bias, int64_t n);                                    \
     void int_rows_##level(const int_groups *g);                                                 \
     void fp_rows_##level(const fp_groups *g);
 

@@ -118,20 +118,57 @@ INLINE vf nibbles(const uint8_t *packed)
 }
 #endif
 
-KERNEL_TARGET void KERNEL(from_int4)(float *to, const uint8_t *packed, float scale, int64_t n)
+INLINE uint8_t nibble_at(const uint8_t *packed, int64_t i)
 {
-    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
-        vf value = (nibbles(packed + i / 2) - 8.0f) * scale;
+    return packed[i / 2] >> (i % 2 * 4) & 15;
+}
+
+KERNEL_TARGET void KERNEL(from_u4)(float *to, const uint8_t *packed, float zero, float scale,
+                                   int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value = (nibbles(packed + i / 2) - zero) * scale;
         memcpy(to + i, &value, sizeof value);
     }
+    for (; i < n; i++)
+        to[i] = ((float)nibble_at(packed, i) - zero) * scale;
+}
+
+KERNEL_TARGET void KERNEL(from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero,
+                                   float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value = (__builtin_convertvector(bytes(code + i) ^ flip, vf) - zero) * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] = ((float)(code[i] ^ flip) - zero) * scale;
 }
 
 KERNEL_TARGET void KERNEL(from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
         vf value = twice_e2m1(nibble_codes(packed + i / 2)) * 0.5f * scale;
         memcpy(to + i, &value, sizeof value);
     }
+    for (; i < n; i++)
+        to[i] = e2m1_to_f32(nibble_at(packed, i)) * scale;
+}
+
+KERNEL_TARGET void KERNEL(add_bias)(float *to, float bias, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value;
+        memcpy(&value, to + i, sizeof value);
+        value += bias;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] += bias;
 }
 
 KERNEL_TARGET void KERNEL(to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n)

@@ -123,7 +123,7 @@ static void encode(tiny *m, const char *module, const char *codec_name)
     int64_t out = m->item[at].t.shape[0], in = m->item[at].t.shape[1];
     const codec *bf16 = codec_find("bf16"), *c = codec_find(codec_name);
     float *values = malloc((size_t)(out * in) * sizeof *values);
-    part_view view = {m->item[at].data, DT_BF16};
+    part_view view = part_at(m->item[at].data, DT_BF16);
     ck_assert(bf16->decode(bf16, in, out, &view, values, &e));
     void *part[CODEC_MAX_PARTS] = {0};
     for (int i = 0; i < c->n_parts; i++)

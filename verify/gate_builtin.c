@@ -14,62 +14,80 @@
 // largest off, and steps grown by that. MXFP4 cuts an eighth to a quarter off what is 6 to 8 times
 // the scale: 12 dB, and the rest's error beside it. NVFP4 cuts a third off where its scale is the
 // smallest; blocks below 3 x 2^-9, whose scale is 0, have no floor and are to fail.
+// E2M1 with a scale of 32: elements below 1 are off by 1/48 in the mean square, others by 1/48 of
+// their square, the largest is at least 3.5 and, clipped from 8.5, off by 2.5. E2M1 with a scale of
+// 16: the largest is at least 5.6. Integers in groups of any size: no code is further from its
+// number than 0 is, which is 0 dB; of 8 bits in a row of 16,384, as for int4.
 // KLD and top-1: what users of such files call usable (8 bits: excellent).
 static const struct {
-    const char *type;
+    const char *type; // the first that fits; '*' at its end: all that begin so
     double sqnr, kld, top1;
 } floors[] = { // finest first
     {"f32", 144, 0.001, 0.98},
     {"f16", 48, 0.001, 0.98}, // 11 bits, but fewer below 2^-14: held to BF16's
     {"bf16", 48, 0.001, 0.98},
     {"Q8_0", 40, 0.005, 0.97},
-    {"fp8-channel", 24, 0.01, 0.95},
-    {"fp8-block", 24, 0.01, 0.95},
-    {"fp8-block-pow2", 24, 0.01, 0.95},
+    {"fp8-*", 24, 0.01, 0.95},
+    {"mxfp8*", 24, 0.01, 0.95},
+    {"int8*", 10, 0.01, 0.95},
+    {"int6*", 19, 0.02, 0.92},
+    {"int5*", 13, 0.03, 0.91},
     {"IQ4_NL", 13, 0.05, 0.9},
+    {"nvfp4*", 12, 0.05, 0.9},
+    {"mxfp4*", 9, 0.05, 0.9},
     {"int4-g32", 13, 0.05, 0.9},
     {"MXFP4", 11, 0.05, 0.9},
     {"int4-g64", 10, 0.05, 0.9},
     {"NVFP4", 9, 0.05, 0.9},
     {"IQ4_XS", 8, 0.05, 0.9},
     {"int4-g128", 7, 0.05, 0.9},
+    {"int4*", 0, 0.05, 0.9},
+    {"int3*", 0, 0.05, 0.9},
+    {"int2*", 0, 0.05, 0.9},
 };
+
+static bool is_of(const char *type, const char *name)
+{
+    size_t n = strcspn(type, "*");
+    return type[n] ? strncmp(type, name, n) == 0 : strcmp(type, name) == 0;
+}
 
 static int rank_of(const codec *c)
 {
     int i = 0;
-    while (strcmp(floors[i].type, c->name) != 0) {
+    while (!is_of(floors[i].type, c->name)) {
         i++;
         assert(i < (int)COUNT_OF(floors)); // every codec has a row
     }
     return i;
 }
 
-// The coarsest type with which the candidate replaces another one; -1 where it replaces none.
-static int coarsest(const model *ref, const model *cand)
+// The coarsest type with which the candidate replaces another one; NULL where it replaces none.
+static const codec *coarsest(const model *ref, const model *cand)
 {
     const checkpoint *c = model_checkpoint(ref);
-    int found = -1;
+    const codec *found = NULL;
     for (int64_t i = 0; i < checkpoint_count(c); i++) {
         const tensor_account *t = model_account(ref, i);
         const weight *other = t->used ? model_weight(cand, t->role, t->layer, t->expert) : NULL;
-        if (other && other->codec != t->weight->codec && rank_of(other->codec) > found)
-            found = rank_of(other->codec);
+        if (other && other->codec != t->weight->codec &&
+            (!found || rank_of(other->codec) > rank_of(found)))
+            found = other->codec;
     }
     return found;
 }
 
 bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
 {
-    int at = coarsest(ref, cand);
+    const codec *coarse = coarsest(ref, cand);
     *g = (gate){.name = "built-in: same types, identical"};
-    if (at < 0) {
+    if (!coarse) {
         gate_set(g, GATE_EXACT, 1);
         gate_set(g, GATE_MAX_MEAN_KLD, 0);
         return true;
     }
     strbuf name = {0};
-    strbuf_printf(&name, "built-in: %s", floors[at].type);
+    strbuf_printf(&name, "built-in: %s", coarse->name);
     g->name = strbuf_ok(&name, e) ? arena_text(&g->texts, name.text, name.len, e) : NULL;
     strbuf_free(&name);
     if (!g->name)
@@ -78,7 +96,7 @@ bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
     g->by_type = g->has[GATE_MIN_SQNR_DB] = true;
     for (int64_t i = 0; i < codec_count(); i++)
         g->sqnr[i] = floors[rank_of(codec_at(i))].sqnr;
-    gate_set(g, GATE_MAX_MEAN_KLD, floors[at].kld);
-    gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[at].top1);
+    gate_set(g, GATE_MAX_MEAN_KLD, floors[rank_of(coarse)].kld);
+    gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[rank_of(coarse)].top1);
     return true;
 }

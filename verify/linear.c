@@ -101,7 +101,7 @@ static int64_t rows_of_a_block(const linear *l, const weight *w)
 {
     uint64_t row_bytes = (uint64_t)w->in * sizeof(float);
     int64_t rows = (int64_t)(l->budget / row_bytes);
-    int64_t quantum = w->codec->row_quantum;
+    int64_t quantum = weight_quantum(w);
     if (rows >= quantum)
         rows -= rows % quantum;
     return i64_min(i64_max(rows, 1), w->out);

@@ -14,7 +14,7 @@
 
 enum {
     COMFORTABLE_VALUES = 1 << 18, // of a weight at a time, each worker
-    VALUE_BYTES = 24,             // three rows of floats, stored bytes of both sides, scales
+    VALUE_BYTES = 24,             // three rows of floats, stored bytes of both sides
     NAMED = 20,                   // broken weights that get a sentence of their own
     WRONG_TEXT = 400
 };
@@ -24,7 +24,7 @@ static const uint64_t AHEAD = 32u << 20; // a worker at most
 typedef struct {
     scratch rows;              // what the three lie in
     float *ref, *cand, *steps;
-    scratch a, b, scales;
+    scratch a, b;
 } room;
 
 typedef struct {
@@ -53,7 +53,6 @@ static void rooms_free(room *r, int n)
         scratch_free(&r[i].rows);
         scratch_free(&r[i].a);
         scratch_free(&r[i].b);
-        scratch_free(&r[i].scales);
     }
     free(r);
 }
@@ -88,11 +87,17 @@ static bool look_finite(const weight *w, bool is_ref, const weight_parity *p, in
     return true;
 }
 
+// Rows of a weight that may be held; *as is where their stored form is, `s` room for it.
 static bool read_rows(const held_weight *h, const weight *w, int64_t row, int64_t n, float *to,
-                      scratch *s, err *e)
+                      held_weight *as, scratch *s, err *e)
 {
-    return h->bytes ? weight_decode(&h->rows, h->bytes, row, n, to, e)
-                    : weight_read_rows(w, row, n, to, s, e);
+    *as = *h;
+    if (!as->bytes &&
+        (!weight_lay_out(&as->rows, w, row, n, e) ||
+         !(as->bytes = scratch_need(s, as->rows.bytes, 1, "the stored bytes of rows", e)) ||
+         !weight_fetch(&as->rows, as->bytes, e)))
+        return false;
+    return weight_decode(&as->rows, as->bytes, row, n, to, e);
 }
 
 static bool compare_rows(const comparing *c, const weight *a, const weight *b, int64_t i,
@@ -103,17 +108,18 @@ static bool compare_rows(const comparing *c, const weight *a, const weight *b, i
     char where[MODEL_WHERE_TEXT];
     for (int64_t row = 0; row < a->out; row += rows) {
         int64_t n = i64_min(rows, a->out - row), values = n * a->in;
-        steps_args with = {.w = b, .row = row, .n = n, .values = r->cand, .reference = r->ref,
-                           .held = held[1].bytes ? &held[1].rows : NULL, .stored = held[1].bytes};
+        held_weight of_a, of_b;
         int64_t zero_row, zero_col;
-        if (!read_rows(&held[0], a, row, n, r->ref, &r->a, e) ||
-            !read_rows(&held[1], b, row, n, r->cand, &r->b, e) ||
+        if (!read_rows(&held[0], a, row, n, r->ref, &of_a, &r->a, e) ||
+            !read_rows(&held[1], b, row, n, r->cand, &of_b, &r->b, e) ||
             !look_finite(a, true, p, row, r->ref, values, c->wrong[i], e) ||
             !look_finite(b, false, p, row, r->cand, values, c->wrong[i], e))
             return false;
         if (c->wrong[i][0])
             break;
-        if (!steps_fill(&with, r->steps, &r->scales, &zero_row, &zero_col, e))
+        steps_args with = {.w = b, .row = row, .n = n, .values = r->cand, .reference = r->ref,
+                           .held = &of_b.rows, .stored = of_b.bytes};
+        if (!steps_fill(&with, r->steps, &zero_row, &zero_col, e))
             return false;
         if (zero_row >= 0) {
             err found = ERR_INIT;

@@ -371,7 +371,26 @@ START_TEST(reads_what_a_quantization_config_declares)
     assert_declared("null", "");
     assert_declared("{\"quant_method\": \"fp8\", \"fmt\": \"e4m3\", \"weight_block_size\": "
                     "[128, 128], \"scale_fmt\": \"ue8m0\"}", "fp8-block");
+    assert_declared("{\"quant_method\": \"fp8\", \"weight_block_size\": [1, 32]}", "fp8-g32");
+    assert_declared("{\"quant_method\": \"fp8\"}", "fp8");
+    assert_declared("{\"quant_method\": \"fbgemm_fp8\"}", "fp8-channel");
+    assert_declared("{\"quant_method\": \"mxfp8\"}", "fp8-g32");
+    assert_declared("{\"quant_method\": \"mxfp4\"}", "fp4-g32");
+    assert_declared("{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}", "fp4-g16");
+    assert_declared("{\"quant_method\": \"gptq\", \"bits\": 8}", "int8-channel");
+    assert_declared("{\"quant_method\": \"awq\"}", "int4-g128");
+    assert_declared("{\"bits\": 4, \"group_size\": 32, \"a.b\": {\"bits\": 8, \"group_size\": 64}, "
+                    "\"c\": false}", "int4-g32, int8-g64");
+    assert_declared("{\"bits\": 4, \"group_size\": 16, \"mode\": \"nvfp4\"}", "fp4-g16");
     assert_declared(INT4_SCHEME("32"), "int4-g32");
+    assert_declared(INT4_SCHEME("16"), "int4-g16");
+    assert_declared("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": "
+                    "{\"weights\": {\"num_bits\": 4, \"group_size\": 32, \"symmetric\": "
+                    "false}}}}", "int4-g32 with zero points");
+    assert_declared("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": "
+                    "{\"weights\": {\"type\": \"float\", \"strategy\": \"block\", "
+                    "\"block_structure\": [64, 32]}}, \"h\": {\"weights\": {\"strategy\": "
+                    "\"tensor\"}}}}", "fp8-block 64x32, int8-tensor");
     assert_declared("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"a\": "
                     "{\"weights\": {\"type\": \"float\", \"strategy\": \"channel\"}}, \"b\": "
                     "{\"weights\": {\"num_bits\": 4, \"group_size\": 128}}}}",
@@ -381,18 +400,17 @@ END_TEST
 
 START_TEST(refuses_quantizations_it_cannot_read_by_name)
 {
-    assert_undeclarable("{\"quant_method\": \"gptq\"}", "quant_method is 'gptq'");
+    assert_undeclarable("{\"quant_method\": \"exl3\"}", "quant_method is 'exl3'");
+    assert_undeclarable("{\"quant_method\": \"gptq\"}", "bits is not 2, 3, 4 or 8");
     assert_undeclarable("{}", "quant_method is '(none)'");
-    assert_undeclarable("{\"quant_method\": \"fp8\"}", "no weight_block_size");
-    assert_undeclarable("{\"quant_method\": \"fp8\", \"weight_block_size\": [1, 32]}",
-                        "is not [128, 128]");
-    assert_undeclarable(INT4_SCHEME("16"), "group size 16");
+    assert_undeclarable("{\"quant_method\": \"fp8\", \"weight_block_size\": [128]}",
+                        "is not two positive numbers");
     assert_undeclarable("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": "
-                        "{\"weights\": {\"num_bits\": 4, \"group_size\": 32, \"symmetric\": "
-                        "false}}}}", "asymmetric");
+                        "{\"weights\": {\"type\": \"float\", \"strategy\": \"block\"}}}}",
+                        "strategy block");
     assert_undeclarable("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": "
-                        "{\"weights\": {\"num_bits\": 4, \"group_size\": 32, \"actorder\": "
-                        "\"group\"}}}}", "actorder");
+                        "{\"weights\": {\"type\": \"float\", \"symmetric\": false}}}}",
+                        "asymmetric");
     assert_undeclarable("{\"quant_method\": \"compressed-tensors\", \"config_groups\": "
                         "{\"W4A16\": [\"Linear\"]}}", "is a preset name");
     assert_undeclarable("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {}}",

@@ -221,7 +221,8 @@ START_TEST(names_what_is_missing)
     tiny_drop(&m, "q.weight_shape");
     open_it();
     assert_unbound("none", 2, 2, "tensor 'none.weight' is missing");
-    assert_unbound("f", 2, 2, "neither its weight_scale_inv nor its weight_scale is there");
+    assert_unbound("f", 2, 2, "tensor 'f.weight' has type F8_E4M3, but nothing that goes with such "
+                              "codes is there (weight_scale_inv, for one)");
     assert_unbound("p", 3, 64, "tensor 'p.weight_scale' is missing");
     assert_unbound("q", 3, 64, "tensor 'q.weight_shape' is missing: the weight is stored as "
                                "int4-g32");
@@ -241,15 +242,19 @@ START_TEST(names_shapes_that_do_not_fit)
     int64_t lie[2] = {3, 60};
     tiny_drop(&m, "p.weight_shape");
     tiny_add(&m, "p.weight_shape", DT_I64, 1, 2, 0, lie);
-    add_int4("q", 16, DT_I64);
+    add_int4("q", 32, DT_I64);
+    tiny_drop(&m, "q.weight_scale");
+    tiny_add(&m, "q.weight_scale", DT_BF16, 2, 3, 5, NULL);
     open_it();
     assert_unbound("a", 2, 3, "tensor 'a.weight' has shape [3,2], expected [2,3]");
     assert_unbound("v", 1, 6, "tensor 'v.weight' has shape [6], expected [1,6]");
-    assert_unbound("f", 300, 200, "'f.weight_scale_inv' has shape [2,2], expected [3,2]");
+    assert_unbound("f", 300, 200, "'f.weight_scale_inv' has shape [2,2]: that is no scale a "
+                                  "tensor, row or group of 16, 32, 64 or 128 (rows and) columns "
+                                  "of a weight of [300,200]");
     assert_unbound("p", 3, 64, "tensor 'p.weight_shape' says [3,60], the weight is [3,64]");
-    assert_unbound("q", 3, 64, "'q.weight_scale' has shape [3,4]: for 64 input columns this "
-                               "version reads groups of 32, 64 or 128");
-    assert_unbound("q", 3, 63, "groups of 32, 64 or 128");
+    assert_unbound("q", 3, 64, "'q.weight_scale' has shape [3,5]: that is no scale a tensor, "
+                               "row or group of equally many columns of a weight of [3,64]");
+    assert_unbound("q", 4, 64, "tensor 'q.weight_packed' has shape [3,8], expected [4,8]");
     weight w;
     ASSERT_REFUSED(weight_bind(&w, c, "a", "weight", 1, 1, 6, &refused), "[3,2], expected [6]");
 }
@@ -259,14 +264,17 @@ START_TEST(refuses_companions_and_types_it_does_not_know)
 {
     uint8_t bytes[64] = {0};
     tiny_add(&m, "i.weight", DT_I8, 2, 2, 2, bytes);
-    tiny_add(&m, "u.weight_packed", DT_U8, 2, 2, 2, bytes);
+    tiny_add(&m, "u.weight_packed", DT_I16, 2, 2, 2, bytes);
     tiny_add(&m, "g.qweight", DT_I32, 2, 2, 2, bytes);
     tiny_add(&m, "two.weight", DT_BF16, 2, 2, 2, NULL);
     tiny_add(&m, "two.weight_packed", DT_I32, 2, 2, 2, bytes);
     tiny_add(&m, "s.weight", DT_F8_E4M3, 2, 2, 2, bytes);
-    tiny_add(&m, "s.weight_scale", DT_F32, 0, 0, 0, bytes);
+    tiny_add(&m, "s.weight_scale", DT_F32, 2, 2, 1, bytes);
+    tiny_add(&m, "s.weight_zero_point", DT_I8, 2, 2, 1, bytes);
+    tiny_add(&m, "v.weight", DT_BF16, 1, 2, 0, bytes);
+    tiny_add(&m, "v.weight_scale", DT_BF16, 1, 1, 0, bytes);
     add_int4("z", 32, DT_I64);
-    tiny_add(&m, "z.weight_zero_point", DT_I32, 2, 1, 2, bytes);
+    tiny_add(&m, "z.weight_bitmask", DT_U8, 2, 1, 2, bytes);
     add_int4("o", 32, DT_I64);
     tiny_add(&m, "o.weight_g_idx", DT_I32, 1, 4, 0, bytes);
     add_int4("x", 32, DT_I64);
@@ -275,16 +283,19 @@ START_TEST(refuses_companions_and_types_it_does_not_know)
     tiny_add(&m, "n.weight", DT_F8_E4M3, 1, 2, 0, bytes);
     open_it();
     assert_unbound("i", 2, 2, "tensor 'i.weight' has type I8");
-    assert_unbound("u", 2, 2, "tensor 'u.weight_packed' has type U8");
-    assert_unbound("g", 2, 2, "'g.qweight' holds GPTQ or AWQ codes");
+    assert_unbound("u", 2, 2, "tensor 'u.weight_packed' has type I16");
+    assert_unbound("g", 2, 2, "tensor 'g.qweight' has shape [2,2]");
     assert_unbound("two", 2, 2, "'two.weight_packed' (packed codes) stands beside a weight stored "
                                 "as bf16");
-    assert_unbound("s", 2, 2, "tensor 's.weight_scale' has shape [], expected [2,1]");
-    assert_unbound("z", 3, 64, "'z.weight_zero_point' (zero points of asymmetric codes)");
-    assert_unbound("o", 3, 64, "'o.weight_g_idx' (a column order (actorder))");
+    assert_unbound("s", 2, 2, "'s.weight_zero_point' (zero points of asymmetric codes) stands "
+                              "beside a weight stored as fp8-channel");
+    assert_unbound("z", 3, 64, "'z.weight_bitmask' (a sparse weight)");
+    assert_unbound("o", 3, 64, "tensor 'o.weight_g_idx' has shape [4], expected [64]");
     assert_unbound("x", 3, 64, "tensor 'x.weight_scale' has type U8, expected BF16");
     weight w;
     ASSERT_REFUSED(weight_bind(&w, c, "n", "weight", 1, 1, 2, &refused), "has type F8_E4M3");
+    ASSERT_REFUSED(weight_bind(&w, c, "v", "weight", 1, 1, 2, &refused),
+                   "'v.weight_scale' (scales) stands beside");
 }
 END_TEST
 

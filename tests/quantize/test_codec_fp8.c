@@ -34,7 +34,7 @@ static void encode(const codec *c, int64_t in, int64_t n, const float *from, uin
 
 static void decode(const codec *c, int64_t in, int64_t n, float *to)
 {
-    part_view part[] = {{code, DT_F8_E4M3}, {scale, DT_F32}};
+    part_view part[] = {part_at(code, DT_F8_E4M3), part_at(scale, DT_F32)};
     err e = ERR_INIT;
     ASSERT_OK(c->decode(c, in, n, part, to, &e), e);
 }
@@ -96,7 +96,7 @@ START_TEST(decodes_a_range_of_rows_as_the_whole)
     const codec *c = codec_find("fp8-block");
     encode(c, 300, 200, w, code, scale);
     decode(c, 300, 200, decoded);
-    part_view part[] = {{code + 128 * 300, DT_F8_E4M3}, {scale + 3, DT_F32}};
+    part_view part[] = {part_at(code + 128 * 300, DT_F8_E4M3), part_at(scale + 3, DT_F32)};
     err e = ERR_INIT;
     ASSERT_OK(c->decode(c, 300, 72, part, again, &e), e);
     ck_assert_mem_eq(again, decoded + 128 * 300, 72 * 300 * sizeof(float));
@@ -115,7 +115,7 @@ START_TEST(reads_scales_of_other_types)
     for (int bf16 = 0; bf16 < 2; bf16++) {
         for (int i = 0; i < 4; i++)
             half[i] = bf16 ? f32_to_bf16(scale[i]) : f32_to_f16(scale[i]);
-        part_view part[] = {{code, DT_F8_E4M3}, {half, bf16 ? DT_BF16 : DT_F16}};
+        part_view part[] = {part_at(code, DT_F8_E4M3), part_at(half, bf16 ? DT_BF16 : DT_F16)};
         err e = ERR_INIT;
         ASSERT_OK(c->decode(c, 128, 4, part, decoded, &e), e);
         for (int i = 0; i < 512; i++) {
@@ -203,7 +203,7 @@ END_TEST
 
 START_TEST(refuses_scales_of_a_type_it_does_not_read)
 {
-    part_view part[] = {{code, DT_F8_E4M3}, {scale, DT_F16}};
+    part_view part[] = {part_at(code, DT_F8_E4M3), part_at(scale, DT_F16)};
     const codec *c = codec_find("fp8-block");
     ASSERT_REFUSED(c->decode(c, 128, 1, part, decoded, &refused),
                    "fp8-block: part 'weight_scale_inv' is F16, expected F32");

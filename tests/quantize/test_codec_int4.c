@@ -26,7 +26,7 @@ static void encode(const codec *c, int64_t in, int64_t n, const encode_options *
 
 static void decode(const codec *c, int64_t in, int64_t n, const void *codes, part_view scales)
 {
-    part_view part[] = {{codes, DT_I32}, scales, {NULL, DT_I64}};
+    part_view part[] = {part_at(codes, DT_I32), scales, part_at(NULL, DT_I64)};
     err e = ERR_INIT;
     ASSERT_OK(c->decode(c, in, n, part, decoded, &e), e);
 }
@@ -53,7 +53,7 @@ START_TEST(reads_what_compressed_tensors_wrote)
         snprintf(name, sizeof name, "ct_g%d_scale.bin", (int)g);
         golden_bytes(name, scale, ALL / (size_t)g * 2);
         snprintf(name, sizeof name, "int4-g%d", (int)g);
-        decode(codec_find(name), COLS, ROWS, golden, (part_view){scale, DT_BF16});
+        decode(codec_find(name), COLS, ROWS, golden, part_at(scale, DT_BF16));
         for (int64_t i = 0; i < ALL; i++) {
             float s = bf16_to_f32(scale[i / g]);
             ck_assert(decoded[i] == (float)((golden[i / 2] >> i % 2 * 4 & 15) - 8) * s);
@@ -71,9 +71,9 @@ START_TEST(reads_scales_of_other_types)
     float wide[2] = {-0.3f, 1e-9f};
     uint16_t half[2] = {f32_to_f16(wide[0]), f32_to_f16(wide[1])};
     memset(golden, 0x2f, 64); // 7, then -6
-    decode(c, 64, 2, golden, (part_view){wide, DT_F32});
+    decode(c, 64, 2, golden, part_at(wide, DT_F32));
     ck_assert(decoded[0] == 7 * -0.3f && decoded[127] == -6 * 1e-9f);
-    decode(c, 64, 2, golden, (part_view){half, DT_F16});
+    decode(c, 64, 2, golden, part_at(half, DT_F16));
     ck_assert(decoded[1] == -6 * f16_to_f32(half[0]) && decoded[64] == 7 * f16_to_f32(half[1]));
 }
 END_TEST
@@ -118,11 +118,11 @@ START_TEST(encodes_what_it_decoded_to_the_same_values)
     const codec *c = codec_find("int4-g32");
     encode_options o = ENCODE_DEFAULTS;
     encode(c, COLS, ROWS, &o);
-    decode(c, COLS, ROWS, packed, (part_view){scale, DT_BF16});
+    decode(c, COLS, ROWS, packed, part_at(scale, DT_BF16));
     memcpy(before, decoded, sizeof before);
     memcpy(w, decoded, sizeof w);
     encode(c, COLS, ROWS, &o);
-    decode(c, COLS, ROWS, packed, (part_view){scale, DT_BF16});
+    decode(c, COLS, ROWS, packed, part_at(scale, DT_BF16));
     for (int i = 0; i < ALL; i++)
         ck_assert(decoded[i] == before[i]);
 }
@@ -135,7 +135,7 @@ START_TEST(refuses_columns_that_the_group_does_not_divide)
     const codec *c = codec_find("int4-g64");
     ASSERT_REFUSED(c->encode(c, 96, 1, w, &o, part, &refused),
                    "int4-g64 needs a multiple of 64 columns, the weight has 96");
-    part_view view[] = {{packed, DT_I32}, {scale, DT_BF16}, {NULL, DT_I64}};
+    part_view view[] = {part_at(packed, DT_I32), part_at(scale, DT_BF16), part_at(NULL, DT_I64)};
     ASSERT_REFUSED(c->decode(c, 96, 1, view, decoded, &refused), "multiple of 64 columns");
 }
 END_TEST

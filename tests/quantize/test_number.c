@@ -124,7 +124,12 @@ static void compare_rows(const kernels *k, const kernels *plain, row_case r)
     SAME(from_bf16, wide, plain_wide, size, codes.half, r.n);
     SAME(from_f16, wide, plain_wide, size, codes.half, r.n);
     SAME(from_e4m3, wide, plain_wide, size, codes.byte, r.scale, r.n);
-    SAME(from_int4, wide, plain_wide, size & ~(size_t)63, codes.byte, r.scale, r.n & ~15);
+    SAME(from_u4, wide, plain_wide, size, codes.byte, 8.0f, r.scale, r.n);
+    SAME(from_u8, wide, plain_wide, size, codes.byte, 0x80, 131.0f, r.scale, r.n);
+    SAME(from_e2m1, wide, plain_wide, size, codes.byte, r.scale, r.n);
+    plain->add_bias(plain_wide, r.scale, r.n);
+    k->add_bias(wide, r.scale, r.n);
+    ck_assert_msg(memcmp(wide, plain_wide, size) == 0, "add_bias differs");
     for (int64_t i = 0; i < r.n; i++)
         wide[i] = f32_from_bits(mix((uint32_t)i));
     SAME(to_bf16, back.half, plain_back.half, (size_t)r.n * 2, wide, r.n);

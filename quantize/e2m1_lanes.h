@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// E2M1 and E4M3 codes in vector lanes, for the templates (kernel_lanes.h) of rows and of ggml's FP4 blocks.
+// E2M1 and E4M3 codes in vector lanes, for the templates (kernel_lanes.h) of rows, groups and
+// ggml's FP4 blocks.
 #ifndef SCRUPLE_QUANTIZE_E2M1_LANES_H
 #define SCRUPLE_QUANTIZE_E2M1_LANES_H
 

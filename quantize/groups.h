@@ -4,23 +4,24 @@
 // byte. Knows floats, bits and stored types only: no tensors, parts or files. (The search of
 // symmetric int4 groups of up to SEARCH_MAX_GROUP weights is search.h's.)
 //
-// SEARCH_COMPAT: the bytes of compressed-tensors 0.18, which computes in the weight's own type: every
-// result is rounded to binary32 and then to `source`.
+// SEARCH_COMPAT: the bytes of compressed-tensors 0.18, which computes in the weight's own type:
+// every result is rounded to binary32 and then to `source`.
 //   integers, symmetric: scale = amax / (2^bits - 1) x 2; code = clamp(RNE(w / scale))
 //   with zero points: min <= 0 <= max; scale = (max - min) / (2^bits - 1); zero =
 //     RNE(clamp(lo - min / scale)); code = RNE(clamp(w / scale + zero))
 //   MX (E8M0 scales): the power of two of amax, of the next one from 1.75 on, less 2 (E2M1) or 8
 //     (E4M3) in the exponent; code = RNE(w / scale)
-//   NVFP4: scale = E4M3(global x (amax / 6)), global = 2688 / amax of the whole weight; a code is
+//   NVFP4: scale = E4M3(global x (amax / 6)), global = 2688 / amax of the whole weight; code =
 //     RNE(w / (scale / global)), in binary32
-// A scale that would be 0 is 2^-7, 2^-10 or 2^-23 (one step at 1 of BF16, F16, F32); 0.125 in NVFP4;
-// one that would overflow is the largest there is. An E2M1 zero has code 0
-// where the quotient is one, a negative quotient that rounds to zero has code 8.
+// A scale that would be 0 is 2^-7, 2^-10 or 2^-23 (one step at 1 of BF16, F16, F32); 0.125 in
+// NVFP4; one that would overflow is the largest there is. An E2M1 zero has code 0 where the
+// quotient is one, a negative quotient that rounds to zero has code 8.
 // SEARCH_BEST: of the scales (and zero points) around that one the best by weighted squared error,
-// as binary32 sums it: all powers of two; 16 E4M3 codes; for integers 16 BF16 numbers an octave
-// (two octaves for more than 128 weights), both signs or three zero points each, and then all BF16 numbers around the best. Never
-// worse than COMPAT beyond the rounding of a sum; where nothing is better, COMPAT's scale. The global
-// scale is COMPAT's.
+// as binary32 sums it: all powers of two; 16 E4M3 codes; for integers the BF16 numbers under which
+// the largest weight (the range) is a whole number of steps, both signs or three zero points each,
+// for more than 128 weights smaller ones, and then the 16 numbers around the best. Never worse
+// than COMPAT beyond the rounding of a sum; where nothing is better, COMPAT's scale. The global
+// scale is COMPAT's. What was decoded is encoded to the same values again.
 #ifndef SCRUPLE_QUANTIZE_GROUPS_H
 #define SCRUPLE_QUANTIZE_GROUPS_H
 

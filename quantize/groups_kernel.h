@@ -247,12 +247,9 @@ INLINE void int_errors(const searched *s, bool weighted, const int_space *space,
     }
 }
 
-// Tries 16 BF16 scales from `top` down. With zero points `shift` is added to the one that centres
-// the codes, else shift != 0 makes the scales negative.
-INLINE void try_int(const searched *s, const int_space *space, int32_t top, int32_t step,
-                    int32_t shift, int_choice *best, float *least)
+// BF16 numbers whose distance is `step` of their last places, from `top` down.
+INLINE void neighbours(int32_t top, int32_t step, vf scale[VECTORS])
 {
-    vf scale[VECTORS], zero[VECTORS] = {0}, error[VECTORS];
     vi lane[VECTORS];
     count_lanes(lane);
     EACH_VECTOR(v) {
@@ -260,6 +257,31 @@ INLINE void try_int(const searched *s, const int_space *space, int32_t top, int3
         bits = either_int(bits < 0x0080, (vi){0} + 0x0080, bits);
         bits = either_int(bits > 0x7f7f, (vi){0} + 0x7f7f, bits);
         scale[v] = (vf)(bits << 16);
+    }
+}
+
+// Of a spread over `most` steps and fewer, that is of larger ones.
+INLINE void parts_of(float half_spread, float most, vf scale[VECTORS])
+{
+    vi lane[VECTORS];
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vf steps = most - __builtin_convertvector(lane[v], vf);
+        vf x = as_lanes(DT_BF16, half_spread / (0.5f * steps));
+        scale[v] = clamp_lanes(x, 0x1p-126f, 0x1.fep127f);
+    }
+}
+
+// Tries 16 BF16 scales. With zero points `shift` is added to the one that centres the codes, else
+// shift != 0 makes the scales negative. From lane `free` on only an error of
+// nothing but roundings counts, less than a hundredth of a step.
+INLINE void try_int(const searched *s, const int_space *space, const vf magnitude[VECTORS],
+                    int32_t shift, int32_t free, int_choice *best, float *least)
+{
+    vf scale[VECTORS], zero[VECTORS] = {0}, error[VECTORS];
+    vi lane[VECTORS];
+    EACH_VECTOR(v) {
+        scale[v] = magnitude[v];
         if (space->zeros) {
             vf x = (float)shift - 0.5f - space->middle / scale[v];
             zero[v] = clamp_lanes(x, -space->half, space->half - 1) + ROUND_MAGIC - ROUND_MAGIC;
@@ -271,6 +293,12 @@ INLINE void try_int(const searched *s, const int_space *space, int32_t top, int3
         int_errors(s, true, space, scale, zero, error);
     else
         int_errors(s, false, space, scale, zero, error);
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vf by = scale[v] * s->factor;
+        error[v] = either((lane[v] < free) | (error[v] < 1e-4f * by * by), error[v],
+                          SPREAD(0x1p127f));
+    }
     int at = least_of(error);
     float errors[CANDIDATES], scales[CANDIDATES], zeros[CANDIDATES];
     memcpy(errors, error, sizeof errors);
@@ -282,6 +310,45 @@ INLINE void try_int(const searched *s, const int_space *space, int32_t top, int3
     }
 }
 
+// Both signs, or three zero points.
+INLINE void try_shifts(const searched *s, const int_space *space, const vf scale[VECTORS],
+                       int32_t free, int_choice *best, float *least)
+{
+    for (int32_t shift = space->zeros ? -1 : 0; shift <= (space->zeros || !space->positive);
+         shift++)
+        try_int(s, space, scale, shift, free, best, least);
+}
+
+// First the scales under which the largest weight (the range) is a whole number of steps, among
+// which that of codes that were decoded is.
+INLINE int_choice int_search(const searched *s, const int_space *space, float half_spread,
+                             int_choice best, float least)
+{
+    vf scale[VECTORS];
+    bool small = space->half == 8;
+    float most = small ? 16 : space->zeros ? 255 : 128;
+    parts_of(half_spread, most, scale);
+    // Rounding may take two steps off the range: only so many steps are used that they are among
+    // these when the codes have been decoded.
+    try_shifts(s, space, scale, small ? CANDIDATES : CANDIDATES - 3, &best, &least);
+    // Where there are many weights the largest may be far from the others.
+    if (s->n > 128) {
+        if (small)
+            parts_of(half_spread, 2 * most, scale);
+        else
+            neighbours((int32_t)(f32_bits(2 * half_spread / most) >> 16), 8, scale);
+        try_shifts(s, space, scale, CANDIDATES, &best, &least);
+    }
+    neighbours((best.bits & 0x7fff) + CANDIDATES / 2, 1, scale);
+    if (!small) {
+        vf largest = as_lanes(DT_BF16, SPREAD(half_spread / (0.5f * (most - 12))));
+        EACH_VECTOR(v)
+            scale[v] = smaller(scale[v], larger(largest, SPREAD(0x1p-126f)));
+    }
+    try_shifts(s, space, scale, CANDIDATES, &best, &least);
+    return best;
+}
+
 KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
 {
     const group_weights *from = &g->from;
@@ -289,24 +356,13 @@ KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
     float min, max;
     range_of(from->w + group * from->n, from->n, &min, &max);
     float amax = max > -min ? max : -min;
-    int_choice best = compat;
     if (amax > 0) {
         searched s = searched_group(from, group * from->n, amax);
         int_space space = {g->bits == 4 ? 8 : 128, 0.5f * min + 0.5f * max, g->zero != NULL,
                            g->positive};
-        float parts = space.zeros ? 2 * space.half - 1 : space.half - 1;
-        float widest = space.zeros ? max / parts - min / parts : amax / parts;
-        int32_t top = (int32_t)(f32_bits(widest) >> 16) + 10;
-        int32_t first = space.zeros ? -1 : 0, last = space.zeros || !space.positive;
         float error = int_error(g, &s, from->source, compat.scale, compat.zero);
-        float least = error;
-        // Where there are many weights the largest may be far from the others.
-        for (int32_t octave = 0; octave < (from->n > 128 ? 2 : 1); octave++)
-            for (int32_t shift = first; shift <= last; shift++)
-                try_int(&s, &space, top - 128 * octave, 8, shift, &best, &least);
-        int32_t around = (best.bits & 0x7fff) + CANDIDATES / 2;
-        for (int32_t shift = first; shift <= last; shift++)
-            try_int(&s, &space, around, 1, shift, &best, &least);
+        int_choice best = int_search(&s, &space, space.zeros ? 0.5f * max - 0.5f * min
+                                                             : 0.5f * amax, compat, error);
         if (int_error(g, &s, DT_F32, best.scale, best.zero) < error) {
             g->scale[group] = best.bits;
             int_write(g, group, DT_F32, best.scale, best.zero);

@@ -381,8 +381,6 @@ KERNEL_TARGET void KERNEL(search)(search_group *s)
     absmax.index = absmax.index < g.lowest ? g.lowest : absmax.index;
     s->scale = (uint16_t)(absmax.index + g.exponent);
     absmax.error = write_codes(s, &g, index_to_float(s->scale), s->code);
-    if (s->absmax)
-        return;
     candidate best = best_scale(&g, s->positive, absmax);
     int32_t bits = (best.index + g.exponent) | (best.negative ? 0x8000 : 0);
     if (bits == s->scale)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // 16 virtual lanes, however wide the real vectors are, for the templates that search groups of
-// weights (kernel_lanes.h): element i lies in lane i mod 16, sums are folded 8, 4, 2, 1, so that the
-// levels agree in every bit.
+// weights (kernel_lanes.h): element i lies in lane i mod 16, sums are folded 8, 4, 2, 1, so that
+// the levels agree in every bit.
 #ifndef SCRUPLE_QUANTIZE_SIXTEEN_LANES_H
 #define SCRUPLE_QUANTIZE_SIXTEEN_LANES_H
 

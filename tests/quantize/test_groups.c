@@ -31,24 +31,8 @@ static void round_all(dtype type)
 // written.py's weight.
 static void fill(dtype type)
 {
-    for (uint32_t i = 0; i < ALL; i++) {
-        uint32_t row = i / COLS, col = i % COLS;
-        w[i] = golden_weight(i, 41);
-        if (row == 0 || (row == 7 && col % 64 < 48))
-            w[i] = 0;
-        if (row == 1)
-            w[i] = 0.5f;
-        if (row == 2)
-            w[i] = (float)((int)(col % 16) - 8) * 0.125f;
-        if (row == 3)
-            w[i] = fabsf(w[i]);
-        if (row == 4)
-            w[i] = -fabsf(w[i]);
-        if (row == 5)
-            w[i] *= 0x1p-14f;
-        if (row == 6)
-            w[i] *= 0x1p12f;
-    }
+    for (uint32_t i = 0; i < ALL; i++)
+        w[i] = written_weight(i);
     round_all(type);
     for (uint32_t i = 0; i < COLS; i++)
         importance[i] = 0.01f + (float)(mix(i + 7) % 1000);
@@ -69,33 +53,6 @@ static fp_groups fp_case(fp_form form, codec_search search, dtype source)
                        .form = form, .codes = codes, .scale = fp_scale};
 }
 
-static void check_digest(const char *name, const char *part, const void *values, int64_t n,
-                         int width)
-{
-    char key[96];
-    uint64_t digest = 0;
-    const unsigned char *p = values;
-    for (int64_t i = 0; i < n; i++)
-        digest_add(&digest, (uint64_t)i,
-                   width == 1 ? p[i] : width == 2 ? load_u16(p + 2 * i) : load_u32(p + 4 * i));
-    (void)snprintf(key, sizeof key, "%s_%s", name, part);
-    ck_assert_msg(digest == golden_digest_in("tests/data/codecs/written.txt", key), "%s differs",
-                  key);
-}
-
-// Eight codes of 4 bits or four of 8 down a column are one word.
-static void check_zeros(const char *name, int bits, int64_t groups)
-{
-    static uint32_t words[ALL];
-    int64_t rows = ROWS * bits / 32;
-    memset(words, 0, (size_t)(rows * groups) * 4);
-    for (int64_t r = 0; r < ROWS; r++)
-        for (int64_t g = 0; g < groups; g++)
-            words[r * bits / 32 * groups + g] |=
-                (uint32_t)(zero[r * groups + g] + (1 << (bits - 1))) << r * bits % 32;
-    check_digest(name, "zero", words, rows * groups, 4);
-}
-
 static void check_integers(const char *type, dtype source, int bits, bool zeros, int64_t n,
                            const char *group)
 {
@@ -104,10 +61,8 @@ static void check_integers(const char *type, dtype source, int bits, bool zeros,
     int_groups g = int_case(bits, zeros, n, SEARCH_COMPAT, source);
     EACH_LEVEL(level) {
         kernels_at(level)->int_rows(&g);
-        check_digest(name, "packed", codes, ALL * bits / 32, 4);
-        check_digest(name, "scale", scale, ALL / n, 2);
-        if (zeros)
-            check_zeros(name, bits, COLS / n);
+        check_written(name, "packed", codes, ALL * bits / 32, 4);
+        check_written(name, "scale", scale, ALL / n, 2);
     }
 }
 
@@ -130,8 +85,8 @@ static void check_floats(const char *type, const char *kind, fp_groups g)
     (void)snprintf(name, sizeof name, "%s_%s", type, kind);
     EACH_LEVEL(level) {
         kernels_at(level)->fp_rows(&g);
-        check_digest(name, "codes", codes, g.form == FP_MXFP8 ? ALL : ALL / 2, 1);
-        check_digest(name, "scale", fp_scale, g.from.groups, 1);
+        check_written(name, "codes", codes, g.form == FP_MXFP8 ? ALL : ALL / 2, 1);
+        check_written(name, "scale", fp_scale, g.from.groups, 1);
     }
 }
 
@@ -148,13 +103,14 @@ START_TEST(fp4_and_mxfp8_have_the_bytes_of_compressed_tensors)
     check_floats(NAMES[_i], "nvfp4", g);
     char name[64];
     (void)snprintf(name, sizeof name, "%s_nvfp4", NAMES[_i]);
-    check_digest(name, "global", &g.global, 1, 4);
+    check_written(name, "global", &g.global, 1, 4);
 }
 END_TEST
 
 // ---- BEST -------------------------------------------------------------------------------------
 
-static const float E2M1[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+static const float E2M1[] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                             -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
 
 // Weighted error of a group as it is stored.
 static double int_error(const int_groups *g, int64_t group)

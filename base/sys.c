@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 int sys_open(const char *path, int flags, mode_t mode)
@@ -56,3 +57,14 @@ bool sys_random(void *to, size_t n)
     while (got < 0 && errno == EINTR);
     return got == (ssize_t)n;
 }
+
+static double seconds_of(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+double sys_seconds(void) { return seconds_of(CLOCK_MONOTONIC); }
+
+double sys_thread_seconds(void) { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }

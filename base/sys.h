@@ -17,5 +17,8 @@ int sys_fdatasync(int fd);
 int sys_close(int fd);
 // n random bytes, at most 256; false with errno.
 bool sys_random(void *to, size_t n);
+// Seconds of a clock that never goes back; what it counts from means nothing.
+double sys_seconds(void);
+double sys_thread_seconds(void); // that the calling thread has had a processor
 
 #endif

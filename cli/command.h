@@ -66,6 +66,7 @@ typedef struct {
     X(synth)        \
     X(forward)      \
     X(verify)       \
+    X(bench)        \
     X(version)      \
     X(help)
 

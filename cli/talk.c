@@ -13,22 +13,16 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/sys.h"
 
 static const double redraw = 1.0 / 6; // seconds between two drawings
 static volatile sig_atomic_t stop_requested;
 
 void talk_request_stop(void) { stop_requested = 1; }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static bool is_overdue(const talk *t)
 {
-    return t->max_duration > 0 && now() - t->opened >= (double)t->max_duration;
+    return t->max_duration > 0 && sys_seconds() - t->opened >= (double)t->max_duration;
 }
 
 static bool asked_to_stop(void *ctx) { return stop_requested || is_overdue(ctx); }
@@ -59,7 +53,7 @@ static bool takes_more(talk *t)
 static void send_line(talk *t, strbuf *line, json_writer *w)
 {
     size_t at = 0;
-    strbuf_printf(line, ",\"seconds\":%.3f", now() - t->opened);
+    strbuf_printf(line, ",\"seconds\":%.3f", sys_seconds() - t->opened);
     jw_object_end(w);
     strbuf_puts(line, "\n");
     while (!line->failed && !t->torn && at < line->len && takes_more(t)) {
@@ -70,7 +64,7 @@ static void send_line(talk *t, strbuf *line, json_writer *w)
         at += n > 0 ? (size_t)n : 0;
     }
     t->torn |= at > 0 && at < line->len; // nothing that follows could be read
-    t->spoke = now();
+    t->spoke = sys_seconds();
     strbuf_free(line);
 }
 
@@ -183,7 +177,7 @@ static void *beat(void *arg)
     talk *t = arg;
     pthread_mutex_lock(&t->lock);
     while (!t->quit) {
-        double due = t->spoke + TALK_HEARTBEAT, time = now();
+        double due = t->spoke + TALK_HEARTBEAT, time = sys_seconds();
         if (time >= due) {
             send_progress(t, "heartbeat");
             continue;
@@ -202,7 +196,7 @@ static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
     if (!t->terminal && t->progress_fd == 0)
         return;
     pthread_mutex_lock(&t->lock);
-    double time = now();
+    double time = sys_seconds();
     if (strncmp(t->what, what, sizeof t->what - 1) != 0 || done < t->first) {
         (void)snprintf(t->what, sizeof t->what, "%s", what);
         t->first = done;
@@ -253,7 +247,7 @@ bool talk_open(talk *t, err *e)
                        t->progress_fd);
     (void)pthread_mutex_init(&t->lock, NULL);
     init_clock(&t->wake);
-    t->opened = t->spoke = now();
+    t->opened = t->spoke = sys_seconds();
     (void)snprintf(t->overdue, sizeof t->overdue, "stopped after --max-duration (%lld s)",
                    (long long)t->max_duration);
     t->terminal = !t->quiet && isatty(STDERR_FILENO) == 1;

@@ -13,16 +13,9 @@
 // Enough to see a disk's rate, little enough to be done at once.
 enum { SAMPLE = 64 << 20, SAMPLE_VALUES = 1 << 19, BLOCK = 1 << 20 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static double rate_of(double done, double began)
 {
-    double seconds = now() - began;
+    double seconds = sys_seconds() - began;
     return done / (seconds > 1e-6 ? seconds : 1e-6);
 }
 
@@ -87,7 +80,7 @@ static bool try_reading(estimate *x, const plan *p, range tensors, const events 
     stream *in;
     uint64_t done = 0, n = 1;
     const void *bytes;
-    double began = now();
+    double began = sys_seconds();
     if (!stream_open(&in, next_range, &s, &with, e))
         return false;
     bool ok = true;
@@ -123,7 +116,7 @@ static bool try_writing(estimate *x, const char *dir, const events *v, err *e)
     uint64_t size = x->written < SAMPLE ? x->written : SAMPLE;
     void *block = mem_new(BLOCK, 1, "a block", e);
     out_file f = OUT_FILE_CLOSED;
-    double began = now();
+    double began = sys_seconds();
     bool ok = block && out_open(&f, dir, ESTIMATE_NAME, size, NULL, 0, e) &&
               out_write_behind(&f, OUT_BEHIND_MOST, false, e);
     for (uint64_t at = 0; ok && at < size; at += BLOCK)
@@ -186,10 +179,10 @@ static bool try_coding(const plan_tensor *t, double *seconds, err *e)
     float *values = mem_new((uint64_t)(rows * w->in), sizeof *values, "a block of rows", e);
     // Read twice: the first time pays for the disk, which the rate of reading has in it already.
     bool ok = values && weight_read_rows(w, 0, rows, values, &stored, e);
-    double began = now();
+    double began = sys_seconds();
     ok = ok && weight_read_rows(w, 0, rows, values, &stored, e) &&
          encode_sample(t, rows, values, e);
-    *seconds = (now() - began) / (double)(rows * w->in);
+    *seconds = (sys_seconds() - began) / (double)(rows * w->in);
     scratch_free(&stored);
     free(values);
     return ok;

@@ -321,16 +321,22 @@ static bool judge_place(const output_order *with, bool *there, err *e)
            err_set(e, ERR_ENV, "'%s' exists and is not a folder", with->dir);
 }
 
+static bool is_gone(const char *dir)
+{
+    err ignored = ERR_INIT;
+    path_kind kind;
+    return path_find(dir, &kind, &ignored) && kind == PATH_NOTHING;
+}
+
 // A listing is no moment: a name that another process gives meanwhile may be in it twice or not at
 // all, and files that it tells of may be gone.
 static bool has_moved(const char *dir, const dir_entry *entry, int64_t n)
 {
     dir_entry *now = NULL;
     int64_t n_now = 0;
-    path_kind kind;
     err ignored = ERR_INIT;
     if (!dir_list(dir, &now, &n_now, &ignored))
-        return path_find(dir, &kind, &ignored) && kind == PATH_NOTHING;
+        return is_gone(dir);
     bool same = n == n_now;
     for (int64_t i = 0; same && i < n; i++)
         same = strcmp(entry[i].name, now[i].name) == 0 && entry[i].size == now[i].size;
@@ -345,7 +351,7 @@ static bool judge_once(const output_order *with, folder_state *state, journal *j
     dir_entry *entry = NULL;
     int64_t n = 0;
     bool locks = !with->dry_run && with->mode != OUTPUT_LOOK, held = false;
-    bool ok = dir_list(with->dir, &entry, &n, e);
+    bool listed = dir_list(with->dir, &entry, &n, e), ok = listed;
     if (ok && !find_entry(entry, n, JOURNAL_NAME)) {
         ok = judge_finished(with, entry, n, state, j, e);
     } else if (ok) {
@@ -353,7 +359,7 @@ static bool judge_once(const output_order *with, folder_state *state, journal *j
         ok = (!locks || journal_lock(j, with->dir, with->mode == OUTPUT_PART, again, e)) &&
              (*again || judge_unfinished(with, state, j, e));
     }
-    if (!ok && !held && has_moved(with->dir, entry, n)) {
+    if (!ok && !held && (listed ? has_moved(with->dir, entry, n) : is_gone(with->dir))) {
         *e = (err)ERR_INIT;
         ok = *again = true;
     }

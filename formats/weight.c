@@ -77,9 +77,11 @@ bool weight_place(const weight *w, const codec_part *p, const tensor *t, part_pl
     if (n < 2 && p->kind == PART_SCALES && (one || !to->across)) { // a scale a row, or one
         dim[1] = 1;
         dim[0] = n == 0 ? 1 : dim[0];
-    } else if (n == 1 && w->rank == 1) { // a vector
-        dim[1] = dim[0];
-        dim[0] = 1;
+    } else if (n == 1 && w->rank == 1) {
+        to->cols = dim[0];
+        to->row_block = to->col_block = 1;
+        to->across = v->rows != 0; // one by one
+        return dim[0] == (v->rows ? v->rows : w->in);
     } else if (n != 2) {
         return false;
     }
@@ -119,7 +121,8 @@ static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part
     const codec_part *p = part_of(w, i);
     const tensor *t = w->part[i];
     int64_t width = dtype_block_bytes(t->type), step = step_of(w);
-    int64_t begin = view_of(w)->first + row * step, last = begin + (n - 1) * step, end;
+    int64_t begin = w->rank == 1 ? 0 : view_of(w)->first + row * step;
+    int64_t last = begin + (n - 1) * step, end;
     part_place place;
     (void)weight_place(w, p, t, &place);
     *r = (stored_part){.runs = 1, .wanted = p->kind != PART_SHAPE && p->kind != PART_ACTIVATION,
@@ -139,7 +142,12 @@ static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part
     } else {
         r->pitch = (place.across ? end - r->first : place.cols) * width;
     }
-    if (place.across) {
+    if (w->rank == 1) {
+        bool some = place.across;
+        r->pitch = some ? step * width : r->pitch;
+        r->offset = some ? (uint64_t)(view_of(w)->first * width) : 0;
+        r->run_bytes = (uint64_t)(some ? ((w->in - 1) * step + 1) * width : r->pitch);
+    } else if (place.across) {
         r->runs = place.cols;
         r->stride = (uint64_t)(place.rows * width);
         r->offset = (uint64_t)(r->first * width);
@@ -228,7 +236,7 @@ static void views_of(const stored_rows *s, const void *stored, int64_t row, int6
                                      .col_block = place.col_block,
                                      .skip = some.skip,
                                      .pitch = place.across ? all->pitch : 0,
-                                     .step = step_of(w)};
+                                     .step = w->rank == 1 ? 1 : step_of(w)};
     }
 }
 

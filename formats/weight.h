@@ -15,7 +15,7 @@ typedef struct {
     int64_t slices, slice; // the tensors are [slices][...], ours is one; 0: they are not stacked
     int64_t rows;          // of the stored matrix; 0: the weight's own
     int64_t first, step;   // the weight's row r is row first + r x step of it: halves (step 1) or
-                           // every second (2); 0: 1
+                           // every second (2); 0: 1. Of a vector these are its elements
     bool transposed;       // it is stored [in][rows]; plain numbers only
 } weight_view;
 

@@ -35,6 +35,7 @@ static const struct {
     const char *suffix, *what;
 } companions[] = {
     {"weight", "a plain weight"},
+    {"", "a plain weight"},
     {"weight_packed", "packed codes"},
     {"weight_scale_inv", "FP8 block scales"},
     {"weight_scale", "scales"},
@@ -55,6 +56,7 @@ static const struct {
     {"biases", "MLX biases"},
     {"g_idx", "a GPTQ column order"},
     {"blocks", "MXFP4 blocks"},
+    {"_scale_inv", "FP8 block scales"},
     {"_blocks", "MXFP4 blocks"},
     {"_scales", "MXFP4 scales"},
 };
@@ -97,22 +99,21 @@ static bool refuse_missing(const char *module, const char *suffix, const char *w
 
 // ---- fitting ----
 
-// How far a codec got, in this order.
+// How far a codec got.
 typedef enum {
-    FIT_NOT,     // other codes than these
-    FIT_TYPE,    // the codes' type is right,
-    FIT_CODES,   // and their shape,
-    FIT_PARTS,   // and no part is missing,
-    FIT_ALONE,   // and there is no other companion,
-    FIT_TYPES, FIT_SHAPES, // and the parts' types, and their shapes
-    FIT_ALL      // and what they say
+    FIT_NOT,   // other codes than these
+    FIT_TYPE,  // the codes' type is right,
+    FIT_CODES, // and their shape,
+    FIT_PARTS, // and all of the parts are there, of their types, and nothing else,
+    FIT_ALL    // and their shapes are right
 } fit;
 
 typedef struct {
     const codec *codec;
     fit fit;
-    int missing;         // parts
-    int what;            // codec's part that is in the way, or companion (FIT_PARTS)
+    int missing, strangers, mistyped; // parts, companions, parts
+    int lacks, other, wrong, misshapen; // the first of each: the codec's part, a companion, and
+                                        // twice the weight's part
 } trial;
 
 static bool type_is(const codec_part *p, dtype type)
@@ -138,25 +139,9 @@ static void take_parts(around *f, const codec *c, trial *t, uint32_t *used)
         } else if (i == 0) {
             return; // other codes
         } else if (!p->optional && t->missing++ == 0) {
-            t->what = i;
+            t->lacks = i;
         }
     }
-}
-
-// Zero points and biases stand beside scales.
-static bool grouped_alike(const weight *w, const part_place *place)
-{
-    const part_place *scales = NULL;
-    for (int i = 0; i < w->n_parts; i++)
-        if (w->codec->part[w->of[i]].kind == PART_SCALES)
-            scales = &place[i];
-    for (int i = 0; i < w->n_parts; i++) {
-        part_kind kind = w->codec->part[w->of[i]].kind;
-        if ((kind == PART_ZEROS || kind == PART_BIASES) &&
-            (!scales || place[i].cols != scales->cols))
-            return false;
-    }
-    return true;
 }
 
 // A part whose rows are chosen one by one, or in halves, has whole elements there.
@@ -172,24 +157,49 @@ static bool view_cuts(const weight *w, const codec_part *p, const part_place *pl
                        : place->row_block == 1 || place->row_block == PART_WHOLE;
 }
 
-static void check_parts(around *f, trial *t)
+static int part_of(const weight *w, part_kind kind)
+{
+    for (int i = 0; i < w->n_parts; i++)
+        if (w->codec->part[w->of[i]].kind == kind)
+            return i;
+    return -1;
+}
+
+// Zero points and biases stand beside scales.
+static bool beside_scales(const weight *w, int i, const part_place *place)
+{
+    part_kind kind = w->codec->part[w->of[i]].kind;
+    int scales = part_of(w, PART_SCALES);
+    return (kind != PART_ZEROS && kind != PART_BIASES) || place[i].cols == place[scales].cols;
+}
+
+static bool shapes_fit(const weight *w, trial *t)
+{
+    part_place place[CODEC_MAX_PARTS];
+    for (int i = 0; i < w->n_parts; i++) {
+        const codec_part *p = &t->codec->part[w->of[i]];
+        t->misshapen = i;
+        if (!weight_place(w, p, w->part[i], &place[i]) || !view_cuts(w, p, &place[i]))
+            return false;
+    }
+    for (int i = 0; i < w->n_parts; i++) {
+        t->misshapen = i;
+        if (!beside_scales(w, i, place))
+            return false;
+    }
+    return true;
+}
+
+// Wrong types, and companions that are no parts.
+static void look_for_wrong(const around *f, uint32_t used, trial *t)
 {
     const weight *w = f->w;
-    part_place place[CODEC_MAX_PARTS];
     for (int i = 0; i < w->n_parts; i++)
-        if (!type_is(&t->codec->part[w->of[i]], w->part[i]->type)) {
-            t->what = i;
-            t->fit = FIT_ALONE;
-            return;
-        }
-    for (int i = 0; i < w->n_parts; i++)
-        if (!weight_place(w, &t->codec->part[w->of[i]], w->part[i], &place[i]) ||
-            !view_cuts(w, &t->codec->part[w->of[i]], &place[i])) {
-            t->what = i;
-            t->fit = FIT_TYPES;
-            return;
-        }
-    t->fit = grouped_alike(w, place) ? FIT_ALL : FIT_SHAPES;
+        if (!type_is(&t->codec->part[w->of[i]], w->part[i]->type) && t->mistyped++ == 0)
+            t->wrong = i;
+    for (int k = 0; k < f->n_here; k++)
+        if (!(used >> f->here[k] & 1) && t->strangers++ == 0)
+            t->other = f->here[k];
 }
 
 static trial try_codec(around *f, const codec *c)
@@ -208,17 +218,25 @@ static trial try_codec(around *f, const codec *c)
     if (!weight_place(w, &c->part[0], w->part[0], &place))
         return t;
     t.fit = FIT_CODES;
-    if (t.missing)
+    look_for_wrong(f, used, &t);
+    if (t.missing || t.mistyped || t.strangers)
         return t;
-    t.fit = FIT_PARTS;
-    for (int k = 0; k < f->n_here; k++)
-        if (!(used >> f->here[k] & 1)) {
-            t.what = f->here[k];
-            return t;
-        }
-    t.fit = FIT_ALONE;
-    check_parts(f, &t);
+    t.fit = shapes_fit(w, &t) ? FIT_ALL : FIT_PARTS;
     return t;
+}
+
+// Of those that got equally far: the one in whose way least is, and what is not there rather than
+// what is of another type or too much; of other shapes the last, which is the most general.
+static bool is_better(const trial *t, const trial *best)
+{
+    if (t->fit != best->fit)
+        return t->fit > best->fit;
+    int a = t->missing + t->strangers + t->mistyped;
+    int b = best->missing + best->strangers + best->mistyped;
+    if (t->fit == FIT_CODES)
+        return a != b ? a < b : t->missing > best->missing ||
+                                (t->missing == best->missing && t->strangers < best->strangers);
+    return t->fit == FIT_PARTS;
 }
 
 // ---- sentences ----
@@ -233,12 +251,32 @@ static bool refuse_shape(const tensor *t, int rank, const int64_t *shape, err *e
                    tensor_shape_text(&expected, wanted));
 }
 
+// The shape that the scales have; packed rows are fewer.
+static bool refuse_beside(const weight *w, int i, err *e)
+{
+    const codec_part *p = &w->codec->part[w->of[i]];
+    const tensor *t = w->part[i], *scales = w->part[part_of(w, PART_SCALES)];
+    int64_t shape[TENSOR_MAX_RANK];
+    memcpy(shape, scales->shape, sizeof shape);
+    if (p->packing == PACKED_ROWS && scales->rank >= 2)
+        shape[scales->rank - (p->across ? 1 : 2)] =
+            codec_packed(w->codec, t->type, weight_stored_rows(w));
+    return refuse_shape(t, scales->rank, shape, e);
+}
+
 // The shape that a part of the weight's own would have, under the view.
 static bool refuse_part_shape(const weight *w, int i, err *e)
 {
     const codec_part *p = &w->codec->part[w->of[i]];
     char shape[TENSOR_SHAPE_TEXT], name[STR_SHORT];
     const tensor *t = w->part[i];
+    part_place place;
+    if (weight_place(w, p, t, &place) && !view_cuts(w, p, &place))
+        return err_set(e, ERR_INPUT, "tensor '%s' %s: the rows of it that are the weight's begin "
+                       "or end inside one of its elements", str_short(t->name, name),
+                       tensor_shape_text(t, shape));
+    if (p->kind == PART_ZEROS || p->kind == PART_BIASES)
+        return refuse_beside(w, i, e);
     if (p->found)
         return err_set(e, ERR_INPUT, "tensor '%s' has shape %s: that is no scale a tensor, row or "
                        "group of %s columns of a weight of [%lld,%lld]", str_short(t->name, name),
@@ -251,6 +289,10 @@ static bool refuse_part_shape(const weight *w, int i, err *e)
     if (w->view && w->view->slices)
         want[rank++] = w->view->slices;
     part = want + rank;
+    if (w->rank == 1) {
+        want[rank++] = w->view && w->view->rows ? w->view->rows : w->in;
+        return refuse_shape(t, rank, want, e);
+    }
     rank += codec_part_shape(w->codec, w->of[i], weight_stored_rows(w), w->in, part);
     if (w->view && w->view->transposed) {
         int64_t rows = part[0];
@@ -269,7 +311,7 @@ static bool refuse_parts(const around *f, const trial *t, err *e)
 {
     const weight *w = f->w;
     char name[STR_SHORT], why[80];
-    const codec_part *p = &t->codec->part[t->what];
+    const codec_part *p = &t->codec->part[t->lacks];
     if (f->n_here > 1) {
         (void)snprintf(why, sizeof why, ": the weight is stored as %s", t->codec->name);
         return refuse_missing(w->module, p->suffix, why, e);
@@ -277,6 +319,13 @@ static bool refuse_parts(const around *f, const trial *t, err *e)
     return err_set(e, ERR_INPUT, "tensor '%s' has type %s, but nothing that goes with such codes "
                    "is there (%s, for one)", str_short(w->part[0]->name, name),
                    dtype_name(w->part[0]->type), p->suffix);
+}
+
+static bool refuse_stranger(const weight *w, const tensor *t, const char *what, err *e)
+{
+    return err_set(e, ERR_INPUT, "tensor '%s' (%s) stands beside a weight stored as %s, which has "
+                   "none; this combination is not supported by this version", t->name, what,
+                   w->codec->name);
 }
 
 static bool refuse(around *f, const trial *best, err *e)
@@ -290,24 +339,16 @@ static bool refuse(around *f, const trial *best, err *e)
     }
     trial again = try_codec(f, best->codec); // its parts are the weight's again
     const weight *w = f->w;
-    switch (again.fit) {
-    case FIT_TYPE: return refuse_part_shape(w, 0, e);
-    case FIT_CODES: return refuse_parts(f, &again, e);
-    case FIT_PARTS:
-        return err_set(e, ERR_INPUT,
-                       "tensor '%s' (%s) stands beside a weight stored as %s, which has none; "
-                       "this combination is not supported by this version",
-                       f->there[again.what]->name, companions[again.what].what, w->codec->name);
-    case FIT_ALONE:
-        return err_set(e, ERR_INPUT, "tensor '%s' has type %s, expected %s",
-                       str_short(w->part[again.what]->name, name),
-                       dtype_name(w->part[again.what]->type),
-                       dtype_name(w->codec->part[w->of[again.what]].type));
-    case FIT_TYPES: return refuse_part_shape(w, again.what, e);
-    default:
-        return err_set(e, ERR_INPUT, "'%s': scales and zero points (or biases) are not of equally "
-                       "many groups", str_short(w->module, name));
-    }
+    if (again.fit != FIT_CODES)
+        return refuse_part_shape(w, again.fit == FIT_TYPE ? 0 : again.misshapen, e);
+    if (again.missing)
+        return refuse_parts(f, &again, e);
+    if (again.strangers)
+        return refuse_stranger(w, f->there[again.other], companions[again.other].what, e);
+    return err_set(e, ERR_INPUT, "tensor '%s' has type %s, expected %s",
+                   str_short(w->part[again.wrong]->name, name),
+                   dtype_name(w->part[again.wrong]->type),
+                   dtype_name(w->codec->part[w->of[again.wrong]].type));
 }
 
 // ---- what a part says ----
@@ -364,7 +405,7 @@ static bool bind_plain(weight *w, const tensor *t, int rank, err *e)
     w->part[0] = t;
     w->n_parts = 1;
     int64_t stacked = w->view && w->view->slices;
-    if (rank == 1 && !stacked && (t->rank != 1 || t->shape[0] != w->in))
+    if (rank == 1 && !w->view && (t->rank != 1 || t->shape[0] != w->in))
         return refuse_shape(t, 1, &w->in, e);
     bool fits = t->rank == rank + stacked && weight_place(w, &w->codec->part[0], t, &place);
     return fits || refuse_part_shape(w, 0, e);
@@ -387,10 +428,7 @@ static bool bind_coded(weight *w, int gptq_format, err *e)
         if (t.fit == FIT_ALL)
             return t.codec->gptq_format && !gptq_format ? refuse_gptq(w, e)
                                                         : check_what_parts_say(w, e);
-        // Of those that got equally far the last one is the most general.
-        if (t.fit > best.fit ||
-            (t.fit == best.fit && (t.fit == FIT_CODES ? t.missing < best.missing
-                                                      : t.fit == FIT_TYPES)))
+        if (is_better(&t, &best))
             best = t;
     }
     return refuse(&f, &best, e);
@@ -402,25 +440,23 @@ static bool is_alone(const weight *w, err *e)
     for (int i = 0; i < N_COMPANIONS; i++) {
         const tensor *t = find(w->from, w->module, companions[i].suffix);
         if (t && t != w->part[0])
-            return err_set(e, ERR_INPUT,
-                           "tensor '%s' (%s) stands beside a weight stored as %s, which has none; "
-                           "this combination is not supported by this version", t->name,
-                           companions[i].what, w->codec->name);
+            return refuse_stranger(w, t, companions[i].what, e);
     }
     return true;
 }
 
-static bool view_is_sound(const weight_view *v, int64_t out)
+// n: of the weight, out of so many.
+static bool view_is_sound(const weight_view *v, int64_t n)
 {
-    int64_t step = v->step ? v->step : 1, rows = v->rows ? v->rows : out;
+    int64_t step = v->step ? v->step : 1, rows = v->rows ? v->rows : n;
     return v->slices >= 0 && v->slice >= 0 && (v->slice < v->slices || v->slices == 0) &&
-           v->first >= 0 && step >= 1 && v->first + (out - 1) * step < rows;
+           v->first >= 0 && step >= 1 && step <= 2 && v->first + (n - 1) * step < rows;
 }
 
 bool weight_bind_as(weight *w, const checkpoint *c, const weight_terms *t, err *e)
 {
     assert(t->rank == 2 || (t->rank == 1 && t->out == 1));
-    assert(!t->view || view_is_sound(t->view, t->out));
+    assert(!t->view || view_is_sound(t->view, t->rank == 1 ? t->in : t->out));
     *w = (weight){.from = c, .module = t->module, .view = t->view, .rank = t->rank,
                    .out = t->out, .in = t->in};
     const tensor *one = find(c, t->module, t->suffix);

@@ -7,6 +7,13 @@
 
 #include "quantize/kernel_lanes.h"
 
+// A loop of a known small number of rounds, unrolled, so that its array lies in registers.
+#if defined(__clang__)
+#define UNROLLED(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
+#else
+#define UNROLLED(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+#endif
+
 #if KERNEL_LANES == 16
 #define EACH_LANE(of, h)                                                                         \
     of(h, 0), of(h, 1), of(h, 2), of(h, 3), of(h, 4), of(h, 5), of(h, 6), of(h, 7), of(h, 8),    \
@@ -22,7 +29,7 @@
 
 // Swaps the h x h squares beside the diagonal of every 2h x 2h square.
 #define SWAP_SQUARES(row, h)                                                                     \
-    for (int i = 0; i < KERNEL_LANES; i++)                                                       \
+    UNROLLED(i, KERNEL_LANES)                                                                    \
         if (!(i & (h))) {                                                                        \
             vf a = row[i], b = row[i + (h)];                                                     \
             row[i] = __builtin_shufflevector(a, b, EACH_LANE(FIRST_HALVES, h));                  \
@@ -34,7 +41,7 @@ INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
 {
     for (int j = 0; j < n; j += KERNEL_LANES) {
         vf row[KERNEL_LANES];
-        for (int i = 0; i < KERNEL_LANES; i++)
+        UNROLLED(i, KERNEL_LANES)
             memcpy(&row[i], block[i] + j, sizeof row[i]);
 #if KERNEL_LANES == 16
         SWAP_SQUARES(row, 8)
@@ -44,7 +51,8 @@ INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
 #endif
         SWAP_SQUARES(row, 2)
         SWAP_SQUARES(row, 1)
-        memcpy(to + j, row, sizeof row);
+        UNROLLED(i, KERNEL_LANES)
+            to[j + i] = row[i];
     }
 }
 
@@ -70,9 +78,54 @@ INLINE vf nearest(vf x)
     return __builtin_convertvector(bits - 0x400000, vf);
 }
 
+// For what is known to be below 2^22.
+INLINE vf nearest_small(vf x) { return x + 0x1.8p23f - 0x1.8p23f; }
+
 INLINE vf clamp(vf x, float least, float most)
 {
     return smaller(larger(x, SPREAD(least)), SPREAD(most));
+}
+
+// clamp(nearest_small(x)) in two steps, so that two of the second can share the first. Beside the
+// number that rounds by being added and subtracted, floats order like their bits: integer
+// minimum and maximum keep the adders free. Which bound a NaN becomes is not said.
+INLINE vf rounded(vf x) { return x + 0x1.8p23f; }
+
+INLINE vf within(vf rounded_x, float least, float most)
+{
+    vf low = SPREAD(0x1.8p23f + least), high = SPREAD(0x1.8p23f + most);
+#if KERNEL_LANES == 16
+    __m512i x = _mm512_max_epi32((__m512i)rounded_x, (__m512i)low);
+    return (vf)_mm512_min_epi32(x, (__m512i)high) - 0x1.8p23f;
+#elif KERNEL_LANES == 8
+    __m256i x = _mm256_max_epi32((__m256i)rounded_x, (__m256i)low);
+    return (vf)_mm256_min_epi32(x, (__m256i)high) - 0x1.8p23f;
+#else
+    return smaller(larger(rounded_x, low), high) - 0x1.8p23f;
+#endif
+}
+
+// A true lane is -1.
+INLINE bool any(vi mask)
+{
+#if KERNEL_LANES == 16
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif KERNEL_LANES == 8
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
+}
+
+INLINE vf f16_nearest(vf x) { return f16_lanes(to_f16_lanes(clamp(x, -65504, 65504))); }
+
+// The nearest f16 that is a scale: not zero.
+INLINE vf f16_scale(vf x)
+{
+    vf d = f16_nearest(x);
+    return either(d != 0.0f, d, (vf)((vi)SPREAD(0x1p-24f) | ((vi)x & INT32_MIN)));
 }
 
 #endif

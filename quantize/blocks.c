@@ -23,6 +23,7 @@ static const family families[] = {
     FAMILY(blocks_simple, N_BLOCKS_SIMPLE),
     FAMILY(blocks_iq4, N_BLOCKS_IQ4),
     FAMILY(blocks_fp4, N_BLOCKS_FP4),
+    FAMILY(blocks_k, N_BLOCKS_K),
 };
 
 const block_ops *block_ops_at(dtype type, cpu_level level)

@@ -62,13 +62,21 @@ INLINE float fp4_largest_of(const float *from, int n)
     for (int j = 0; j < n; j += KERNEL_LANES) {
         vf x;
         memcpy(&x, from + j, sizeof x);
-        vf a = magnitude(x);
-        most = either(a > most, a, most);
+        most = larger(magnitude(x), most);
     }
-    float amax = 0;
-    for (int i = 0; i < KERNEL_LANES; i++)
-        amax = most[i] > amax ? most[i] : amax;
-    return amax;
+#if KERNEL_LANES == 16
+    return _mm512_reduce_max_ps((__m512)most);
+#else
+    v4 four;
+#if KERNEL_LANES == 8
+    four = (v4)_mm_max_ps(_mm256_castps256_ps128((__m256)most),
+                          _mm256_extractf128_ps((__m256)most, 1));
+#else
+    four = most;
+#endif
+    float x = four[0] > four[1] ? four[0] : four[1], y = four[2] > four[3] ? four[2] : four[3];
+    return x > y ? x : y;
+#endif
 }
 
 // The nearest of v d, the smaller magnitude of two: how many midpoints, exact in binary32, lie
@@ -118,21 +126,231 @@ INLINE uint8_t mxfp4_exponent(float amax)
 
 INLINE uint8_t nvfp4_scale(float amax) { return f32_to_ue4m3(amax / 6); }
 
+// ---- BEST: the scale by the weighted squared error ----
+
+enum {
+    FP4_MOST = 32,
+    FP4_AT_ONCE = 2, // scales tried side by side
+    // A scale under which all codes are at most 3 has nothing that half of it lacks, so above
+    // ggml's, of which the largest element is 6 times (MXFP4: 4 to 8), few are worth a try: one
+    // exponent, seven steps of an eighth. Below, elements are cut off; importance can make that
+    // worth while far down.
+    MXFP4_ABOVE = 1, MXFP4_BELOW = 4, MXFP4_FAR = 6, MXFP4_LAST = 252,
+    NVFP4_ABOVE = 7, NVFP4_BELOW = 8, NVFP4_FAR = 24, NVFP4_LAST = 0x7e,
+    // The smallest scales have no halves: to find one again whose codes are all small, as much as
+    // 12 above is needed (13 times 0.5 makes ggml take 1).
+    NVFP4_GRID = 13,
+};
+
+// Parts side by side, in a scaling of their own: a = |x| by a power of two, w = importance by one.
+typedef struct {
+    vf a[FP4_MOST], w[FP4_MOST];
+    vf unit; // of a
+    int n;   // elements of a part
+} fp4_parts;
+
+// The power of two that brings x into [1, 2), or as far as one can.
+INLINE vf fp4_unit(vf x)
+{
+    vi exponent = (vi)x >> 23;
+    exponent = either_int(exponent < 1, (vi){0} + 1, exponent);
+    exponent = either_int(exponent > 253, (vi){0} + 253, exponent);
+    return (vf)((254 - exponent) << 23);
+}
+
+INLINE vf fp4_most(const vf *x, int n)
+{
+    vf most = {0};
+    for (int j = 0; j < n; j++)
+        most = larger(magnitude(x[j]), most);
+    return most;
+}
+
+static const float fp4_no_part[FP4_MOST] = {0};
+
+// Parts [first, first + count); the other lanes hold zeros.
+KERNEL_TARGET static void KERNEL(fp4_load)(fp4_parts *p, const block_rows *r, int64_t first,
+                                           int count)
+{
+    const float *x[KERNEL_LANES], *importance[KERNEL_LANES];
+    for (int i = 0; i < KERNEL_LANES; i++) {
+        int64_t at = (first + i) * p->n;
+        x[i] = i < count ? r->from + at : fp4_no_part;
+        importance[i] = i < count && r->importance ? r->importance + at % r->in : fp4_no_part;
+    }
+    columns(p->a, x, p->n);
+    p->unit = fp4_unit(fp4_most(p->a, p->n));
+    for (int j = 0; j < p->n; j++) {
+        p->a[j] = magnitude(p->a[j]) * p->unit;
+        p->w[j] = SPREAD(1);
+    }
+    if (!r->importance)
+        return;
+    columns(p->w, importance, p->n);
+    vf unit = fp4_unit(fp4_most(p->w, p->n));
+    for (int j = 0; j < p->n; j++)
+        p->w[j] *= unit;
+}
+
+// The errors under scales (6 is their largest multiple) given in the parts' own scaling.
+INLINE void fp4_errors(const fp4_parts *p, const vf scale[FP4_AT_ONCE], vf error[FP4_AT_ONCE])
+{
+    vf inverse[FP4_AT_ONCE];
+    UNROLLED(t, FP4_AT_ONCE) {
+        inverse[t] = 1.0f / scale[t];
+        error[t] = (vf){0};
+    }
+    for (int j = 0; j < p->n; j++)
+        UNROLLED(t, FP4_AT_ONCE) {
+            vf y = smaller(p->a[j] * inverse[t], SPREAD(6));
+            // Steps of half a code's binade, from 1 on: adding 2^22 times it rounds to them.
+            vf binade = larger((vf)((vi)y & 0x7f800000), SPREAD(1)) * 0x1p22f;
+            vf d = p->a[j] - (y + binade - binade) * scale[t];
+            error[t] += p->w[j] * d * d;
+        }
+}
+
+// Where cutting off alone costs less than the best: under no smaller scale does it elsewhere.
+INLINE vi fp4_hope(const fp4_parts *p, vf scale, vf best)
+{
+    vf most = 6.0f * scale, sum = {0};
+    for (int j = 0; j < p->n; j++) {
+        vf d = larger(p->a[j] - most, (vf){0});
+        sum += p->w[j] * d * d;
+    }
+    return sum < best;
+}
+
+// Where all elements are multiples of 2^-10, as are those of the smallest scales.
+INLINE vi fp4_on_grid(const fp4_parts *p)
+{
+    vf steps = 1024.0f / p->unit;
+    vi all = {0};
+    for (int j = 0; j < p->n; j++) {
+        vf y = smaller(p->a[j] * steps, SPREAD(0x1p22f));
+        all |= y + 0x1p23f - 0x1p23f != y;
+    }
+    return ~all;
+}
+
+INLINE bool fp4_any(vi mask)
+{
+    int32_t any = 0;
+    for (int i = 0; i < KERNEL_LANES; i++)
+        any |= mask[i];
+    return any != 0;
+}
+
+typedef struct {
+    int above, below, last; // codes about ggml's that are tried, and the largest one
+    bool e8m0;              // else UE4M3
+} fp4_codes;
+
+INLINE vf fp4_scale(fp4_codes c, vi code)
+{
+    vi least = {0};
+    if (c.e8m0)
+        return (vf)either_int(code < 1, least + 0x400000, code << 23);
+    vi x = (code << 20) + (120 << 23);
+    vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
+    return either(code < 8, subnormal, (vf)x);
+}
+
+INLINE vi fp4_code(fp4_codes c, vi given, int away)
+{
+    vi least = {0}, code = given + away;
+    code = either_int(code < least, least, code);
+    return either_int(code > c.last, least + c.last, code);
+}
+
+// The scale codes so far, and 0.9999 of their errors at first (less could be rounding).
+typedef struct {
+    vi code;
+    vf error;
+} fp4_best;
+
+// Codes given + k and the next lower ones, where they may be taken.
+INLINE void fp4_try(const fp4_parts *p, fp4_codes c, vi given, int k, vi may, fp4_best *best)
+{
+    vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE];
+    UNROLLED(t, FP4_AT_ONCE)
+        scale[t] = fp4_scale(c, fp4_code(c, given, k - t)) * p->unit;
+    fp4_errors(p, scale, error);
+    UNROLLED(t, FP4_AT_ONCE) {
+        vi better = may & (error[t] < best->error);
+        best->error = either(better, error[t], best->error);
+        best->code = either_int(better, fp4_code(c, given, k - t), best->code);
+    }
+}
+
+// What a lane tries does not depend on the others: where some have to go on, the rest take nothing.
+INLINE vi fp4_sweep(const fp4_parts *p, fp4_codes c, vi given)
+{
+    vi all = ~(vi){0};
+    vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE];
+    UNROLLED(t, FP4_AT_ONCE)
+        scale[t] = fp4_scale(c, given) * p->unit;
+    fp4_errors(p, scale, error);
+    fp4_best best = {given, error[0] * 0.9999f};
+    vi grid = (given < 8) & fp4_on_grid(p);
+    if (!c.e8m0 && fp4_any(grid))
+        for (int k = NVFP4_GRID; k > c.above; k -= FP4_AT_ONCE)
+            fp4_try(p, c, given, k, grid, &best);
+    for (int k = c.above; k >= -c.below; k -= FP4_AT_ONCE) {
+        if (k <= -NVFP4_BELOW) {
+            all &= fp4_hope(p, fp4_scale(c, fp4_code(c, given, k)) * p->unit, best.error);
+            if (!fp4_any(all))
+                break;
+        }
+        fp4_try(p, c, given, k, all, &best);
+    }
+    return best.code;
+}
+
+KERNEL_TARGET static void KERNEL(fp4_better)(const block_rows *r, bool mx, int64_t first,
+                                             int count, int32_t code[KERNEL_LANES])
+{
+    bool far = r->importance != NULL;
+    fp4_codes c = {NVFP4_ABOVE, far ? NVFP4_FAR : NVFP4_BELOW, NVFP4_LAST, false};
+    if (mx)
+        c = (fp4_codes){MXFP4_ABOVE, far ? MXFP4_FAR : MXFP4_BELOW, MXFP4_LAST, true};
+    fp4_parts p = {.n = c.e8m0 ? MXFP4_BLOCK : NVFP4_PART};
+    KERNEL(fp4_load)(&p, r, first, count);
+    vi given;
+    memcpy(&given, code, sizeof given);
+    given = fp4_sweep(&p, c, given);
+    memcpy(code, &given, sizeof given);
+}
+
 KERNEL_TARGET static void KERNEL(mxfp4_encode)(const block_rows *r)
 {
-    for (int64_t b = 0; b < r->n * r->in / MXFP4_BLOCK; b++) {
-        const float *from = r->from + b * MXFP4_BLOCK;
-        uint8_t e = mxfp4_exponent(fp4_largest_of(from, MXFP4_BLOCK));
-        KERNEL(mxfp4_write)(r->to + b * MXFP4_BYTES, from, e);
+    int64_t n = r->n * r->in / MXFP4_BLOCK;
+    for (int64_t b = 0; b < n; b += KERNEL_LANES) {
+        int count = (int)i64_min(n - b, KERNEL_LANES);
+        int32_t e[KERNEL_LANES] = {0};
+        for (int i = 0; i < count; i++)
+            e[i] = mxfp4_exponent(fp4_largest_of(r->from + (b + i) * MXFP4_BLOCK, MXFP4_BLOCK));
+        if (r->search == SEARCH_BEST)
+            KERNEL(fp4_better)(r, true, b, count, e);
+        for (int i = 0; i < count; i++)
+            KERNEL(mxfp4_write)(r->to + (b + i) * MXFP4_BYTES, r->from + (b + i) * MXFP4_BLOCK,
+                                (uint8_t)e[i]);
     }
 }
 
 KERNEL_TARGET static void KERNEL(nvfp4_encode)(const block_rows *r)
 {
-    for (int64_t p = 0; p < r->n * r->in / NVFP4_PART; p++) {
-        const float *from = r->from + p * NVFP4_PART;
-        uint8_t e = nvfp4_scale(fp4_largest_of(from, NVFP4_PART));
-        KERNEL(nvfp4_write)(r->to + p / 4 * NVFP4_BYTES, (int)(p % 4), from, e);
+    int64_t n = r->n * r->in / NVFP4_PART;
+    for (int64_t b = 0; b < n; b += KERNEL_LANES) {
+        int count = (int)i64_min(n - b, KERNEL_LANES);
+        int32_t e[KERNEL_LANES] = {0};
+        for (int i = 0; i < count; i++)
+            e[i] = nvfp4_scale(fp4_largest_of(r->from + (b + i) * NVFP4_PART, NVFP4_PART));
+        if (r->search == SEARCH_BEST)
+            KERNEL(fp4_better)(r, false, b, count, e);
+        for (int i = 0; i < count; i++)
+            KERNEL(nvfp4_write)(r->to + (b + i) / 4 * NVFP4_BYTES, (int)((b + i) % 4),
+                                r->from + (b + i) * NVFP4_PART, (uint8_t)e[i]);
     }
 }
 

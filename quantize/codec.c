@@ -16,14 +16,16 @@
 #define FLOAT_CODEC(label, dt)                                                                  \
     {                                                                                           \
         .name = label, .form = CODEC_FLOAT, .n_parts = 1,                                       \
-        .part = {{.suffix = "weight", .type = dt, .rank = 2, .row_block = 1, .col_block = 1}},  \
+        .part = {{.suffix = "weight", .named = {""}, .type = dt, .rank = 2, .row_block = 1,     \
+                  .col_block = 1}},                                                             \
         .row_quantum = 1, .exact = true, .decode = float_decode, .encode = float_encode         \
     }
 
 // Parts that several rows have.
 #define ANY_FLOAT (ALSO(DT_F32) | ALSO(DT_BF16) | ALSO(DT_F16))
 #define E4M3_CODES                                                                              \
-    {.suffix = "weight", .type = DT_F8_E4M3, .rank = 2, .row_block = 1, .col_block = 1}
+    {.suffix = "weight", .named = {""}, .type = DT_F8_E4M3, .rank = 2, .row_block = 1,          \
+     .col_block = 1}
 #define CODES(name, dt) /* packed, or a byte each */                                            \
     {.suffix = name, .type = dt, .packing = PACKED_COLUMNS, .rank = 2, .row_block = 1}
 #define SCALES(name, dt, types, ...)                                                            \
@@ -41,13 +43,15 @@
      .optional = true}
 #define GROUPED(columns) .row_block = 1, .col_block = columns, .found = true
 
+#define FP8_SCALE_NAMES {"weight_scale_inv", "scale", "_scale_inv"}
+
 #define FP8_BLOCK_CODEC(label, power)                                                           \
     {                                                                                           \
         .name = label, .form = CODEC_FP8_BLOCK, .element = ELEMENT_E4M3, .bits = 8,             \
         .n_parts = 2,                                                                           \
         .part = {E4M3_CODES,                                                                    \
                  SCALES("weight_scale_inv", DT_F32, ALSO(DT_BF16), .row_block = 128,            \
-                        .col_block = 128)},                                                     \
+                        .col_block = 128, .named = {"_scale_inv"})},                            \
         .group = 128, .row_quantum = 128, .pow2 = power, .decode = scaled_decode,               \
         .scales = scaled_scales, .encode = fp8_block_encode                                     \
     }
@@ -92,12 +96,14 @@
     {.suffix = "weight_zero_point", .kind = PART_ZEROS, .type = DT_I32, .rank = 2,              \
      .packing = PACKED_ROWS, .col_block = 128, .found = true}
 
-#define BLOCK_CODEC(label, dt, columns)                                                         \
+#define BLOCK_FORM(label, dt, columns, how)                                                     \
     {                                                                                           \
         .name = label, .form = CODEC_BLOCKS, .n_parts = 1,                                      \
         .part = {{.suffix = "weight", .type = dt, .rank = 2, .row_block = 1, .col_block = 1}},  \
-        .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = blocks_encode    \
+        .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = how              \
     }
+#define BLOCK_CODEC(label, dt, columns) BLOCK_FORM(label, dt, columns, blocks_encode)
+#define BLOCK_READER(label, dt, columns) BLOCK_FORM(label, dt, columns, NULL)
 
 #define E4M3_SCALES(name)                                                                       \
     SCALES(name, DT_F8_E4M3, ALSO(DT_U8), .row_block = 1, .col_block = 16)
@@ -140,16 +146,17 @@ static const codec registry[] = {
     // FP8 as anybody stores it: a scale a tensor, row, group or block.
     STORED("fp8-tensor", ELEMENT_E4M3, 8, .n_parts = 3,
            .part = {E4M3_CODES,
-                    ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale"),
+                    ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale",
+                        "_scale_inv"),
                     INPUT_SCALE}),
     STORED("mxfp8", ELEMENT_E4M3, 8, .n_parts = 2, .group = 32,
            .part = {E4M3_CODES,
                     SCALES("weight_scale", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
-                           .col_block = 32, .named = {"weight_scale_inv", "scale"})}),
+                           .col_block = 32, .named = FP8_SCALE_NAMES)}),
     STORED("fp8-scaled", ELEMENT_E4M3, 8, .n_parts = 3,
            .part = {E4M3_CODES,
                     SCALES("weight_scale", DT_F32, ANY_FLOAT | ALSO(DT_F8_E8M0), .row_block = 128,
-                           .col_block = 128, .found = true, .named = {"weight_scale_inv", "scale"}),
+                           .col_block = 128, .found = true, .named = FP8_SCALE_NAMES),
                     INPUT_SCALE}),
     // compressed-tensors' integers.
     CT_PACKED("int4", 4, 5, NO_PART),
@@ -163,13 +170,13 @@ static const codec registry[] = {
                      .optional = true, GROUPED(128)},
                     INPUT_SCALE}),
     // Four-bit floats: compressed-tensors, ModelOpt, gpt-oss, DeepSeek-V4.
-    STORED("nvfp4", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
+    STORED("nvfp4-packed", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
            .part = {CODES("weight_packed", DT_U8), E4M3_SCALES("weight_scale"),
                     ONE("weight_global_scale", PART_DIVISOR, false, NULL), INPUT_GLOBAL}),
     STORED("nvfp4-modelopt", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
            .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale"),
                     ONE("weight_scale_2", PART_GLOBAL, false, NULL), INPUT_SCALE}),
-    STORED("mxfp4", ELEMENT_E2M1, 4, .group = 32, .n_parts = 3,
+    STORED("mxfp4-packed", ELEMENT_E2M1, 4, .group = 32, .n_parts = 3,
            .part = {CODES("weight_packed", DT_U8), E8M0_SCALES("weight_scale", NULL),
                     INPUT_GLOBAL}),
     STORED("mxfp4-blocks", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
@@ -190,11 +197,23 @@ static const codec registry[] = {
            .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
     STORED("mxfp8-mlx", ELEMENT_E4M3, 8, .group = 32, .n_parts = 2,
            .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+    BLOCK_CODEC("Q4_0", DT_Q4_0, 32),
+    BLOCK_CODEC("Q4_1", DT_Q4_1, 32),
+    BLOCK_CODEC("Q5_0", DT_Q5_0, 32),
+    BLOCK_CODEC("Q5_1", DT_Q5_1, 32),
     BLOCK_CODEC("Q8_0", DT_Q8_0, 32),
     BLOCK_CODEC("IQ4_NL", DT_IQ4_NL, 32),
     BLOCK_CODEC("IQ4_XS", DT_IQ4_XS, 256),
     BLOCK_CODEC("MXFP4", DT_MXFP4, 32),
     BLOCK_CODEC("NVFP4", DT_NVFP4, 64),
+    BLOCK_CODEC("Q2_K", DT_Q2_K, 256),
+    BLOCK_CODEC("Q3_K", DT_Q3_K, 256),
+    BLOCK_CODEC("Q4_K", DT_Q4_K, 256),
+    BLOCK_CODEC("Q5_K", DT_Q5_K, 256),
+    BLOCK_CODEC("Q6_K", DT_Q6_K, 256),
+    BLOCK_READER("Q8_K", DT_Q8_K, 256),
+    BLOCK_READER("Q1_0", DT_Q1_0, 128),
+    BLOCK_READER("Q2_0", DT_Q2_0, 64),
 };
 
 int64_t codec_count(void) { return (int64_t)COUNT_OF(registry); }

@@ -32,7 +32,7 @@ typedef enum {
 
 typedef struct {
     const char *suffix;  // tensor name = module path + "." + suffix ("weight_packed"); one that
-                         // begins with '_' follows without the dot
+                         // begins with '_' follows without the dot, "" is the path itself
     const char *named[PART_MAX_NAMES]; // names also read
     dtype type;          // as written; what a byte of type U8 holds, where U8 is in `also`
     uint32_t also;       // bit per dtype also accepted when reading (1u << DT_F32)

@@ -224,29 +224,68 @@ static void unpack(uint8_t *to, const uint8_t *from, int bits, int64_t n)
     }
 }
 
+// Byte i of word k becomes byte k of word i.
+static void transpose_bytes(uint64_t x[8])
+{
+    static const uint64_t low[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
+    for (int stage = 2; stage >= 0; stage--) {
+        int d = 1 << stage;
+        for (int i = 0; i < 8; i++) {
+            if (i & d)
+                continue;
+            uint64_t other = (x[i] >> 8 * d ^ x[i + d]) & low[stage];
+            x[i + d] ^= other;
+            x[i] ^= other << 8 * d;
+        }
+    }
+}
+
+// Nibble i becomes byte i.
+static uint64_t spread_nibbles(uint32_t word)
+{
+    uint64_t x = (word & 0xffff) | (uint64_t)(word >> 16) << 32;
+    x = (x | x << 8) & 0x00ff00ff00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+
+// AWQ's codes, a byte each: 8 rows are a column of words, and 8 words of it are 8 rows of 8 codes.
+static void straighten_eights(const laid *l, int64_t row, int64_t n, int64_t col, int64_t cols,
+                              uint8_t to[ROWS][SPAN])
+{
+    int64_t begin = l->skip / 4 + row, end = begin + n;
+    for (int64_t word = begin / 8; 8 * word < end; word++)
+        for (int64_t k = 0; k < cols; k += 8) {
+            uint64_t x[8] = {0};
+            for (int64_t i = 0; i < i64_min(8, cols - k); i++)
+                x[i] = spread_nibbles(load_u32(l->bytes + (col + k + i) * l->pitch + 4 * word));
+            transpose_bytes(x);
+            for (int i = 0; i < 8; i++) {
+                int64_t at = 8 * word + i;
+                if (at >= begin && at < end)
+                    memcpy(&to[at - begin][k], &x[eighth[i]], 8);
+            }
+        }
+}
+
 // Rows [row, row + n) of the columns of a span, n at most ROWS, as streams of their own.
 static void straighten(const stored *x, int64_t row, int64_t n, int64_t col, int64_t cols,
                        uint8_t to[ROWS][SPAN])
 {
     const laid *l = &x->codes;
     int bits = x->c->bits;
-    if (!x->c->eights) {
-        int64_t first = col * bits / 32, words = i64_ceil_div(cols * bits, 32);
-        for (int64_t w = 0; w < words; w++) {
-            const unsigned char *p = l->bytes + (first + w) * l->pitch + (l->skip + row) * 4;
-            for (int64_t i = 0; i < n; i++)
-                memcpy(&to[i][4 * w], p + 4 * i, 4);
-        }
+    if (x->c->eights) {
+        straighten_eights(l, row, n, col, cols, to);
         return;
     }
-    int64_t begin = l->skip / bits + row;
-    for (int64_t k = 0; k < cols; k++) {
-        const unsigned char *p = l->bytes + (col + k) * l->pitch;
+    int64_t first = col * bits / 32, words = i64_ceil_div(cols * bits, 32);
+    for (int64_t w = 0; w < words; w++) {
+        const unsigned char *p = l->bytes + (first + w) * l->pitch + (l->skip + row) * 4;
         for (int64_t i = 0; i < n; i++)
-            to[i][k] = load_u32(p + (begin + i) / 8 * 4) >> 4 * eighth[(begin + i) % 8] & 15;
+            memcpy(&to[i][4 * w], p + 4 * i, 4);
     }
 }
 
+// n codes of a group from the from-th of the span on.
 static void decode_group(const stored *x, const span *s, int64_t g, const uint8_t *code, int bits,
                          int64_t from, int64_t n, float *to)
 {
@@ -262,6 +301,9 @@ static void decode_group(const stored *x, const span *s, int64_t g, const uint8_
     case ELEMENT_ITSELF:
         if (bits == 4)
             x->use->from_u4(to, code + from / 2, s->zero[g], scale, n);
+        else if (bits < 8)
+            x->use->from_bits(to, code + from / 8 * bits, code + i64_ceil_div(s->n * bits, 8), bits,
+                              s->zero[g], scale, n);
         else
             x->use->from_u8(to, code + from, x->codes.type == DT_I8 ? 0x80 : 0, s->zero[g], scale,
                             n);
@@ -275,8 +317,9 @@ static void decode_span(const stored *x, span *s, const uint8_t *code, float *to
 {
     // AWQ's codes have been put straight a byte each.
     int bits = x->c->eights ? 8 : x->c->bits;
-    bool small = bits != 8 && (bits != 4 || x->group % 2 || x->order.bytes);
-    if (small && x->c->element == ELEMENT_INT) {
+    bool cut = bits < 8 && (x->order.bytes || x->group * bits % 8 != 0 ||
+                            (bits != 4 && x->group % 8 != 0)); // groups that begin inside a byte
+    if (cut && x->c->element == ELEMENT_INT && x->groups > 1) {
         unpack(s->code, code, bits, s->n);
         code = s->code;
         bits = 8;

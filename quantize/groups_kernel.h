@@ -423,13 +423,13 @@ INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
 }
 
 // E2M1 of the quotient; a zero has no sign.
-INLINE vi fp4_code_lanes(const fp_groups *g, vf w, float scale)
+INLINE vi e2m1_code_lanes(const fp_groups *g, vf w, float scale)
 {
     vf x = w / scale;
     return e2m1_codes((g->form == FP_NVFP4 ? x : as_lanes(g->from.source, x)) + 0.0f);
 }
 
-INLINE void fp4_write(const fp_groups *g, int64_t group, uint8_t code)
+INLINE void e2m1_write(const fp_groups *g, int64_t group, uint8_t code)
 {
     int64_t at = group * g->from.n;
     float scale = fp_scale(g, code);
@@ -439,14 +439,14 @@ INLINE void fp4_write(const fp_groups *g, int64_t group, uint8_t code)
         EACH_VECTOR(v) {
             vf w;
             memcpy(&w, g->from.w + j + v * KERNEL_LANES, sizeof w);
-            store_codes(codes + v * KERNEL_LANES, fp4_code_lanes(g, w, scale));
+            store_codes(codes + v * KERNEL_LANES, e2m1_code_lanes(g, w, scale));
         }
         store_pairs(g->codes + j / 2, codes);
     }
 }
 
-// Weighted error of what fp4_write writes.
-INLINE float fp4_error(const fp_groups *g, const searched *s, uint8_t code)
+// Weighted error of what e2m1_write writes.
+INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code)
 {
     vf sum[VECTORS] = {0};
     float scale = fp_scale(g, code);
@@ -458,14 +458,14 @@ INLINE float fp4_error(const fp_groups *g, const searched *s, uint8_t code)
                 memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
                 o *= s->o_factor;
             }
-            vf d = (w - twice_e2m1(fp4_code_lanes(g, w, scale)) * 0.5f * scale) * s->factor;
+            vf d = (w - twice_e2m1(e2m1_code_lanes(g, w, scale)) * 0.5f * scale) * s->factor;
             sum[v] += o * d * d;
         }
     return fold(sum);
 }
 
 // Errors of 16 scales: s^2 sum o (|w| / s - code)^2.
-INLINE void fp4_errors(const searched *s, bool weighted, const vf scale[VECTORS], vf error[VECTORS])
+INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS], vf error[VECTORS])
 {
     vf inverse[VECTORS], sum[VECTORS];
     EACH_VECTOR(v) {
@@ -490,7 +490,7 @@ INLINE void fp4_errors(const searched *s, bool weighted, const vf scale[VECTORS]
     }
 }
 
-INLINE void fp4_best(const fp_groups *g, int64_t group)
+INLINE void e2m1_best(const fp_groups *g, int64_t group)
 {
     const float *w = g->from.w + group * g->from.n;
     uint8_t compat = fp_compat(g, w);
@@ -512,16 +512,16 @@ INLINE void fp4_best(const fp_groups *g, int64_t group)
                 scale[v] = (vf)(code[v] << 23);
         }
         if (s.o)
-            fp4_errors(&s, true, scale, error);
+            e2m1_errors(&s, true, scale, error);
         else
-            fp4_errors(&s, false, scale, error);
+            e2m1_errors(&s, false, scale, error);
         int32_t codes[CANDIDATES];
         memcpy(codes, code, sizeof codes);
         uint8_t best = (uint8_t)codes[least_of(error)];
-        if (best != compat && fp4_error(g, &s, best) < fp4_error(g, &s, compat))
+        if (best != compat && e2m1_error(g, &s, best) < e2m1_error(g, &s, compat))
             compat = best;
     }
-    fp4_write(g, group, compat);
+    e2m1_write(g, group, compat);
 }
 
 INLINE void mxfp8_write(const fp_groups *g, int64_t group)
@@ -544,8 +544,8 @@ KERNEL_TARGET void KERNEL(fp_rows)(const fp_groups *g)
         if (g->form == FP_MXFP8)
             mxfp8_write(g, i);
         else if (g->from.search == SEARCH_BEST)
-            fp4_best(g, i);
+            e2m1_best(g, i);
         else
-            fp4_write(g, i, fp_compat(g, g->from.w + i * g->from.n));
+            e2m1_write(g, i, fp_compat(g, g->from.w + i * g->from.n));
     }
 }

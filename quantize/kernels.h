@@ -21,6 +21,10 @@ typedef struct {
     void (*to_e4m3)(uint8_t *code, const float *from, float scale, int64_t n);
     // to[i] = (nibble i of packed - zero) * scale
     void (*from_u4)(float *to, const uint8_t *packed, float zero, float scale, int64_t n);
+    // to[i] = (code i of a stream of `bits` bits each - zero) * scale; bits is below 8, `end` is
+    // behind the last byte that may be read.
+    void (*from_bits)(float *to, const uint8_t *stream, const uint8_t *end, int bits, float zero,
+                      float scale, int64_t n);
     // to[i] = ((code[i] ^ flip) - zero) * scale
     void (*from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero, float scale,
                     int64_t n);
@@ -42,6 +46,8 @@ typedef struct {
     void from_e4m3_##level(float *to, const uint8_t *code, float scale, int64_t n);             \
     void to_e4m3_##level(uint8_t *code, const float *from, float scale, int64_t n);             \
     void from_u4_##level(float *to, const uint8_t *packed, float zero, float scale, int64_t n); \
+    void from_bits_##level(float *to, const uint8_t *stream, const uint8_t *end, int bits,      \
+                           float zero, float scale, int64_t n);                                 \
     void from_u8_##level(float *to, const uint8_t *code, uint8_t flip, float zero, float scale, \
                          int64_t n);                                                            \
     void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \

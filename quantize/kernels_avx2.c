@@ -11,4 +11,5 @@
 #include "quantize/blocks_simple.h"
 #include "quantize/blocks_iq4.h"
 #include "quantize/blocks_fp4.h"
+#include "quantize/blocks_k.h"
 #endif

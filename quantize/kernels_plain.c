@@ -9,3 +9,4 @@
 #include "quantize/blocks_simple.h"
 #include "quantize/blocks_iq4.h"
 #include "quantize/blocks_fp4.h"
+#include "quantize/blocks_k.h"

@@ -135,6 +135,45 @@ KERNEL_TARGET void KERNEL(from_u4)(float *to, const uint8_t *packed, float zero,
         to[i] = ((float)nibble_at(packed, i) - zero) * scale;
 }
 
+// Codes of so many bits, a vector of them from the byte on: a 64-bit lane gets the codes 2 i and
+// 2 i + 1. 8 of them are `bits` bytes.
+INLINE vf stream_codes(const uint8_t *p, uint64_t first, uint64_t bits)
+{
+    uint64_t mask = ((uint64_t)1 << bits) - 1;
+#if KERNEL_LANES == 16
+    uint64_t a = load_u64(p), b = load_u64(p + bits);
+    vpair word = {a, a, a, a, b, b, b, b};
+    vpair shift = (vpair){0, 2, 4, 6, 0, 2, 4, 6} * bits;
+#elif KERNEL_LANES == 8
+    vpair word = (vpair){0} + load_u64(p);
+    vpair shift = (vpair){0, 2, 4, 6} * bits;
+#else
+    vpair word = (vpair){0} + load_u64(p);
+    vpair shift = (vpair){0, 2} * bits;
+#endif
+    word >>= shift + first;
+    return __builtin_convertvector((vi)((word & mask) | (word >> bits & mask) << 32), vf);
+}
+
+KERNEL_TARGET void KERNEL(from_bits)(float *to, const uint8_t *stream, const uint8_t *end,
+                                     int bits, float zero, float scale, int64_t n)
+{
+    int64_t i = 0;
+    // 4 codes begin at a half byte.
+    for (; i <= n - KERNEL_LANES && stream + i / 8 * bits + bits + 8 <= end; i += KERNEL_LANES) {
+        vf code = stream_codes(stream + i / 8 * bits, (uint64_t)(i % 8 * bits), (uint64_t)bits);
+        vf value = (code - zero) * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++) {
+        const uint8_t *p = stream + i * bits / 8;
+        uint32_t two = p[0], at = (uint32_t)(i * bits % 8);
+        if (at + (uint32_t)bits > 8)
+            two |= (uint32_t)p[1] << 8;
+        to[i] = ((float)(two >> at & ((1u << bits) - 1)) - zero) * scale;
+    }
+}
+
 KERNEL_TARGET void KERNEL(from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero,
                                    float scale, int64_t n)
 {

@@ -101,3 +101,66 @@ void block_check_levels(dtype type, const float *x, int64_t n, int64_t in)
     free(values);
     free(to);
 }
+
+static void errors(const block_ops *ops, const block_rows *r, int64_t part, double *error)
+{
+    float *back = malloc((size_t)r->in * sizeof *back);
+    ck_assert_ptr_nonnull(back);
+    ops->encode(r);
+    ops->decode(back, r->to, r->in / dtype_block(ops->type));
+    for (int64_t i = 0; i < r->in; i++) {
+        double d = (double)back[i] - (double)r->from[i];
+        if (i % part == 0)
+            error[i / part] = 0;
+        error[i / part] += (r->importance ? (double)r->importance[i] : 1) * d * d;
+    }
+    free(back);
+}
+
+void block_check_best(dtype type, int64_t part, const float *x, int64_t in, const double ratio[2])
+{
+    const block_ops *ops = block_ops_used(type);
+    float *importance = malloc((size_t)in * sizeof *importance);
+    double *error = malloc(2 * (size_t)(in / part) * sizeof *error);
+    uint8_t *to = malloc(bytes_of(type, in));
+    ck_assert(importance && error && to);
+    for (int64_t i = 0; i < in; i++)
+        importance[i] = 0.01f + (float)(i * i * 7919 % 101) * (i % 7 ? 0.01f : 1);
+    for (int weighted = 0; weighted < 2; weighted++) {
+        block_rows r = {.from = x, .n = 1, .in = in, .to = to, .search = SEARCH_COMPAT,
+                        .importance = weighted ? importance : NULL};
+        double sum = 0, *better = error + in / part;
+        errors(ops, &r, part, error);
+        r.search = SEARCH_BEST;
+        errors(ops, &r, part, better);
+        for (int64_t i = 0; i < in / part; i++) {
+            ck_assert_msg(better[i] <= error[i], "%s, part %lld: %.9g, compat %.9g",
+                          dtype_name(type), (long long)i, better[i], error[i]);
+            sum += error[i] > 0 ? better[i] / error[i] : 1;
+        }
+        double mean = sum / (double)(in / part);
+        ck_assert_msg(mean <= ratio[weighted], "%s: %.4f of compat's error", dtype_name(type),
+                      mean);
+    }
+    free(importance);
+    free(error);
+    free(to);
+}
+
+void block_check_again(dtype type, const uint8_t *from, int64_t blocks)
+{
+    const block_ops *ops = block_ops_used(type);
+    int64_t block = dtype_block(type), n = blocks * block;
+    float *x = malloc(2 * (size_t)n * sizeof *x), *again = x + n;
+    uint8_t *to = malloc(bytes_of(type, n));
+    ck_assert(x && to);
+    ops->decode(x, from, blocks);
+    ops->encode(&(block_rows){.from = x, .n = 1, .in = n, .search = SEARCH_BEST, .to = to});
+    ops->decode(again, to, blocks);
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(again[i] == x[i], "%s, block %lld, element %lld: %a, was %a",
+                      dtype_name(type), (long long)(i / block), (long long)(i % block),
+                      (double)again[i], (double)x[i]);
+    free(x);
+    free(to);
+}

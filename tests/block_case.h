@@ -18,5 +18,11 @@ void block_check_golden(dtype type, const char *plain, const char *weighted, con
 // Encoding and decoding n rows of `in` values gives the same bytes at every level as at the plain
 // one, for both searches, with and without importance.
 void block_check_levels(dtype type, const float *x, int64_t n, int64_t in);
+// SEARCH_BEST has no larger squared error than SEARCH_COMPAT in any part of so many elements (those
+// with a scale of their own), and on average at most this ratio of it: ratio[0] without importance,
+// ratio[1] weighted by importance.
+void block_check_best(dtype type, int64_t part, const float *x, int64_t in, const double ratio[2]);
+// What is read from these blocks is read from SEARCH_BEST's encoding of it too.
+void block_check_again(dtype type, const uint8_t *from, int64_t blocks);
 
 #endif

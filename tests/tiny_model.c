@@ -147,6 +147,59 @@ void tiny_make_int4(tiny *m, const char *module) { encode(m, module, "int4-g32")
 
 void tiny_make_fp8_block(tiny *m, const char *module) { encode(m, module, "fp8-block"); }
 
+// Hashed bytes that are finite numbers as any type; scales and the like about 1.
+static void fill_part(unsigned char *to, const codec_part *p, int64_t out, int64_t in, uint64_t n)
+{
+    static const struct { dtype type; unsigned char one[4]; } ones[] = {
+        {DT_F32, {0, 0, 0x80, 0x3f}}, {DT_BF16, {0x80, 0x3f}}, {DT_F16, {0, 0x3c}},
+        {DT_F8_E8M0, {127}}, {DT_F8_E4M3, {0x38}},
+    };
+    for (uint64_t i = 0; i < n; i++) {
+        to[i] = (unsigned char)(i * 2654435761u >> 13);
+        if (p->type == DT_F8_E4M3)
+            to[i] &= 0xbf;
+    }
+    for (size_t k = 0; k < COUNT_OF(ones) && p->kind != PART_CODES && p->kind != PART_ZEROS; k++)
+        for (uint64_t i = 0; i < n && ones[k].type == p->type; i++)
+            to[i] = ones[k].one[i % (uint64_t)dtype_block_bytes(p->type)];
+    for (uint64_t i = 0; i < n / 4 && p->kind == PART_ORDER; i++)
+        ((int32_t *)(void *)to)[i] = (int32_t)((uint64_t)(in - 1) / 32 - i / 32);
+    int64_t shape[2] = {out, in};
+    if (p->kind == PART_SHAPE)
+        memcpy(to, shape, sizeof shape);
+}
+
+void tiny_make_stored(tiny *m, const char *module, const char *codec_name)
+{
+    const codec *named = codec_find(codec_name);
+    ck_assert_ptr_nonnull(named);
+    codec c = *named;
+    char name[160];
+    (void)snprintf(name, sizeof name, "%s.weight", module);
+    int at = index_of(m, name);
+    int64_t out = m->item[at].t.shape[0], in = m->item[at].t.shape[1];
+    tiny_drop(m, name);
+    for (int i = 0; i < c.n_parts; i++) {
+        codec_part *p = &c.part[i];
+        if (p->found && c.element == ELEMENT_INT)
+            p->col_block = 32;
+        int64_t shape[2];
+        int rank = codec_part_shape(&c, i, out, in, shape);
+        uint64_t bytes = codec_part_bytes(&c, i, out, in);
+        unsigned char *data = calloc(1, bytes);
+        fill_part(data, p, out, in, bytes);
+        (void)snprintf(name, sizeof name, "%s%s%s", module, *p->suffix == '_' ? "" : ".",
+                       p->suffix);
+        tiny_add(m, name, p->type, rank, shape[0], shape[1], data);
+        free(data);
+        if (p->split) {
+            tensor *t = &m->item[m->n - 1].t;
+            t->shape[t->rank++] = p->split;
+            t->shape[1] /= p->split;
+        }
+    }
+}
+
 static int write_shard(const tiny *m, int shard, const char *file)
 {
     tensor list[TINY_MAX_TENSORS];

@@ -32,6 +32,8 @@ void tiny_put_in_shard(tiny *m, const char *name, int shard);
 void tiny_make_int4(tiny *m, const char *module);
 // The same as FP8 blocks: weight and weight_scale_inv.
 void tiny_make_fp8_block(tiny *m, const char *module);
+// Other codes and scales in the parts of any codec, in groups of 32 where those are free.
+void tiny_make_stored(tiny *m, const char *module, const char *codec);
 void tiny_write(tiny *m, const char *config);
 
 // All tensors of a model with hidden 64, 3 layers, vocab 16, under the prefix given ("model.").

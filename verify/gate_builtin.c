@@ -9,11 +9,14 @@
 // What a correct coder stays within whatever the data. SQNR of floats and FP8: every element is
 // within half a unit of the last of p significant bits, 20 log10(2^p) dB. Of int4: the largest
 // element of a group is at most 7.5 steps, the error's mean square at most a step^2 / 12, and a
-// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB. Of IQ4_NL
-// the same with 127 and its mean square step, 260; IQ4_XS adds scales that are half a 32nd of the
-// largest off, and steps grown by that. MXFP4 cuts an eighth to a quarter off what is 6 to 8 times
-// the scale: 12 dB, and the rest's error beside it. NVFP4 cuts a third off where its scale is the
-// smallest; blocks below 3 x 2^-9, whose scale is 0, have no floor and are to fail.
+// group has at least the energy of its largest element: 10 log10(12 x 7.5^2 / group) dB. Of ggml's
+// types of one scale a block the same with 8, 16 or 127 steps; where they have a minimum, too, a
+// block has at least twice the energy of half its range, 7.5 or 15.5 steps. One or two bits have no
+// floor. Of IQ4_NL the same with 127 and its mean square step, 260; IQ4_XS adds scales that are
+// half a 32nd of the largest off, and steps grown by that. MXFP4 cuts an eighth to a quarter off
+// what is 6 to 8 times the scale: 12 dB, and the rest's error beside it. NVFP4 cuts a third off
+// where its scale is the smallest; blocks below 3 x 2^-9, whose scale is 0, have no floor and are
+// to fail. K-quants as int4, with the rounding of scales and minima of the other sub-blocks on top.
 // E2M1 with a scale of 32: elements below 1 are off by 1/48 in the mean square, others by 1/48 of
 // their square, the largest is at least 3.5 and, clipped from 8.5, off by 2.5. E2M1 with a scale of
 // 16: the largest is at least 5.6. Integers in groups of any size: no code is further from its
@@ -26,24 +29,36 @@ static const struct {
     {"f32", 144, 0.001, 0.98},
     {"f16", 48, 0.001, 0.98}, // 11 bits, but fewer below 2^-14: held to BF16's
     {"bf16", 48, 0.001, 0.98},
-    {"Q8_0", 40, 0.005, 0.97},
+    {"Q8_0", 37, 0.005, 0.97},
+    {"Q8_K", 28, 0.005, 0.97},
+    {"Q6_K", 25, 0.01, 0.95},
     {"fp8-*", 24, 0.01, 0.95},
     {"mxfp8*", 24, 0.01, 0.95},
     {"int8*", 10, 0.01, 0.95},
-    {"int6*", 19, 0.02, 0.92},
-    {"int5*", 13, 0.03, 0.91},
+    {"Q5_1", 22, 0.02, 0.93},
+    {"int6*", 19, 0.02, 0.93},
+    {"Q5_0", 19, 0.02, 0.93},
+    {"Q5_K", 19, 0.02, 0.93},
+    {"int5*", 13, 0.02, 0.93},
+    {"Q4_1", 16, 0.05, 0.9},
+    {"Q4_K", 15, 0.05, 0.9},
+    {"Q4_0", 13, 0.05, 0.9},
     {"IQ4_NL", 13, 0.05, 0.9},
     {"nvfp4*", 12, 0.05, 0.9},
-    {"mxfp4*", 9, 0.05, 0.9},
     {"int4-g32", 13, 0.05, 0.9},
     {"MXFP4", 11, 0.05, 0.9},
     {"int4-g64", 10, 0.05, 0.9},
     {"NVFP4", 9, 0.05, 0.9},
+    {"Q3_K", 9, 0.1, 0.85},
     {"IQ4_XS", 8, 0.05, 0.9},
     {"int4-g128", 7, 0.05, 0.9},
+    {"mxfp4*", 9, 0.05, 0.9},
     {"int4*", 0, 0.05, 0.9},
-    {"int3*", 0, 0.05, 0.9},
-    {"int2*", 0, 0.05, 0.9},
+    {"int3*", 0, 0.1, 0.85},
+    {"Q2_K", 3, 0.3, 0.75},
+    {"int2*", 0, 0.3, 0.75},
+    {"Q2_0", 0, 1, 0.5},
+    {"Q1_0", 0, 1, 0.5},
 };
 
 static bool is_of(const char *type, const char *name)

@@ -66,6 +66,41 @@ START_TEST(a_pack_and_back_are_the_same_tensors)
 }
 END_TEST
 
+#define CT(weights)                                                                             \
+    "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"a\": {\"weights\": {"     \
+    weights "}}}}"
+
+static void read_expert(const char *dir, role r, float *to, char codec_name[32])
+{
+    err e = ERR_INIT;
+    checkpoint *c;
+    model *m;
+    scratch room = {0};
+    ASSERT_OK(checkpoint_open(&c, dir, NULL, &e), e);
+    ASSERT_OK(model_open(&m, c, NULL, &e), e);
+    const weight *w = model_weight(m, r, 1, 2);
+    ASSERT_OK(weight_read_rows(w, 0, w->out, to, &room, &e), e);
+    (void)snprintf(codec_name, 32, "%s", w->codec->name);
+    scratch_free(&room);
+    model_close(m);
+    checkpoint_close(c);
+}
+
+static void same_values(const char *from, const char *to, const char *codec_name)
+{
+    static const role roles[] = {ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN};
+    static float x[64 * 32], y[64 * 32];
+    char is[32];
+    for (size_t i = 0; i < COUNT_OF(roles); i++) {
+        read_expert(from, roles[i], x, is);
+        ck_assert_str_eq(is, codec_name);
+        read_expert(to, roles[i], y, is);
+        ck_assert_str_eq(is, "f32");
+        ck_assert_mem_eq(x, y, sizeof x);
+        ck_assert(x[0] != x[1] || x[1] != x[2]);
+    }
+}
+
 START_TEST(the_manifest_says_what_was_made_from_what)
 {
     make_use_qwen3();
@@ -91,6 +126,56 @@ START_TEST(the_manifest_says_what_was_made_from_what)
     for (int k = 0; k < CLASS_COUNT; k++)
         classes += the.report.role_bytes[k];
     ck_assert_uint_lt(classes, the.report.bytes_after);
+}
+END_TEST
+
+// What this version only reads becomes plain numbers, exactly what reading gives; where it stays,
+// it is moved.
+START_TEST(stored_forms_of_others_are_read_and_moved)
+{
+    static const struct {
+        const char *codec, *config;
+    } cases[] = {
+        {"fp8-tensor", "{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\"}"},
+        {"int8-bytes", CT("\"num_bits\": 8, \"group_size\": 32, \"symmetric\": false")},
+        {"mxfp8", "{\"quant_method\": \"mxfp8\"}"},
+        {"int4-zeros", CT("\"num_bits\": 4, \"group_size\": 32, \"symmetric\": false")},
+        {"int8", CT("\"num_bits\": 8, \"group_size\": 32")},
+        {"nvfp4-packed", CT("\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor_group\", "
+                     "\"group_size\": 16")},
+        {"mxfp4-deepseek", "{\"quant_method\": \"mxfp4\"}"},
+        {"int4-gptq", "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32}"},
+        {"int8-gptq-v2", "{\"quant_method\": \"gptq\", \"bits\": 8, \"group_size\": 32, "
+                         "\"checkpoint_format\": \"gptq_v2\"}"},
+        {"int4-awq", "{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 32}"},
+        {"int5-mlx", "{\"bits\": 5, \"group_size\": 32}"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        tiny_shape plain = TINY_SHAPE;
+        tiny_free(&the.t);
+        tiny_init(&the.t);
+        the.order.input = the.t.dir;
+        tiny_qwen3_moe(&the.t, &plain);
+        for (int n = 0; n < 36; n++) {
+            static const char *const of[] = {"gate", "up", "down"};
+            char module[100];
+            (void)snprintf(module, sizeof module, "model.layers.%d.mlp.experts.%d.%s_proj", n / 12,
+                           n / 3 % 4, of[n % 3]);
+            tiny_make_stored(&the.t, module, cases[i].codec);
+        }
+        char *config = tiny_config_with(tiny_qwen3_moe_config, "quantization_config",
+                                        cases[i].config);
+        tiny_write(&the.t, config);
+        free(config);
+        make_quantize("f32", SCOPE_MATRICES, LAYOUT_PLAIN);
+        make_runs();
+        same_values(the.t.dir, the.out, cases[i].codec);
+        folder_remove(the.out);
+        make_convert(LAYOUT_EXPERTS);
+        make_runs();
+        make_same_tensors(the.t.dir, the.out);
+        folder_remove(the.out);
+    }
 }
 END_TEST
 
@@ -588,6 +673,7 @@ Suite *suite_make(void)
     tcase_add_test(c, a_pack_and_back_are_the_same_tensors);
     tcase_add_test(c, the_manifest_says_what_was_made_from_what);
     tcase_add_test(c, threads_and_cpu_levels_do_not_change_a_byte);
+    tcase_add_test(c, stored_forms_of_others_are_read_and_moved);
     tcase_add_test(c, scales_that_lie_in_front_of_their_codes_are_right);
     tcase_add_test(c, a_quantized_source_can_become_another_type);
     tcase_add_test(c, the_same_headers_with_other_bytes_are_another_input);

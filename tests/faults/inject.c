@@ -160,6 +160,9 @@ static void become(const job *j)
 {
     redirect(j->out, 1);
     redirect(j->err, 2);
+    // A shell that runs things in the background has them ignore SIGINT.
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGHUP, SIG_DFL);
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(CANNOT_TRACE);
     (void)raise(SIGSTOP);

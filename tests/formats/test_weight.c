@@ -299,6 +299,156 @@ START_TEST(refuses_companions_and_types_it_does_not_know)
 }
 END_TEST
 
+// ---- views: stacked, halves, every second row, transposed -------------------------------------
+
+// As the tiny model's tensors, of any rank.
+static void add_shaped(const char *name, dtype type, int rank, const int64_t *shape,
+                       const void *data)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++)
+        n *= shape[i];
+    tiny_add(&m, name, type, 1, n, 0, data);
+    m.item[m.n - 1].t.rank = rank;
+    memcpy(m.item[m.n - 1].t.shape, shape, (size_t)rank * sizeof *shape);
+}
+
+static weight seen(const char *module, const char *suffix, int rank, int64_t out, int64_t in,
+                   const weight_view *v)
+{
+    weight w;
+    err e = ERR_INIT;
+    weight_terms t = {.module = module, .suffix = suffix, .rank = rank, .out = out, .in = in,
+                      .view = v};
+    ASSERT_OK(weight_bind_as(&w, c, &t, &e), e);
+    return w;
+}
+
+enum { EXPERTS = 3, WIDTH = 20, HIDDEN = 70 }; // gate and up have WIDTH rows each
+
+static float stacked_value(int64_t expert, int64_t row, int64_t col)
+{
+    return (float)((expert * 37 + row * 11 + col * 5) % 251 - 125);
+}
+
+// Gate or up of each expert, whose rows lie as the view says.
+static void check_view(const char *module, weight_view v)
+{
+    for (v.slice = 0; v.slice < EXPERTS; v.slice++) {
+        weight w = seen(module, "weight", 2, WIDTH, HIDDEN, &v);
+        float *all = rows_of(&w, 0, WIDTH);
+        for (int64_t i = 0; i < WIDTH * HIDDEN; i++)
+            ck_assert_float_eq(all[i], stacked_value(v.slice, v.first + i / HIDDEN * v.step,
+                                                     i % HIDDEN));
+        for (int64_t row = 0; row < WIDTH; row += 3) {
+            int64_t n = i64_min(1 + row % 7, WIDTH - row);
+            float *some = rows_of(&w, row, n);
+            ck_assert_mem_eq(some, all + row * HIDDEN, (size_t)(n * HIDDEN) * sizeof *some);
+            free(some);
+        }
+        free(all);
+        ck_assert_uint_eq(weight_stored_bytes(&w), v.transposed && v.step == 2
+                                                       ? HIDDEN * (2 * WIDTH - 1) * 2
+                                                       : HIDDEN * WIDTH * 2);
+    }
+}
+
+START_TEST(reads_plain_experts_out_of_stacks)
+{
+    static uint16_t rows[EXPERTS * 2 * WIDTH * HIDDEN], across[EXPERTS * 2 * WIDTH * HIDDEN];
+    for (int64_t e = 0; e < EXPERTS; e++)
+        for (int64_t r = 0; r < 2 * WIDTH; r++)
+            for (int64_t k = 0; k < HIDDEN; k++) {
+                uint16_t x = f32_to_bf16(stacked_value(e, r, k));
+                rows[(e * 2 * WIDTH + r) * HIDDEN + k] = x;
+                across[(e * HIDDEN + k) * 2 * WIDTH + r] = x;
+            }
+    add_shaped("q.gate_up_proj", DT_BF16, 3, (int64_t[]){EXPERTS, 2 * WIDTH, HIDDEN}, rows);
+    add_shaped("l.gate_up_proj", DT_BF16, 3, (int64_t[]){EXPERTS, HIDDEN, 2 * WIDTH}, across);
+    add_shaped("l.gate_up_proj_bias", DT_BF16, 2, (int64_t[]){EXPERTS * HIDDEN, 2 * WIDTH}, across);
+    open_it();
+    for (int up = 0; up < 2; up++) {
+        check_view("q.gate_up_proj", (weight_view){EXPERTS, 0, 2 * WIDTH, up * WIDTH, 1, false});
+        check_view("q.gate_up_proj", (weight_view){EXPERTS, 0, 2 * WIDTH, up, 2, false});
+        check_view("l.gate_up_proj", (weight_view){EXPERTS, 0, 2 * WIDTH, up * WIDTH, 1, true});
+        check_view("l.gate_up_proj", (weight_view){EXPERTS, 0, 2 * WIDTH, up, 2, true});
+        for (int step = 1; step <= 2; step++) { // biases
+            weight_view v = {EXPERTS * HIDDEN, HIDDEN + 4, 2 * WIDTH,
+                             step == 1 ? up * WIDTH : up, step, false};
+            weight w = seen("l.gate_up_proj", "_bias", 1, 1, WIDTH, &v);
+            float *x = rows_of(&w, 0, 1);
+            for (int64_t i = 0; i < WIDTH; i++)
+                ck_assert_float_eq(x[i], stacked_value(1, v.first + i * step, 4));
+            free(x);
+        }
+    }
+    weight w;
+    weight_view wrong = {EXPERTS + 1, 0, 2 * WIDTH, 0, 1, false};
+    weight_terms t = {.module = "q.gate_up_proj", .suffix = "weight", .rank = 2, .out = WIDTH,
+                      .in = HIDDEN, .view = &wrong};
+    ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused),
+                   "'q.gate_up_proj' has shape [3,40,70], expected [4,40,70]");
+    t.module = "l.gate_up_proj";
+    wrong = (weight_view){EXPERTS, 0, 2 * WIDTH + 1, 0, 1, true};
+    ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused), "[3,70,40], expected [3,70,41]");
+    t = (weight_terms){.module = "l.gate_up_proj", .suffix = "_bias", .rank = 1, .out = 1,
+                       .in = WIDTH, .view = &wrong};
+    ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused), "[210,40], expected [3,41]");
+}
+END_TEST
+
+START_TEST(reads_fp8_experts_out_of_stacks)
+{
+    enum { E = 2, ROWS = 256, IN = 130 }; // of gate and up; blocks are ragged at the right
+    static uint8_t code[E * 2 * ROWS * IN];
+    static float scale[E * 4 * 2], one[E] = {0.5f, 2};
+    for (size_t i = 0; i < sizeof code; i++)
+        code[i] = (uint8_t)(i * 37 % 251 & 0x7e);
+    for (size_t i = 0; i < COUNT_OF(scale); i++)
+        scale[i] = (float)(i + 1);
+    const int64_t shape[] = {E, 2 * ROWS, IN}, blocks[] = {E, 4, 2}, ones[] = {E, 1, 1};
+    add_shaped("b.gate_up_proj", DT_F8_E4M3, 3, shape, code);
+    add_shaped("b.gate_up_proj_scale_inv", DT_F32, 3, blocks, scale);
+    add_shaped("t.gate_up_proj", DT_F8_E4M3, 3, shape, code);
+    add_shaped("t.gate_up_proj_scale_inv", DT_F32, 3, ones, one);
+    open_it();
+    for (int64_t e = 0; e < E; e++)
+        for (int64_t up = 0; up < 2; up++) {
+            weight_view v = {E, e, 2 * ROWS, up * ROWS, 1, false};
+            weight b = seen("b.gate_up_proj", "weight", 2, ROWS, IN, &v);
+            weight t = seen("t.gate_up_proj", "weight", 2, ROWS, IN, &v);
+            ck_assert_str_eq(b.codec->name, "fp8-block");
+            ck_assert_str_eq(t.codec->name, "fp8-tensor");
+            float *x = rows_of(&b, 0, ROWS), *y = rows_of(&t, 0, ROWS);
+            for (int64_t i = 0; i < ROWS * IN; i++) {
+                int64_t row = v.first + i / IN, col = i % IN;
+                float plain = e4m3_to_f32(code[(e * 2 * ROWS + row) * IN + col]);
+                ck_assert_float_eq(x[i], plain * scale[e * 8 + row / 128 * 2 + col / 128]);
+                ck_assert_float_eq(y[i], plain * one[e]);
+            }
+            assert_ranges_agree(&b, x);
+            free(x);
+            free(y);
+        }
+    // Halves that begin inside a block, every second row of blocks, codes transposed.
+    static const weight_view wrong[] = {{E, 0, 2 * ROWS, 100, 1, false},
+                                        {E, 0, 2 * ROWS, 1, 2, false}};
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        weight w;
+        weight_terms t = {.module = "b.gate_up_proj", .suffix = "weight", .rank = 2, .out = 200,
+                          .in = IN, .view = &wrong[i]};
+        ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused),
+                       "'b.gate_up_proj_scale_inv' [2,4,2]: the rows of it that are the weight's "
+                       "begin or end inside");
+    }
+    weight w;
+    weight_view across = {E, 0, IN, 0, 1, true};
+    weight_terms t = {.module = "b.gate_up_proj", .suffix = "weight", .rank = 2, .out = IN,
+                      .in = 2 * ROWS, .view = &across};
+    ASSERT_REFUSED(weight_bind_as(&w, c, &t, &refused), "has type F8_E4M3");
+}
+END_TEST
+
 Suite *suite_weight(void)
 {
     Suite *s = suite_create("weight");
@@ -311,6 +461,8 @@ Suite *suite_weight(void)
     tcase_add_test(t, names_what_is_missing);
     tcase_add_test(t, names_shapes_that_do_not_fit);
     tcase_add_test(t, refuses_companions_and_types_it_does_not_know);
+    tcase_add_test(t, reads_plain_experts_out_of_stacks);
+    tcase_add_test(t, reads_fp8_experts_out_of_stacks);
     suite_add_tcase(s, t);
     return s;
 }

@@ -121,6 +121,8 @@ START_TEST(writes_the_code_nearest_under_its_scale)
 {
     check_nearest(DT_MXFP4, SEARCH_COMPAT);
     check_nearest(DT_NVFP4, SEARCH_COMPAT);
+    check_nearest(DT_MXFP4, SEARCH_BEST);
+    check_nearest(DT_NVFP4, SEARCH_BEST);
 }
 END_TEST
 
@@ -185,6 +187,45 @@ START_TEST(chooses_the_scale_of_the_largest_magnitude)
 }
 END_TEST
 
+START_TEST(finds_better_scales_and_never_worse_ones)
+{
+    fill(block_ops_used(DT_MXFP4)->largest);
+    block_check_best(DT_MXFP4, 32, values, VALUES, (double[]){1, 1});
+    fill(block_ops_used(DT_NVFP4)->largest);
+    block_check_best(DT_NVFP4, 16, values, VALUES, (double[]){1, 1});
+    for (uint32_t i = 0; i < VALUES; i++)
+        values[i] = golden_weight(i, 23);
+    block_check_best(DT_MXFP4, 32, values, VALUES, (double[]){0.992, 0.99});
+    block_check_best(DT_NVFP4, 16, values, VALUES, (double[]){0.85, 0.75});
+}
+END_TEST
+
+// Of magnitudes up to that of the code `largest`.
+static uint8_t two_codes(uint32_t largest, uint32_t seed)
+{
+    uint32_t hash = mix(seed), low = hash % (largest + 1), high = (hash >> 8) % (largest + 1);
+    return (uint8_t)(low | (hash >> 16 & 8) | high << 4 | (hash >> 17 & 8) << 4);
+}
+
+// All codes under all scales (MXFP4: of finite values), and blocks of which all codes are small.
+START_TEST(finds_what_it_has_read_again)
+{
+    static uint8_t mx[253 * 8][17], nv[127 * 8][36];
+    for (uint32_t b = 0; b < 253 * 8; b++) {
+        mx[b][0] = (uint8_t)(b / 8);
+        for (uint32_t i = 1; i < 17; i++)
+            mx[b][i] = two_codes(b % 8, b * 17 + i);
+    }
+    block_check_again(DT_MXFP4, mx[0], 253 * 8);
+    for (uint32_t b = 0; b < 127 * 8; b++) {
+        memset(nv[b], (int)(b / 8), 4);
+        for (uint32_t i = 4; i < 36; i++)
+            nv[b][i] = two_codes(b % 8, b * 36 + i);
+    }
+    block_check_again(DT_NVFP4, nv[0], 127 * 8);
+}
+END_TEST
+
 START_TEST(refuses_what_is_too_large)
 {
     float x[64] = {[33] = -2688.001f};
@@ -215,6 +256,8 @@ Suite *suite_blocks_fp4(void)
     tcase_add_test(c, stays_within_the_bounds_of_its_scale);
     tcase_add_test(c, writes_what_it_has_read_again);
     tcase_add_test(c, chooses_the_scale_of_the_largest_magnitude);
+    tcase_add_test(c, finds_better_scales_and_never_worse_ones);
+    tcase_add_test(c, finds_what_it_has_read_again);
     tcase_add_test(c, refuses_what_is_too_large);
     suite_add_tcase(s, c);
     return s;

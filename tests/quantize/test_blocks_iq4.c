@@ -142,6 +142,67 @@ START_TEST(writes_zeros_as_ggml_does)
 }
 END_TEST
 
+START_TEST(finds_better_scales_and_never_worse_ones)
+{
+    fill(block_ops_used(DT_IQ4_NL)->largest);
+    block_check_best(DT_IQ4_NL, 32, values, VALUES, (double[]){1, 1});
+    block_check_best(DT_IQ4_XS, 256, values, VALUES, (double[]){1, 1});
+    for (uint32_t i = 0; i < VALUES; i++)
+        values[i] = golden_weight(i, 23);
+    block_check_best(DT_IQ4_NL, 32, values, VALUES, (double[]){0.95, 0.8});
+    block_check_best(DT_IQ4_XS, 256, values, VALUES, (double[]){0.95, 0.85});
+}
+END_TEST
+
+// Scales that binary16 holds with all 11 bits, and some that it does not.
+static uint16_t some_scale(uint32_t hash)
+{
+    return (uint16_t)((hash & 0x83ff) | (hash % 5 == 0 ? 0 : 1 + (hash >> 10) % 22) << 10);
+}
+
+START_TEST(finds_what_it_has_read_again)
+{
+    static uint8_t nl[512][18], xs[128][136];
+    for (uint32_t b = 0; b < 512; b++) {
+        for (uint32_t i = 0; i < 18; i++)
+            nl[b][i] = (uint8_t)mix(b * 18 + i + 7);
+        store_u16(nl[b], some_scale(mix(b)));
+    }
+    block_check_again(DT_IQ4_NL, nl[0], 512);
+    for (uint32_t b = 0; b < 128; b++) {
+        for (uint32_t i = 0; i < 136; i++)
+            xs[b][i] = (uint8_t)mix(b * 136 + i + 9);
+        store_u16(xs[b], some_scale(mix(b + 1000)));
+    }
+    block_check_again(DT_IQ4_XS, xs[0], 128);
+}
+END_TEST
+
+// Importance only matters up to a factor, of whatever size.
+START_TEST(bears_extreme_importance)
+{
+    static float importance[2][COLUMNS];
+    static uint8_t to[2][VALUES];
+    static const dtype types[] = {DT_IQ4_NL, DT_IQ4_XS, DT_MXFP4, DT_NVFP4};
+    static const float factors[] = {0x1p-115f, 0x1p-40f, 0x1p40f, 0x1p120f};
+    for (uint32_t i = 0; i < VALUES; i++)
+        values[i] = golden_weight(i, 29);
+    for (size_t t = 0; t < COUNT_OF(types); t++)
+        for (size_t f = 0; f < COUNT_OF(factors); f++)
+            for (int best = 0; best < 2; best++) {
+                for (uint32_t i = 0; i < COLUMNS; i++) {
+                    importance[0][i] = 0.5f + (float)(mix(i) % 100);
+                    importance[1][i] = importance[0][i] * factors[f];
+                }
+                for (int which = 0; which < 2; which++)
+                    block_ops_used(types[t])->encode(&(block_rows){
+                        .from = values, .n = ROWS, .in = COLUMNS, .importance = importance[which],
+                        .search = best ? SEARCH_BEST : SEARCH_COMPAT, .to = to[which]});
+                ck_assert_mem_eq(to[0], to[1], sizeof to[0]);
+            }
+}
+END_TEST
+
 START_TEST(refuses_what_is_too_large)
 {
     float x[256] = {[33] = 1048577};
@@ -168,6 +229,9 @@ Suite *suite_blocks_iq4(void)
     tcase_add_test(c, reads_all_codes_under_all_scales_as_the_package_gguf_does);
     tcase_add_test(c, stays_within_half_a_step);
     tcase_add_test(c, writes_zeros_as_ggml_does);
+    tcase_add_test(c, finds_better_scales_and_never_worse_ones);
+    tcase_add_test(c, finds_what_it_has_read_again);
+    tcase_add_test(c, bears_extreme_importance);
     tcase_add_test(c, refuses_what_is_too_large);
     suite_add_tcase(s, c);
     return s;

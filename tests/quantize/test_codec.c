@@ -13,7 +13,7 @@ Suite *suite_codec(void);
 
 START_TEST(finds_every_codec_by_its_name)
 {
-    ck_assert_int_ge(codec_count(), 10);
+    ck_assert_int_eq(codec_count(), 90);
     for (int64_t i = 0; i < codec_count(); i++)
         ck_assert_ptr_eq(codec_find(codec_at(i)->name), codec_at(i));
     ck_assert_ptr_null(codec_find("INT4-G32"));

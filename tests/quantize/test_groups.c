@@ -165,8 +165,8 @@ static void compare_int(int bits, bool zeros, int64_t n, bool weighted, dtype so
         sums[0] += i * n / COLS < 8 ? 0 : best; // the bell-shaped ones
         sums[1] += i * n / COLS < 8 ? 0 : compat[i];
     }
-    ck_assert_msg(sums[0] < share * sums[1], "int%d%s g%d: %g of compat", bits, zeros ? "-asym" : "",
-                  (int)n, sums[0] / sums[1]);
+    ck_assert_msg(sums[0] < share * sums[1], "int%d%s g%d: %g of compat", bits,
+                  zeros ? "-asym" : "", (int)n, sums[0] / sums[1]);
 }
 
 START_TEST(the_best_integers_are_never_worse_and_mostly_better)

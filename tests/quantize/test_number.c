@@ -125,6 +125,10 @@ static void compare_rows(const kernels *k, const kernels *plain, row_case r)
     SAME(from_f16, wide, plain_wide, size, codes.half, r.n);
     SAME(from_e4m3, wide, plain_wide, size, codes.byte, r.scale, r.n);
     SAME(from_u4, wide, plain_wide, size, codes.byte, 8.0f, r.scale, r.n);
+    for (int bits = 2; bits < 8; bits++) {
+        const uint8_t *end = codes.byte + i64_ceil_div(r.n * bits, 8);
+        SAME(from_bits, wide, plain_wide, size, codes.byte, end, bits, 3.0f, r.scale, r.n);
+    }
     SAME(from_u8, wide, plain_wide, size, codes.byte, 0x80, 131.0f, r.scale, r.n);
     SAME(from_e2m1, wide, plain_wide, size, codes.byte, r.scale, r.n);
     plain->add_bias(plain_wide, r.scale, r.n);

@@ -196,11 +196,11 @@ parts = {"weight_packed": bytes_of(18, 64), "weight_scale": e4m3(18, 8).view(tor
 x = fp4(parts["weight_packed"], parts["weight_scale"], 16, parts["weight_global_scale"])
 same_in_bf16(decompress("nvfp4-pack-quantized", {k: v for k, v in parts.items() if k[0] == "w"},
                         args(num_bits=4, strategy="tensor_group", group_size=16)), x)
-put("nvfp4.ct", "nvfp4", parts, x)
+put("nvfp4.ct", "nvfp4-packed", parts, x)
 # Every code with every scale.
 codes = every_code.repeat(16, 16)
 scale = torch.arange(256, dtype=torch.uint8).reshape(16, 16).view(torch.float8_e4m3fn)
-put("nvfp4.every", "nvfp4", {"weight_packed": codes, "weight_scale": scale, "weight_global_scale": torch.ones(1)},
+put("nvfp4.every", "nvfp4-packed", {"weight_packed": codes, "weight_scale": scale, "weight_global_scale": torch.ones(1)},
     fp4(codes, scale, 16, torch.ones(1)))
 # ModelOpt's global scale multiplies: by a power of two that is dividing by its reciprocal.
 parts = {"weight": bytes_of(18, 64), "weight_scale": e4m3(18, 8).view(torch.uint8).bitwise_and(0x7F).view(torch.float8_e4m3fn),
@@ -211,11 +211,11 @@ scale = torch.arange(255, dtype=torch.uint8).reshape(255, 1)
 x = fp4(codes, decompress_mx_scale(scale), 32)
 theirs = _convert_moe_packed_tensors(codes.reshape(1, 255, 1, 16), scale.reshape(1, 255, 1), dtype=torch.float32)
 assert np.array_equal(x.numpy(), theirs[0].T.numpy())
-put("mxfp4.every", "mxfp4", {"weight_packed": codes, "weight_scale": scale}, x)
+put("mxfp4.every", "mxfp4-packed", {"weight_packed": codes, "weight_scale": scale}, x)
 parts = {"weight_packed": bytes_of(18, 48), "weight_scale": e8m0(18, 3)}
 x = fp4(parts["weight_packed"], decompress_mx_scale(parts["weight_scale"]), 32)
 same_in_bf16(decompress("mxfp4-pack-quantized", parts, args(num_bits=4, strategy="group", group_size=32, scale_dtype=torch.uint8)), x)
-put("mxfp4.ct", "mxfp4", parts, x)
+put("mxfp4.ct", "mxfp4-packed", parts, x)
 parts = {"weight": bytes_of(18, 48).view(torch.int8), "scale": e8m0(18, 3).view(torch.float8_e8m0fnu)}
 put("mxfp4.deepseek", "mxfp4-deepseek", parts,
     fp4(parts["weight"].view(torch.uint8), decompress_mx_scale(parts["scale"].view(torch.uint8)), 32))

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+// The searches behind the K-quants in ggml's order of operations, as a template: one sub-block a
+// lane. Their names in ggml:
+// make_qkx2_quants and make_qkx3_quants (k_fit_line), make_qx_quants (k_fit_scale), make_q3_quants
+// (k_descend), make_qp_quants (k_fit_positive).
+#ifndef SCRUPLE_QUANTIZE_BLOCKS_K_FIT_H
+#define SCRUPLE_QUANTIZE_BLOCKS_K_FIT_H
+
+#include <math.h>
+
+#include "quantize/blocks_k_lanes.h"
+
+enum {
+    K_SUB = 32, K_16 = 16,               // weights of a sub-block: at most; of most types
+    K_SIDE = KERNEL_LANES == 16 ? 1 : 2, // sub-blocks in one loop, so that sums do not wait,
+    K_TURNS = 2 * K_SIDE,                // and in turns, so that divisions do not
+};
+
+// ---- value = scale code + min, min <= 0, codes from 0 to top ----
+
+typedef struct {
+    int n, steps;      // weights; the last candidate
+    float top;
+    float first, step; // candidate i has the inverse scale (first + step i + top) / range
+    bool absolute;     // the error is a sum of magnitudes, not of squares
+} k_lines;
+
+typedef struct {
+    vf scale, min;
+    vf inverse, origin; // the codes are nearest((x - origin) inverse)
+} k_line;
+
+typedef struct {
+    vf lowest, highest, sum_w, sum_x, error;
+    vi flat, strange; // of one value; a code may not be within 22 bits
+    k_line line, tried;
+    vi solved;        // tried is a line
+    vf l, l2, xl;     // its sums of w code, w code^2, w code x
+    vf code[K_SUB];
+} k_search;
+
+INLINE vf k_code(vf t, float top, bool careful)
+{
+    if (careful)
+        return k_float(k_within(k_nearest(t), 0, (int32_t)top));
+    return k_cap(k_positive(k_whole(t)), SPREAD(top));
+}
+
+INLINE vf k_range(const k_search *s, vf min)
+{
+    return either(s->flat, SPREAD(1.0f), s->highest - min);
+}
+
+INLINE vf k_difference(vf scale, vf code, vf min, vf x, bool absolute)
+{
+    vf difference = scale * code + min - x;
+    if (absolute)
+        return k_magnitude(difference);
+    return difference * difference;
+}
+
+// Range, sums and the error of the scale range / top. x, w: [how.n]
+INLINE void k_begin(k_lines how, const vf *x, const vf *w, k_search *s, bool careful)
+{
+    vf lowest = x[0], highest = x[0], sum_w = w[0], sum_x = w[0] * x[0], error = {0};
+    for (int i = 1; i < how.n; i++) {
+        lowest = smaller(x[i], lowest);
+        highest = larger(x[i], highest);
+        sum_w += w[i];
+        sum_x += w[i] * x[i];
+    }
+    vf min = smaller(lowest, SPREAD(0.0f));
+    *s = (k_search){.lowest = lowest, .highest = highest, .sum_w = sum_w, .sum_x = sum_x};
+    s->flat = highest <= min;
+    vf inverse = how.top / k_range(s, min), scale = 1.0f / inverse;
+    for (int i = 0; i < how.n; i++) {
+        vf code = k_code((x[i] - min) * inverse, how.top, careful);
+        error += w[i] * k_difference(scale, code, min, x[i], how.absolute);
+    }
+    s->error = error;
+    s->line = (k_line){scale, min, inverse, min};
+}
+
+INLINE void k_begin_candidate(float factor, k_search *s, bool careful)
+{
+    vf min = s->line.min, inverse = factor / k_range(s, min);
+    s->tried.inverse = inverse;
+    s->tried.origin = min;
+    s->l = s->l2 = s->xl = (vf){0};
+    if (careful)
+        return;
+    vf low = (s->lowest - min) * inverse, high = (s->highest - min) * inverse;
+    s->strange |= ~((k_magnitude(low) < 0x1p22f) & (k_magnitude(high) < 0x1p22f));
+}
+
+INLINE void k_solve(k_search *s)
+{
+    vf l = s->l, l2 = s->l2, xl = s->xl, d = s->sum_w * l2 - l * l;
+    s->solved = d > 0.0f;
+    d = either(s->solved, d, SPREAD(1.0f));
+    s->tried.scale = (s->sum_w * xl - s->sum_x * l) / d;
+    s->tried.min = (l2 * s->sum_x - l * xl) / d;
+    vi above = s->tried.min > 0.0f;
+    if (k_any(above)) {
+        s->tried.min = either(above, SPREAD(0.0f), s->tried.min);
+        s->tried.scale = either(above, xl / l2, s->tried.scale);
+    }
+}
+
+INLINE void k_keep_better(k_search *s, vf error)
+{
+    vi better = s->solved & (error < s->error);
+    s->error = either(better, error, s->error);
+    s->line.scale = either(better, s->tried.scale, s->line.scale);
+    s->line.min = either(better, s->tried.min, s->line.min);
+    s->line.inverse = either(better, s->tried.inverse, s->line.inverse);
+    s->line.origin = either(better, s->tried.origin, s->line.origin);
+}
+
+// The least-squares line through the codes of one inverse scale. x, w: [K_SIDE][how.n]
+INLINE void k_try(k_lines how, float factor, const vf *x, const vf *w, k_search *s, bool careful)
+{
+    vf l[K_SIDE], l2[K_SIDE], xl[K_SIDE];
+    K_EACH(side, K_SIDE) {
+        k_begin_candidate(factor, &s[side], careful);
+        l[side] = l2[side] = xl[side] = SPREAD(0.0f);
+    }
+    for (int i = 0; i < how.n; i++)
+        K_EACH(side, K_SIDE) {
+            int at = side * how.n + i;
+            vf t = (x[at] - s[side].tried.origin) * s[side].tried.inverse;
+            vf code = k_code(t, how.top, careful), wl = w[at] * code;
+            s[side].code[i] = code;
+            l[side] += wl;
+            l2[side] += wl * code;
+            xl[side] += wl * x[at];
+        }
+    K_EACH(side, K_SIDE) {
+        s[side].l = l[side];
+        s[side].l2 = l2[side];
+        s[side].xl = xl[side];
+        k_solve(&s[side]);
+    }
+}
+
+// Keeps that line where it is the best so far.
+INLINE void k_judge(k_lines how, const vf *x, const vf *w, k_search *s)
+{
+    vf error[K_SIDE];
+    K_EACH(side, K_SIDE)
+        error[side] = SPREAD(0.0f);
+    for (int i = 0; i < how.n; i++)
+        K_EACH(side, K_SIDE) {
+            int at = side * how.n + i;
+            error[side] += w[at] * k_difference(s[side].tried.scale, s[side].code[i],
+                                                s[side].tried.min, x[at], how.absolute);
+        }
+    K_EACH(side, K_SIDE)
+        k_keep_better(&s[side], error[side]);
+}
+
+INLINE void k_search_lines(k_lines how, const vf *x, const vf *w, k_search *s, bool careful)
+{
+    for (int t = 0; t < K_TURNS; t++)
+        k_begin(how, x + t * how.n, w + t * how.n, &s[t], careful);
+    for (int i = 0; i <= how.steps; i++) {
+        float factor = how.first + how.step * (float)i + how.top;
+        K_EACH(t, K_TURNS / K_SIDE)
+            k_try(how, factor, x + t * K_SIDE * how.n, w + t * K_SIDE * how.n, s + t * K_SIDE,
+                  careful);
+        K_EACH(t, K_TURNS / K_SIDE)
+            k_judge(how, x + t * K_SIDE * how.n, w + t * K_SIDE * how.n, s + t * K_SIDE);
+    }
+}
+
+KERNEL_TARGET static void KERNEL(k_search_carefully)(const k_lines *how, const vf *x, const vf *w,
+                                                     k_search *s)
+{
+    k_search_lines(*how, x, w, s, true);
+}
+
+// x and w: [K_TURNS][how.n]. A block of one value has scale 0 and codes 0.
+INLINE void k_fit_line(k_lines how, const vf *x, const vf *w, k_line line[K_TURNS])
+{
+    k_search s[K_TURNS];
+    k_search_lines(how, x, w, s, false);
+    vi strange = s[0].strange;
+    for (int t = 1; t < K_TURNS; t++)
+        strange |= s[t].strange;
+    if (k_any(strange))
+        KERNEL(k_search_carefully)(&how, x, w, s);
+    for (int t = 0; t < K_TURNS; t++) {
+        line[t] = s[t].line;
+        line[t].scale = either(s[t].flat, SPREAD(0.0f), line[t].scale);
+    }
+}
+
+// ---- value = scale code, codes from -top to top - 1 ----
+
+enum { K_SCALES = 19 }; // candidates
+
+typedef struct {
+    vf scale;
+    vf inverse; // the codes are nearest(x inverse)
+    vi zero;    // nothing but zeros: codes are -top
+} k_scale;
+
+INLINE vf k_signed_code(vf t, float top)
+{
+    return k_cap(larger(k_whole(t), SPREAD(-top)), SPREAD(top - 1));
+}
+
+// The value of largest magnitude, the first of equals; 1 where there are only zeros.
+INLINE vf k_extreme(const vf *x, int n, vi *zero)
+{
+    vf most = {0}, extreme = {0};
+    for (int i = 0; i < n; i++) {
+        vf a = k_magnitude(x[i]);
+        extreme = either(a > most, x[i], extreme);
+        most = larger(a, most);
+    }
+    *zero = most < 1e-15f;
+    return either(*zero, SPREAD(1.0f), extreme);
+}
+
+typedef struct {
+    int n;
+    float top;
+    const vf *x, *w, *wx;
+    k_scale fit;
+    vf best;           // the energy that it explains
+    vf inverse[K_SCALES];
+} k_scales;
+
+// Keeps the scale of candidate k where it is the best so far.
+INLINE void k_judge_scale(k_scales *s, int k, vf xl, vf l2)
+{
+    vf scale = xl / l2;
+    vi better = (l2 > 0.0f) & (xl * xl > s->best * l2);
+    if (k == 0) {
+        scale = either(l2 != 0.0f, scale, SPREAD(0.0f));
+        better = SPREAD_INT(-1);
+    }
+    s->fit.inverse = either(better, s->inverse[k], s->fit.inverse);
+    s->fit.scale = either(better, scale, s->fit.scale);
+    s->best = either(better, scale * xl, s->best);
+}
+
+// `count` candidates from k on. `above` says whether one of their codes can be larger than top - 1,
+// `below` whether one can be smaller than -top.
+INLINE void k_try_scales(k_scales *s, int k, int count, bool above, bool below)
+{
+    vf xl[3], l2[3];
+    K_EACH(c, count)
+        xl[c] = l2[c] = SPREAD(0.0f);
+    for (int i = 0; i < s->n; i++)
+        K_EACH(c, count) {
+            vf code = k_whole(s->x[i] * s->inverse[k + c]);
+            if (below)
+                code = larger(code, SPREAD(-s->top));
+            if (above)
+                code = k_cap(code, SPREAD(s->top - 1));
+            xl[c] += s->wx[i] * code;
+            l2[c] += s->w[i] * code * code;
+        }
+    K_EACH(c, count)
+        k_judge_scale(s, k + c, xl[c], l2[c]);
+}
+
+// The scale extreme / -top, then nine larger and nine smaller ones: the one that explains most of
+// the weighted energy. x, w: [n]
+INLINE k_scale k_fit_scale(int n, float top, const vf *x, const vf *w)
+{
+    vf wx[K_16];
+    k_scales s = {.n = n, .top = top, .x = x, .w = w, .wx = wx};
+    vf extreme = k_extreme(x, n, &s.fit.zero);
+    for (int i = 0; i < n; i++)
+        wx[i] = w[i] * x[i];
+    for (int k = 0; k < K_SCALES; k++) {
+        int step = k == 0 ? 0 : k < 10 ? k - 10 : k - 9;
+        s.inverse[k] = -(top + 0.1f * (float)step) / extreme;
+    }
+    k_try_scales(&s, 0, 3, true, false);
+    k_try_scales(&s, 3, 2, false, false); // codes up to top - 0.6
+    for (int k = 5; k < 13; k += 2)       // up to top + 0.3
+        k_try_scales(&s, k, 2, true, false);
+    for (int k = 13; k < K_SCALES; k += 2)
+        k_try_scales(&s, k, 2, true, true);
+    s.fit.scale = either(s.fit.zero, SPREAD(0.0f), s.fit.scale);
+    return s.fit;
+}
+
+enum {
+    K_DESCENTS = 2, // side by side
+    // Steps before it pays to look first whether a code of any lane moves.
+    K_UNSEEN = KERNEL_LANES > 4 ? K_16 : 0,
+};
+
+typedef struct {
+    const vf *x;
+    vf code[K_16], w[K_16], wx[K_16];
+    vf xl, l2, largest;
+    vi zero;
+    int quiet; // how many weights were looked at since the last move
+} k_descent;
+
+INLINE void k_begin_descent(const vf *x, k_descent *d)
+{
+    vf extreme = k_extreme(x, K_16, &d->zero), inverse = -4.0f / extreme;
+    d->x = x;
+    d->xl = d->l2 = SPREAD(0.0f);
+    d->largest = k_magnitude(extreme);
+    d->quiet = 0;
+    for (int i = 0; i < K_16; i++) {
+        vf code = k_signed_code(x[i] * inverse, 4);
+        d->code[i] = code;
+        d->w[i] = x[i] * x[i];
+        d->wx[i] = d->w[i] * x[i];
+        d->xl += d->wx[i] * code;
+        d->l2 += d->w[i] * code * code;
+    }
+}
+
+// Moves code i where that explains more of the energy. slx, sl2: the sums without it.
+INLINE void k_move(k_descent *d, int i, vf slx, vf sl2)
+{
+    vf code = d->code[i];
+    vf new = k_float(k_within(k_nearest(d->x[i] * sl2 / slx), -4, 3));
+    vi moves = (slx > 0.0f) & (new != code);
+    slx += d->wx[i] * new;
+    sl2 += d->w[i] * new * new;
+    moves &= (sl2 > 0.0f) & (slx * slx * d->l2 > d->xl * d->xl * sl2);
+    d->code[i] = either(moves, new, code);
+    d->xl = either(moves, slx, d->xl);
+    d->l2 = either(moves, sl2, d->l2);
+    d->quiet = k_any(moves) ? 0 : d->quiet + 1;
+}
+
+// What one code adds to the sums, and the borders between which no other is nearer: a thousandth
+// less, far more than rounding errors.
+typedef struct {
+    vf wxc[K_16], wcc[K_16], low[K_16], high[K_16];
+} k_settled;
+
+INLINE void k_note(const k_descent *d, int i, k_settled *t)
+{
+    vf code = d->code[i];
+    t->wxc[i] = d->wx[i] * code;
+    t->wcc[i] = d->w[i] * code * code;
+    t->low[i] = either(code == -4.0f, SPREAD(-INFINITY), code - 0.499f);
+    t->high[i] = either(code == 3.0f, SPREAD(INFINITY), code + 0.499f);
+}
+
+// What is left of five rounds. Most codes stay, which is seen without a division. Where slx is
+// larger than `tiny` the quotient x sl2 / slx is within 22 bits.
+INLINE void k_settle(k_descent *d)
+{
+    k_settled t;
+    for (int i = 0; i < K_16; i++)
+        k_note(d, i, &t);
+    vf tiny = d->largest * d->l2 * 0x1p-20f;
+    for (int at = K_UNSEEN; at < 5 * K_16 && d->quiet < K_16; at++) {
+        int i = at % K_16;
+        vf slx = d->xl - t.wxc[i], sl2 = d->l2 - t.wcc[i], y = d->x[i] * sl2;
+        vi stays = (y > t.low[i] * slx) & (y < t.high[i] * slx) & (slx > tiny);
+        if (!k_any((slx > 0.0f) & ~stays)) {
+            d->quiet++;
+            continue;
+        }
+        k_move(d, i, slx, sl2);
+        k_note(d, i, &t);
+        tiny = d->largest * d->l2 * 0x1p-20f;
+    }
+}
+
+// Codes from -4 to 3 of sixteen weights, moved one by one in five rounds while that explains more
+// of the energy. x: [K_DESCENTS][16]
+INLINE void k_descend(const vf *x, k_descent *d, vf scale[K_DESCENTS])
+{
+    for (int s = 0; s < K_DESCENTS; s++)
+        k_begin_descent(x + s * K_16, &d[s]);
+    for (int i = 0; i < K_UNSEEN; i++)
+        K_EACH(s, K_DESCENTS) {
+            vf code = d[s].code[i];
+            k_move(&d[s], i, d[s].xl - d[s].wx[i] * code, d[s].l2 - d[s].w[i] * code * code);
+        }
+    for (int s = 0; s < K_DESCENTS; s++) {
+        k_settle(&d[s]);
+        for (int i = 0; i < K_16; i++) // zeros have the code -4
+            d[s].code[i] = either(d[s].zero, SPREAD(-4.0f), d[s].code[i]);
+        vi none = d[s].zero | ~(d[s].l2 > 0.0f);
+        scale[s] = either(none, SPREAD(0.0f), d[s].xl / d[s].l2);
+    }
+}
+
+// ---- scales of sub-blocks: value = scale code, codes from 0 to top, which bytes hold ----
+
+INLINE vi k_positive_code(vf t, float top)
+{
+    return k_at_most(k_nearest(t), SPREAD_INT((int32_t)top));
+}
+
+// The inverse scale of least weighted error among nine.
+INLINE vf k_best_inverse(int n, float top, const vf *x, const vf *w, vf most)
+{
+    vf best = top / most, scale = 1.0f / best, least = {0};
+    for (int i = 0; i < n; i++) {
+        vf d = x[i] - scale * k_float(k_nearest(x[i] * best) & 255);
+        least += w[i] * d * d;
+    }
+    for (int k = -4; k <= 4; k++) {
+        if (k == 0)
+            continue;
+        vf inverse = (0.1f * (float)k + top) / most, error = {0};
+        scale = 1.0f / inverse;
+        for (int i = 0; i < n; i++) {
+            vf d = x[i] - scale * k_float(k_positive_code(x[i] * inverse, top));
+            error += w[i] * d * d;
+        }
+        vi better = error < least;
+        least = either(better, error, least);
+        best = either(better, inverse, best);
+    }
+    return best;
+}
+
+// x, w, code: [n]; returns the scale.
+INLINE vf k_fit_positive(int n, float top, const vf *x, const vf *w, vi *code)
+{
+    vf most = {0};
+    for (int i = 0; i < n; i++)
+        most = larger(most, x[i]);
+    vi zero = most < 1e-15f;
+    most = either(zero, SPREAD(1.0f), most);
+    vf inverse = k_best_inverse(n, top, x, w, most), xl = {0}, l2 = {0};
+    for (int i = 0; i < n; i++) {
+        vi whole = k_positive_code(x[i] * inverse, top);
+        code[i] = whole & 255;
+        xl += w[i] * x[i] * k_float(whole);
+        l2 += w[i] * k_float(whole) * k_float(whole);
+    }
+    vi changed = SPREAD_INT(-1);
+    for (int round = 0; round < 5 && k_any(changed); round++) {
+        changed = (vi){0};
+        for (int i = 0; i < n; i++) {
+            vf c = k_float(code[i]);
+            vf slx = xl - w[i] * x[i] * c, sl2 = l2 - w[i] * c * c;
+            vi moves = (slx > 0.0f) & (sl2 > 0.0f);
+            vi whole = k_positive_code(x[i] * sl2 / slx, top);
+            moves &= whole != code[i];
+            slx += w[i] * x[i] * k_float(whole);
+            sl2 += w[i] * k_float(whole) * k_float(whole);
+            moves &= slx * slx * l2 > xl * xl * sl2;
+            code[i] = either_int(moves, whole & 255, code[i]);
+            xl = either(moves, slx, xl);
+            l2 = either(moves, sl2, l2);
+            changed |= moves;
+        }
+    }
+    for (int i = 0; i < n; i++)
+        code[i] &= ~zero;
+    return either(zero | ~(l2 > 0.0f), SPREAD(0.0f), xl / l2);
+}
+
+#endif

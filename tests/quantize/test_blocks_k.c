@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "tests/block_case.h"
+#include "tests/quantize/goldens.h"
+
+Suite *suite_blocks_k(void);
+
+enum { SUPER = 256 };
+
+static const struct {
+    dtype type;
+    int bytes;
+    const char *plain, *weighted, *decoded; // ggml's, see block_case.h
+    uint64_t by_gguf;                       // tests/data/codecs/kquants.py
+    int factors[2];                         // where the binary16 numbers lie
+} types[] = {
+    {DT_Q2_K, 84, "01083766daa691896bbc1e9da9e83703", "94878e87e1b54b17844e8cbd2dc2bbd3",
+     "d2778869c3a355dd19d220ce65d29428", 4060809258747236708u, {80, 82}},
+    {DT_Q3_K, 110, "cd1dccc8c550103993684719964daad5", "81d5774b77ab8409a6466e630ae600d7",
+     "cf1bfbd9345f73925bdb80a7ebf1eae5", 4091554387928830450u, {108, 108}},
+    {DT_Q4_K, 144, "025b5f1c121881de1db63f9e9b391db6", "e69b4c4b514970241627589ee9817d19",
+     "6749dfb5da06315a1841b273660b224b", 4074078643772461488u, {0, 2}},
+    {DT_Q5_K, 176, "39dabe8ffe206f06e6c6c7c617bd9e58", "e69b1a5e149b230824fab6e7d0a0cc90",
+     "ac456db1a7218293e97405309f7ab99c", 4133047635628010081u, {0, 2}},
+    {DT_Q6_K, 210, "294d7f0ad68539d4a0901061c17d9359", "95ded204bd727f2c4f8a3072b3df2961",
+     "dc575610e659d9913f17f2eb828f695b", 4050199709545940442u, {208, 208}},
+};
+
+#define EACH_TYPE(t) for (size_t t = 0; t < COUNT_OF(types); t++)
+
+START_TEST(has_the_bytes_of_ggml)
+{
+    EACH_TYPE(t)
+        block_check_golden(types[t].type, types[t].plain, types[t].weighted, types[t].decoded);
+}
+END_TEST
+
+START_TEST(decodes_what_gguf_decodes)
+{
+    enum { BLOCKS = 400 };
+    static uint8_t bytes[BLOCKS * 210];
+    static float x[BLOCKS * SUPER];
+    EACH_TYPE(t) {
+        int size = types[t].bytes;
+        for (int i = 0; i < BLOCKS * size; i++)
+            bytes[i] = (uint8_t)mix((uint32_t)i);
+        for (int b = 0; b < BLOCKS; b++)
+            for (int k = 0; k < (types[t].factors[0] == types[t].factors[1] ? 1 : 2); k++)
+                bytes[b * size + types[t].factors[k] + 1] &= 0xbb; // below 1: no infinity, no NaN
+        EACH_LEVEL(level) {
+            uint64_t digest = 0;
+            block_ops_at(types[t].type, level)->decode(x, bytes, BLOCKS);
+            for (int i = 0; i < BLOCKS * SUPER; i++)
+                digest_add(&digest, (uint64_t)i, f32_bits(x[i]));
+            ck_assert_msg(digest == types[t].by_gguf, "%s", dtype_name(types[t].type));
+        }
+    }
+}
+END_TEST
+
+// Kinds of super-blocks that take every way through the searches.
+enum { KINDS = 12 };
+
+static float odd_value(int kind, uint32_t i, float largest)
+{
+    float x = golden_weight(i, 5) * 8, y = golden_weight(i, 77) * 8;
+    uint32_t h = mix(i);
+    switch (kind) {
+    case 0: return x;
+    case 1: return x * f32_from_bits((100 + h % 30) << 23);         // many magnitudes
+    case 2: return (float)((int)(h % 9) - 4) * 0.125f;              // ties
+    case 3: return h % 8 ? 0.0f : x;
+    case 4: return i / 16 % 3 ? -0.75f : x;                         // constant sub-blocks
+    case 5: return i % SUPER == 100 ? 1000.0f : x * 1e-3f;          // one outlier
+    case 6: return 10.0f + x * 0.01f;                               // far from zero
+    case 7: return x * 1e-3f - 10.0f;
+    case 8: return x * f32_from_bits((100 + i / 16 % 24) << 23);    // unlike sub-blocks
+    case 9: return x * 0x1p-130f;                                   // subnormal
+    case 10: return i / 16 % 16 == 3 ? y * 0x1p-20f : x * 0x1p-70f; // all but one next to zero
+    default: return h % 3 ? (h % 2 ? largest : -largest) : x * largest; // as large as can be
+    }
+}
+
+static void fill(float *x, int64_t n, float largest)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = odd_value((int)(i / SUPER % KINDS), (uint32_t)i, largest);
+}
+
+START_TEST(has_the_same_bytes_at_every_level)
+{
+    static float x[3 * KINDS * SUPER];
+    EACH_TYPE(t) {
+        fill(x, COUNT_OF(x), block_ops_at(types[t].type, CPU_PLAIN)->largest);
+        block_check_levels(types[t].type, x, 3, KINDS * SUPER);
+        block_check_levels(types[t].type, x + SUPER, 1, SUPER); // one super-block alone
+    }
+}
+END_TEST
+
+START_TEST(encodes_rows_alone_as_among_others)
+{
+    enum { ROWS = 7, IN = 3 * SUPER };
+    static float x[ROWS * IN], importance[IN];
+    static uint8_t all[ROWS * 3 * 210], alone[3 * 210];
+    for (int i = 0; i < ROWS * IN; i++)
+        x[i] = golden_weight((uint32_t)i, 3);
+    for (int i = 0; i < IN; i++)
+        importance[i] = 1.0f + (float)(mix((uint32_t)i) % 50);
+    EACH_TYPE(t)
+        for (int how = 0; how < 4; how++) {
+            block_rows r = {.from = x, .n = ROWS, .in = IN, .to = all,
+                            .importance = how & 1 ? importance : NULL,
+                            .search = how & 2 ? SEARCH_BEST : SEARCH_COMPAT};
+            const block_ops *ops = block_ops_used(types[t].type);
+            ops->encode(&r);
+            r.n = 1;
+            r.to = alone;
+            for (int row = 0; row < ROWS; row++) {
+                r.from = x + row * IN;
+                ops->encode(&r);
+                ck_assert(!memcmp(alone, all + row * 3 * types[t].bytes,
+                                  (size_t)(3 * types[t].bytes)));
+            }
+        }
+}
+END_TEST
+
+static double weighted_error(const float *x, const float *back, const float *importance)
+{
+    double sum = 0;
+    for (int i = 0; i < SUPER; i++) {
+        double d = (double)back[i] - (double)x[i];
+        sum += (importance ? (double)importance[i] : 1.0) * d * d;
+    }
+    return sum;
+}
+
+START_TEST(searching_never_makes_a_super_block_worse)
+{
+    enum { BLOCKS = 20 * KINDS };
+    static float x[BLOCKS * SUPER], importance[BLOCKS * SUPER], back[2][BLOCKS * SUPER];
+    static uint8_t to[BLOCKS * 210];
+    for (size_t i = 0; i < COUNT_OF(importance); i++)
+        importance[i] = ldexpf(1.0f + (float)(mix((uint32_t)i) % 7), (int)(i / SUPER % 5) * 4 - 8);
+    EACH_TYPE(t)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            const block_ops *ops = block_ops_used(types[t].type);
+            fill(x, COUNT_OF(x), ops->largest);
+            for (int best = 0; best < 2; best++) {
+                ops->encode(&(block_rows){.from = x, .n = 1, .in = COUNT_OF(x), .to = to,
+                                          .importance = weighted ? importance : NULL,
+                                          .search = best ? SEARCH_BEST : SEARCH_COMPAT});
+                ops->decode(back[best], to, BLOCKS);
+            }
+            for (int b = 0; b < BLOCKS; b++) {
+                const float *o = weighted ? importance + b * SUPER : NULL;
+                double compat = weighted_error(x + b * SUPER, back[0] + b * SUPER, o);
+                double best = weighted_error(x + b * SUPER, back[1] + b * SUPER, o);
+                ck_assert_msg(best <= compat && isfinite(compat), "%s, block %d: %g, then %g",
+                              dtype_name(types[t].type), b, compat, best);
+            }
+        }
+}
+END_TEST
+
+START_TEST(keeps_zeros)
+{
+    static float x[SUPER], back[SUPER];
+    static uint8_t to[210];
+    for (int i = 0; i < SUPER; i += 3)
+        x[i] = -0.0f;
+    EACH_TYPE(t)
+        for (int best = 0; best < 2; best++) {
+            const block_ops *ops = block_ops_used(types[t].type);
+            ops->encode(&(block_rows){.from = x, .n = 1, .in = SUPER, .to = to,
+                                      .search = best ? SEARCH_BEST : SEARCH_COMPAT});
+            ops->decode(back, to, 1);
+            for (int i = 0; i < SUPER; i++)
+                ck_assert(back[i] == 0.0f);
+        }
+}
+END_TEST
+
+Suite *suite_blocks_k(void)
+{
+    Suite *s = suite_create("blocks_k");
+    TCase *c = tcase_create("blocks_k");
+    tcase_add_test(c, has_the_bytes_of_ggml);
+    tcase_add_test(c, decodes_what_gguf_decodes);
+    tcase_add_test(c, has_the_same_bytes_at_every_level);
+    tcase_add_test(c, encodes_rows_alone_as_among_others);
+    tcase_add_test(c, searching_never_makes_a_super_block_worse);
+    tcase_add_test(c, keeps_zeros);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -16,8 +16,9 @@ typedef struct {
 // Rows for a table whose struct T has a rules_options called `rules`.
 #define RULES_ROWS(T)                                                                         \
     {OPTION_TEXT(T, rules.type), .name = "type", .value = "TYPE",                             \
-     .help = "int4-g32, int4-g64, int4-g128 (also W4A16), fp8-block, fp8-block-pow2, "        \
-             "fp8-channel",                                                                   \
+     .help = "int4 or int8 with -g16 to -g1024 or -channel, and -asym for zero points (W4A16: " \
+             "int4-g128, W4A16_ASYM: int4-g128-asym, W8A16: int8-g128), fp8-block, "          \
+             "fp8-block-pow2, fp8-channel",                                                   \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
      .choices = order_scopes, .preset = "experts",                                            \
@@ -29,8 +30,9 @@ typedef struct {
     {OPTION_TEXT(T, rules.recipe), .name = "recipe", .value = "FILE",                         \
      .help = "ordered rules as JSON, before --type"},                                         \
     {OPTION_CHOICE(T, rules.search), .name = "search", .value = "HOW",                        \
-     .choices = order_searches, .preset = "mse",                                              \
-     .help = "how scales are found: least squared error, or the absolute maximum"},           \
+     .choices = order_searches, .preset = "best",                                             \
+     .help = "how scales and codes are found: best: the least squared error; compat: the "    \
+             "bytes of the tool that the format comes from"},                                 \
     {OPTION_FLAG(T, rules.positive_scales), .name = "positive-scales",                        \
      .help = "int4: never a negative scale"},                                                 \
     {OPTION_TEXT(T, rules.fallback), .name = "fallback", .value = "TYPE",                     \

@@ -201,13 +201,12 @@ static bool write_left_out(const plan *p, const modules *m, bool patterns, const
 
 static void write_args(json_writer *w, const codec *c)
 {
-    bool group = c->form == CODEC_INT4_GROUP;
     jw_object(w, "weights");
-    jw_int(w, "num_bits", group ? 4 : 8);
-    jw_text(w, "type", group ? "int" : "float");
-    jw_bool(w, "symmetric", true);
-    jw_text(w, "strategy", group ? "group" : "channel");
-    if (group)
+    jw_int(w, "num_bits", c->bits);
+    jw_text(w, "type", c->element == ELEMENT_INT ? "int" : "float");
+    jw_bool(w, "symmetric", codec_part_of(c, PART_ZEROS) < 0);
+    jw_text(w, "strategy", c->group ? "group" : "channel");
+    if (c->group)
         jw_int(w, "group_size", c->group);
     else
         jw_null(w, "group_size");
@@ -222,7 +221,7 @@ static void write_args(json_writer *w, const codec *c)
 
 static const char *format_of(const codec *c)
 {
-    return c->form == CODEC_INT4_GROUP ? "pack-quantized" : "float-quantized";
+    return c->form == CODEC_INT ? "pack-quantized" : "float-quantized";
 }
 
 static bool write_targets(json_writer *w, const modules *m, const codec *c, err *e)

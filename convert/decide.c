@@ -171,7 +171,8 @@ static const codec *dividing(const codec *c, const codec *fallback, const weight
     else
         err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
                 "--fallback TYPE%s names the type for such tensors", w->module, c->name,
-                (long long)c->group, (long long)w->in, by_rule ? " or a rule's 'fallback'" : "");
+                (long long)codec_multiple(c), (long long)w->in,
+                by_rule ? " or a rule's 'fallback'" : "");
     return NULL;
 }
 

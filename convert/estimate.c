@@ -155,7 +155,8 @@ static bool coded_alike(const plan_tensor *a, const plan_tensor *b)
 static bool encode_sample(const plan_tensor *t, int64_t rows, const float *values, err *e)
 {
     const codec *k = t->codec;
-    const encode_options with = {.search = t->search, .positive_scales = t->positive_scales};
+    const encode_options with = {.search = t->search, .positive_scales = t->positive_scales,
+                                 .source = weight_plain_type(t->source)};
     void *part[CODEC_MAX_PARTS] = {0};
     bool ok = true;
     for (int i = 0; ok && i < k->n_parts; i++) {

@@ -63,7 +63,7 @@ static void warn_of_mixed_experts(const plan *p, const events *v)
         first = first ? first : t;
         const codec *a = codec_of(p, first), *b = codec_of(p, t);
         bool plain = a->form == CODEC_FLOAT || b->form == CODEC_FLOAT;
-        bool packed = a->form == CODEC_INT4_GROUP || b->form == CODEC_INT4_GROUP;
+        bool packed = a->form == CODEC_INT || b->form == CODEC_INT;
         if (a == b || (plain && !packed))
             continue;
         event_warn(v, "the routed experts are stored as %s in layer %lld and as %s in layer %lld: "

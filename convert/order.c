@@ -8,7 +8,7 @@
 const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32", "gguf",
                                    NULL};
 const char *const order_scopes[] = {"experts", "all-linear", NULL};
-const char *const order_searches[] = {"mse", "absmax", NULL};
+const char *const order_searches[] = {"best", "compat", NULL};
 const char *const order_layouts[] = {"plain", "experts", NULL};
 
 const char *order_command(const order *o) { return o->quantize ? "quantize" : "convert"; }

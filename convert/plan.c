@@ -53,7 +53,7 @@ static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const dec
         strbuf_free(&name);
         if (!t->to.name)
             return false;
-        t->to.type = c->part[part].type;
+        t->to.type = codec_written_type(c, part, d->search, weight_plain_type(w));
         int64_t shape[2];
         t->to.rank = codec_part_shape(c, part, w->out, w->in, shape);
         memcpy(t->to.shape, shape, sizeof shape);

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/utf8.h"
 
-static const char *const searches[] = {[SEARCH_BEST] = "mse", [SEARCH_COMPAT] = "absmax"};
+static const char *const searches[] = {[SEARCH_BEST] = "best", [SEARCH_COMPAT] = "compat"};
 static const char keep[] = "keep";
 
 const char *recipe_search_name(codec_search s) { return searches[s]; }
@@ -156,7 +156,7 @@ static bool read_search(recipe_rule *rule, const json *j, err *e)
             return true;
         }
     }
-    return err_set(e, ERR_INPUT, "'search' is 'mse' or 'absmax', not '%s'", str_short(text, s));
+    return err_set(e, ERR_INPUT, "'search' is 'best' or 'compat', not '%s'", str_short(text, s));
 }
 
 typedef enum { KEY_MATCH, KEY_TYPE, KEY_SEARCH, KEY_SIGNS, KEY_FALLBACK, KEY_OPTIONAL,

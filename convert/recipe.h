@@ -49,7 +49,7 @@ MUST_USE bool recipe_read_rules(recipe *r, const json *list, const char *name, e
 // buf.
 enum { RECIPE_RULE_TEXT = 320 };
 const char *recipe_rule_text(const recipe_rule *r, char buf[RECIPE_RULE_TEXT]);
-const char *recipe_search_name(codec_search s); // "mse"
+const char *recipe_search_name(codec_search s); // "best"
 
 // Writing a file: begin, one call a rule, end. Codec NULL is "keep"; search and signs are written
 // where they decide anything.

@@ -35,11 +35,8 @@ static int64_t count_changes(const float *a, const float *b, int64_t n)
 static void encoded_at(const coding *c, int64_t row, void *at[CODEC_MAX_PARTS])
 {
     const codec *k = c->t->codec;
-    for (int i = 0; i < k->n_parts; i++) {
-        int64_t block = k->part[i].row_block;
-        uint64_t row_bytes = codec_part_row_bytes(k, i, c->t->source->in, k->part[i].type);
-        at[i] = c->encoded[i] + (block ? (uint64_t)((row - c->row) / block) * row_bytes : 0);
-    }
+    for (int i = 0; i < k->n_parts; i++)
+        at[i] = c->encoded[i] + codec_part_offset(k, i, c->t->source->in, row - c->row);
 }
 
 static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, int64_t *changed,
@@ -50,7 +47,8 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
-    encode_options o = {c->t->search, c->t->positive_scales, c->importance, row};
+    encode_options o = {c->t->search, c->t->positive_scales, c->importance, row,
+                        weight_plain_type(w)};
     if (!k->encode(k, w->in, n, values, &o, at, e))
         return c->t->owned ? err_in(e, "%s (%s)", w->module,
                                     role_where(c->t->role, c->t->layer, c->t->expert, where))
@@ -108,10 +106,7 @@ static bool read_batch(coding *c, err *e)
 // Where the batch's rows of part i lie in the part.
 static uint64_t part_offset(const coding *c, int i)
 {
-    const codec *k = c->t->codec;
-    int64_t block = k->part[i].row_block;
-    uint64_t row_bytes = codec_part_row_bytes(k, i, c->t->source->in, k->part[i].type);
-    return block ? (uint64_t)(c->row / block) * row_bytes : 0;
+    return codec_part_offset(c->t->codec, i, c->t->source->in, c->row);
 }
 
 // Parts that wait in memory are encoded in their place, the others beside the stored rows.
@@ -122,7 +117,7 @@ static void place_parts(coding *c, unsigned char *room)
         uint64_t bytes = codec_part_bytes(k, i, c->rows, c->t->source->in);
         void *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
         // What there is once for the whole weight comes with the first rows.
-        c->encoded_bytes[i] = k->part[i].row_block || c->row == 0 ? bytes : 0;
+        c->encoded_bytes[i] = !codec_part_whole(k, i) || c->row == 0 ? bytes : 0;
         c->encoded[i] = memory ? (uint8_t *)memory + part_offset(c, i) : room;
         if (!memory)
             room += (bytes + 63) / 64 * 64;

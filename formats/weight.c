@@ -291,4 +291,9 @@ uint64_t weight_stored_bytes(const weight *w)
     return bytes;
 }
 
+dtype weight_plain_type(const weight *w)
+{
+    return w->codec->form == CODEC_FLOAT ? w->part[0]->type : DT_F32;
+}
+
 int64_t weight_elements(const weight *w) { return w->out * w->in; }

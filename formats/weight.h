@@ -64,6 +64,8 @@ MUST_USE bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *t
                                err *e);
 uint64_t weight_stored_bytes(const weight *w);   // all parts
 int64_t weight_elements(const weight *w);
+// The type of plain numbers; DT_F32, which decoding gives, of all else.
+dtype weight_plain_type(const weight *w);
 // Ranges of rows that begin and end at multiples of it (or end with the weight) share no byte of
 // any part that is more than one for all rows; `out` for codes that are stored transposed.
 int64_t weight_quantum(const weight *w);

@@ -57,17 +57,28 @@
         .scales = scaled_scales, .encode = fp8_block_encode                                     \
     }
 
-#define INT4_CODEC(label, columns)                                                              \
+// compressed-tensors' pack-quantized as we write it: nothing optional.
+#define INT_CODEC(label, width, parts, columns, ...)                                            \
     {                                                                                           \
-        .name = label, .form = CODEC_INT4_GROUP, .element = ELEMENT_INT, .bits = 4, .zero = 8,  \
-        .n_parts = 3,                                                                           \
+        .name = label, .form = CODEC_INT, .element = ELEMENT_INT, .bits = width,                \
+        .zero = 1 << (width - 1), .n_parts = parts,                                             \
         .part = {CODES("weight_packed", DT_I32),                                                \
                  SCALES("weight_scale", DT_BF16, ALSO(DT_F16) | ALSO(DT_F32), .row_block = 1,   \
-                        .col_block = columns),                                                  \
-                 SHAPE_PART},                                                                   \
-        .group = columns, .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,   \
-        .encode = int4_encode                                                                   \
+                        __VA_ARGS__),                                                           \
+                 SHAPE_PART,                                                                    \
+                 {.suffix = "weight_zero_point", .kind = PART_ZEROS, .type = DT_I32, .rank = 2, \
+                  .packing = PACKED_ROWS, __VA_ARGS__}},                                        \
+        .group = columns, .row_quantum = (parts) == 4 ? 32 / (width) : 1,                       \
+        .decode = scaled_decode, .scales = scaled_scales, .encode = int_encode                  \
     }
+#define INT_GROUPS(width, columns)                                                              \
+    INT_CODEC("int" #width "-g" #columns, width, 3, columns, .col_block = columns),             \
+    INT_CODEC("int" #width "-g" #columns "-asym", width, 4, columns, .col_block = columns)
+#define INT_CODECS(width)                                                                       \
+    INT_GROUPS(width, 32), INT_GROUPS(width, 64), INT_GROUPS(width, 128),                       \
+    INT_GROUPS(width, 16), INT_GROUPS(width, 256), INT_GROUPS(width, 512),                      \
+    INT_GROUPS(width, 1024), INT_CODEC("int" #width "-channel", width, 3, 0, .fixed_cols = 1),  \
+    INT_CODEC("int" #width "-channel-asym", width, 4, 0, .fixed_cols = 1)
 
 #define STORED(label, kind, width, ...)                                                         \
     {                                                                                           \
@@ -131,9 +142,8 @@ static const codec registry[] = {
         .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,
         .encode = fp8_channel_encode
     },
-    INT4_CODEC("int4-g32", 32),
-    INT4_CODEC("int4-g64", 64),
-    INT4_CODEC("int4-g128", 128),
+    INT_CODECS(4),
+    INT_CODECS(8),
     // FP8 as anybody stores it: a scale a tensor, row, group or block.
     STORED("fp8-tensor", ELEMENT_E4M3, 8, .n_parts = 3,
            .part = {E4M3_CODES,
@@ -302,16 +312,39 @@ uint64_t codec_bytes(const codec *c, int64_t out, int64_t in)
     return sum;
 }
 
-bool codec_divides(const codec *c, int64_t in)
+int64_t codec_multiple(const codec *c)
 {
-    // FP8's blocks are ragged at the edges.
-    return c->group == 0 || c->form == CODEC_FP8_BLOCK || in % c->group == 0;
+    if (c->form == CODEC_INT && c->group == 0)
+        return 16; // a scale a row: what int_encode takes at a time
+    return c->group == 0 || c->form == CODEC_FP8_BLOCK ? 1 : c->group; // FP8's edges are ragged
 }
+
+bool codec_divides(const codec *c, int64_t in) { return in % codec_multiple(c) == 0; }
 
 bool codec_is_searched(const codec *c)
 {
-    return c->form == CODEC_INT4_GROUP ||
+    return c->form == CODEC_INT ||
            (c->form == CODEC_BLOCKS && block_ops_used(c->part[0].type)->searched);
+}
+
+bool codec_part_whole(const codec *c, int i)
+{
+    return !c->part[i].row_block && c->part[i].packing != PACKED_ROWS;
+}
+
+uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row)
+{
+    const codec_part *p = &c->part[i];
+    if (codec_part_whole(c, i))
+        return 0;
+    int64_t before = p->packing == PACKED_ROWS ? codec_packed(c, p->type, row) : row / p->row_block;
+    return (uint64_t)before * codec_part_row_bytes(c, i, in, p->type);
+}
+
+dtype codec_written_type(const codec *c, int i, codec_search search, dtype source)
+{
+    bool follows = c->form == CODEC_INT && c->part[i].kind == PART_SCALES;
+    return follows && search == SEARCH_COMPAT && source == DT_F16 ? DT_F16 : c->part[i].type;
 }
 
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to)

@@ -49,7 +49,7 @@ typedef struct {
 } codec_part;
 
 typedef enum {
-    CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT4_GROUP,
+    CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT,
     CODEC_BLOCKS, // ggml's types (blocks.h): in GGUF files only
     CODEC_STORED  // codes and scales as other tools store them: read, not written
 } codec_form;
@@ -67,12 +67,14 @@ typedef enum { SEARCH_COMPAT, SEARCH_BEST } codec_search;
 
 typedef struct {
     codec_search search;
-    bool positive_scales;     // int4: never a negative scale
+    bool positive_scales;     // integers without zero points: never a negative scale
     const float *importance;  // [in] > 0, or NULL: weights of the squared error
     int64_t row0;             // index of the first row given, for sentences about non-finite values
+    dtype source;             // BF16 or F16: what all values are of, and what COMPAT computes in
+                              // where the format's own tool does; all else is binary32
 } encode_options;
 
-#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0}
+#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0, DT_F32}
 
 // A part of a range of rows in memory. Fields that are 0 are as the codec's row says.
 typedef struct {
@@ -143,8 +145,15 @@ int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t sha
 uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in);
 uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type); // one row of the part
 uint64_t codec_bytes(const codec *c, int64_t out, int64_t in);  // all parts
-bool codec_divides(const codec *c, int64_t in);  // the group divides the columns
+int64_t codec_multiple(const codec *c);          // what columns have to be a multiple of: the group
+bool codec_divides(const codec *c, int64_t in);  // they are
 bool codec_is_searched(const codec *c); // search, signs and importance decide its bytes
+// Whether part i is one for all rows; else where the rows of it begin that belong to weight rows
+// from `row` on, a multiple of row_quantum.
+bool codec_part_whole(const codec *c, int i);
+uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row);
+// The type that part i is written in: COMPAT's integer scales are F16 where the source is.
+dtype codec_written_type(const codec *c, int i, codec_search search, dtype source);
 // Parts whose content depends on the shape only (weight_shape): true and filled in.
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to);
 

@@ -90,7 +90,7 @@ static bool open_stored(stored *x, const codec *c, int64_t in, const part_view *
 {
     if (!codec_accepts(c, part, e))
         return false;
-    if (!codec_divides(c, in))
+    if (c->group && c->form != CODEC_FP8_BLOCK && in % c->group)
         return err_set(e, ERR_INPUT, "%s needs a multiple of %lld columns, the weight has %lld",
                        c->name, (long long)c->group, (long long)in);
     *x = (stored){.c = c, .use = kernels_used(), .in = in, .global = 1};

@@ -9,7 +9,8 @@
 static const struct {
     const char *name, *codec;
 } same[] = {
-    {"W4A16", "int4-g128"}, {"BFLOAT16", "bf16"}, {"FLOAT16", "f16"},
+    {"W4A16", "int4-g128"}, {"W4A16_ASYM", "int4-g128-asym"}, {"W8A16", "int8-g128"},
+     {"BFLOAT16", "bf16"}, {"FLOAT16", "f16"},
     {"FP16", "f16"},        {"FLOAT32", "f32"},   {"FP32", "f32"},
 };
 
@@ -26,11 +27,10 @@ static const struct {
     {"MXFP4*", "int4-g32", NULL},
     {"FP4*", "int4-g32", NULL},
     {"NF4*", "int4-g32", NULL},
-    {"W4A16_ASYM", "int4-g128", "only symmetric int4 exists"},
     {"W4A8", "int4-g128", NULL},
     {"W4AFP8", "int4-g128", NULL},
     {"W8A*", "fp8-channel", NULL},
-    {"INT8*", "fp8-channel", NULL},
+    {"INT8", "int8-g128", "the group size belongs to the name"},
     {"INT4", "int4-g32", "the group size belongs to the name"},
     {"Q4_*", "int4-g32", NULL},
     {"IQ4_*", "int4-g32", NULL},
@@ -55,7 +55,7 @@ static bool matches(const char *pattern, const char *text)
 bool codec_from_user(const char *text, const codec **out, err *e)
 {
     *out = NULL;
-    const char *name[32];
+    const char *name[64];
     size_t n = 0;
     for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
         // What a GGUF file is made of, and what is only read.
@@ -87,5 +87,6 @@ bool codec_from_user(const char *text, const codec **out, err *e)
         return err_set(e, ERR_USAGE, "unknown type '%s', did you mean %s?", text, near);
     return err_set(e, ERR_USAGE,
                    "unknown type '%s'; types are f32, f16, bf16, fp8-block, fp8-block-pow2, "
-                   "fp8-channel, int4-g32, int4-g64, int4-g128", text);
+                   "fp8-channel, and int4 or int8 with -g16 to -g1024 or -channel, and "
+                   "-asym for zero points (int4-g32, int8-channel-asym)", text);
 }

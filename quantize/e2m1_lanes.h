@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// E2M1 codes in vector lanes, for the templates (kernel_lanes.h) of rows and of ggml's FP4 blocks.
+// E2M1 and E4M3 codes in vector lanes, for the templates (kernel_lanes.h) of rows, groups and
+// ggml's FP4 blocks.
 #ifndef SCRUPLE_QUANTIZE_E2M1_LANES_H
 #define SCRUPLE_QUANTIZE_E2M1_LANES_H
 
@@ -35,6 +36,29 @@ INLINE vi e2m1_codes(vf value)
     x = either_int(below, (vi)small - 0x4a800000, x);
     x = either_int(a > 0x40a00000, (vi){0} + 7, x);
     return x | (vi)((vu)u >> 28 & 8);
+}
+
+// The value of the E4M3 code in a lane, whose sign bit is clear.
+INLINE vf e4m3_magnitudes(vi code)
+{
+    vi x = (code << 20) + (120 << 23);
+    vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
+    x = either_int(code < 8, (vi)subnormal, x);
+    return (vf)either_int(code == 0x7f, (vi){0} + 0x7fc00000, x);
+}
+
+// f32_to_e4m3 (number.h) in each lane.
+INLINE vi e4m3_codes(vf value)
+{
+    vi u = (vi)value;
+    vi a = u & 0x7fffffff;
+    vi x = (vi)(((vu)a + 0x7ffff + ((vu)a >> 20 & 1)) >> 20) - (120 << 3);
+    vi below = a < 0x3c800000;
+    vf small = (vf)(a & below) + 0x1p14f;
+    x = either_int(below, (vi)small - 0x46800000, x);
+    x = either_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
+    x |= (vi)((vu)u >> 24 & 0x80);
+    return either_int(a > 0x7f800000, (vi){0} + 0x7f, x);
 }
 
 // The low byte of each lane.

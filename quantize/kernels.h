@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hot loops of this room, one set a CPU level, all with equal bits: the code of a set is a
-// template (row_kernel.h, search_kernel.h) in GCC's vector extension. Internal to quantize/.
+// template (row_kernel.h, search_kernel.h, groups_kernel.h) in GCC's vector extension. Internal to
+// quantize/.
 #ifndef SCRUPLE_QUANTIZE_KERNELS_H
 #define SCRUPLE_QUANTIZE_KERNELS_H
 
 #include "base/cpu.h"
+#include "quantize/groups.h"
 #include "quantize/search.h"
 
 typedef struct {
@@ -26,11 +28,13 @@ typedef struct {
     // to[i] = ((code[i] ^ flip) - zero) * scale
     void (*from_u8)(float *to, const uint8_t *code, uint8_t flip, float zero, float scale,
                     int64_t n);
-    // e2m1_to_f32(nibble i of packed, the low one first) * scale; n a multiple of 16.
+    // e2m1_to_f32(nibble i of packed, the low one first) * scale
     void (*from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n);
     // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
     void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
     void (*add_bias)(float *to, float bias, int64_t n);
+    void (*int_rows)(const int_groups *g);
+    void (*fp_rows)(const fp_groups *g);
 } kernels;
 
 #define KERNELS_DECLARE(level)                                                                   \
@@ -48,7 +52,9 @@ typedef struct {
                          int64_t n);                                                            \
     void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
     void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);           \
-    void add_bias_##level(float *to, float bias, int64_t n);
+    void add_bias_##level(float *to, float bias, int64_t n);                                    \
+    void int_rows_##level(const int_groups *g);                                                 \
+    void fp_rows_##level(const fp_groups *g);
 
 KERNELS_DECLARE(plain)
 KERNELS_DECLARE(avx2)

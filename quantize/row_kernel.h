@@ -2,7 +2,7 @@
 // Rows of numbers, as a template (kernel_lanes.h): number.c's scalar rules on vectors, which also
 // do what is left over at a row's end.
 #include "quantize/e2m1_lanes.h"
-#include "quantize/kernel_lanes.h"
+#include "quantize/sixteen_lanes.h"
 
 KERNEL_TARGET void KERNEL(from_bf16)(float *to, const void *from, int64_t n)
 {
@@ -68,13 +68,7 @@ KERNEL_TARGET void KERNEL(from_e4m3)(float *to, const uint8_t *code, float scale
     int64_t i = 0;
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
         vi u = bytes(code + i);
-        vi magnitude = u & 0x7f;
-        vi x = (magnitude << 20) + (120 << 23);
-        vf subnormal = (vf)(x + (1 << 23)) - 0x1p-6f; // of equal exponent: the rest is exact
-        x = either_int(magnitude < 8, (vi)subnormal, x);
-        x = either_int(magnitude == 0x7f, (vi){0} + 0x7fc00000, x);
-        x |= (u & 0x80) << 24;
-        vf value = (vf)x * scale;
+        vf value = (vf)((vi)e4m3_magnitudes(u & 0x7f) | (u & 0x80) << 24) * scale;
         memcpy(to + i, &value, sizeof value);
     }
     for (; i < n; i++)
@@ -87,17 +81,7 @@ KERNEL_TARGET void KERNEL(to_e4m3)(uint8_t *code, const float *from, float scale
     for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
         vf value;
         memcpy(&value, from + i, sizeof value);
-        vi u = (vi)(value / scale);
-        vi a = u & 0x7fffffff;
-        vi x = (vi)(((vu)a + 0x7ffff + ((vu)a >> 20 & 1)) >> 20) - (120 << 3);
-        vi below = a < 0x3c800000;
-        vf small = (vf)(a & below) + 0x1p14f;
-        x = either_int(below, (vi)small - 0x46800000, x);
-        x = either_int(a >= 0x43e00000, (vi){0} + 0x7e, x);
-        x |= (vi)((vu)u >> 24 & 0x80);
-        x = either_int(a > 0x7f800000, (vi){0} + 0x7f, x);
-        vu8 bits = __builtin_convertvector(__builtin_convertvector((vu)x, vu16), vu8);
-        memcpy(code + i, &bits, sizeof bits);
+        store_codes(code + i, e4m3_codes(value / scale));
     }
     for (; i < n; i++)
         code[i] = f32_to_e4m3(from[i] / scale);
@@ -202,6 +186,17 @@ KERNEL_TARGET void KERNEL(from_u8)(float *to, const uint8_t *code, uint8_t flip,
         to[i] = ((float)(code[i] ^ flip) - zero) * scale;
 }
 
+KERNEL_TARGET void KERNEL(from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value = twice_e2m1(nibble_codes(packed + i / 2)) * 0.5f * scale;
+        memcpy(to + i, &value, sizeof value);
+    }
+    for (; i < n; i++)
+        to[i] = e2m1_to_f32(nibble_at(packed, i)) * scale;
+}
+
 KERNEL_TARGET void KERNEL(add_bias)(float *to, float bias, int64_t n)
 {
     int64_t i = 0;
@@ -213,25 +208,6 @@ KERNEL_TARGET void KERNEL(add_bias)(float *to, float bias, int64_t n)
     }
     for (; i < n; i++)
         to[i] += bias;
-}
-
-KERNEL_TARGET void KERNEL(from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += KERNEL_LANES) {
-        vf value = twice_e2m1(nibble_codes(packed + i / 2)) * 0.5f * scale;
-        memcpy(to + i, &value, sizeof value);
-    }
-}
-
-// 16 codes, one a lane's byte, to 8 bytes of two: the low nibble first.
-INLINE void store_pairs(uint8_t *to, const uint8_t code[16])
-{
-    for (int half = 0; half < 2; half++) {
-        uint64_t x = load_u64(code + 8 * half);
-        x = (x | x >> 4) & 0x00ff00ff00ff00ff;
-        x = (x | x >> 8) & 0x0000ffff0000ffff;
-        store_u32(to + 4 * half, (uint32_t)(x | x >> 16));
-    }
 }
 
 KERNEL_TARGET void KERNEL(to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n)

@@ -16,10 +16,9 @@
 //
 // A group that is the decoding of int4 codes has a scale amax / m with error 0, which is tried: it
 // decodes to the same values again.
-#include "quantize/kernel_lanes.h"
+#include "quantize/sixteen_lanes.h"
 
 enum {
-    VECTORS = 16 / KERNEL_LANES,   // vectors in 16 lanes
     MAX = SEARCH_MAX_GROUP,
     SWEEP_MAX = 512,               // scales in one sweep: four octaves
     DUMMIES = 64,                  // slots for steps outside of the window
@@ -28,15 +27,8 @@ enum {
     COARSE_STEP = 16,              // BF16 numbers; 128 are an octave
 };
 
-// The loop over the vectors of 16 lanes, unrolled, so that their accumulators are registers.
-#if defined(__clang__)
-#define EACH_VECTOR(v) _Pragma("unroll") for (int v = 0; v < VECTORS; v++)
-#else
-#define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
-#endif
 // A scale amax / m whose error is within this factor of the best leaves m in the window.
 #define NEAR 2.0f
-#define ROUND_MAGIC 0x1.8p23f      // adding and subtracting it rounds |x| < 2^22 to nearest even
 
 // The group with its largest weight scaled into [1, 2) by a power of two (less far at the ends of
 // binary32's range), so that a scale is its BF16 bits, called index below.
@@ -67,14 +59,6 @@ typedef struct {
     _Alignas(64) uint32_t row[MAX];      // code at the window's top; + ROWS for positive weights
     _Alignas(64) float oa[MAX];          // o a
 } sweep_space;
-
-INLINE float fold(const vf lanes[VECTORS])
-{
-    v4 part[4];
-    memcpy(part, lanes, sizeof part);
-    v4 x = (part[0] + part[2]) + (part[1] + part[3]);
-    return (x[0] + x[2]) + (x[1] + x[3]);
-}
 
 INLINE float index_to_float(int32_t index) { return bf16_to_f32((uint16_t)index); }
 
@@ -397,8 +381,6 @@ KERNEL_TARGET void KERNEL(search)(search_group *s)
     absmax.index = absmax.index < g.lowest ? g.lowest : absmax.index;
     s->scale = (uint16_t)(absmax.index + g.exponent);
     absmax.error = write_codes(s, &g, index_to_float(s->scale), s->code);
-    if (s->absmax)
-        return;
     candidate best = best_scale(&g, s->positive, absmax);
     int32_t bits = (best.index + g.exponent) | (best.negative ? 0x8000 : 0);
     if (bits == s->scale)

@@ -198,7 +198,7 @@ END_TEST
 START_TEST(search_and_signs_come_from_the_rule_or_from_the_options)
 {
     use_qwen3();
-    rules_of("{\"match\": \"experts.up\", \"type\": \"int4-g32\", \"search\": \"mse\", "
+    rules_of("{\"match\": \"experts.up\", \"type\": \"int4-g32\", \"search\": \"best\", "
              "\"positive_scales\": false}, {\"match\": \"experts.down\", \"type\": \"int4-g32\"}, "
              "{\"match\": \"experts.gate\", \"type\": \"fp8-channel\"}");
     options.search = SEARCH_COMPAT;
@@ -406,7 +406,7 @@ START_TEST(the_table_groups_layers_and_experts_that_agree)
     options.codec = codec_find("int4-g32");
     options.positive_scales = true;
     make_table();
-    says("{\"match\":\"experts.gate\",\"type\":\"int4-g64\",\"search\":\"mse\","
+    says("{\"match\":\"experts.gate\",\"type\":\"int4-g64\",\"search\":\"best\","
          "\"positive_scales\":true}");
     says("\"match\":\"experts.up & layer=0\",\"type\":\"int4-g32\"");
     says("{\"match\":\"experts.up & layer=1 & expert=0\",\"type\":\"keep\"}");
@@ -427,7 +427,7 @@ START_TEST(the_table_decides_the_same_again)
              "{\"match\": [\"router & layer=2\", \"embedding\"], \"type\": \"f32\"}, "
              "{\"match\": \"*.kv_?_proj*\", \"type\": \"keep\"}, "
              "{\"match\": \"attention\", \"type\": \"int4-g64\", \"fallback\": \"bf16\", "
-             "\"search\": \"absmax\", \"optional\": true}");
+             "\"search\": \"compat\", \"optional\": true}");
     options.scope = SCOPE_ALL_LINEAR;
     options.codec = codec_find("fp8-channel");
     make_table();
@@ -479,7 +479,7 @@ START_TEST(a_mixed_output_carries_its_table_and_is_made_again_from_it)
     make_sums_are_right(the.out);
     make_file_says(the.out, "scruple.json", "\"scruple-recipe.json\"");
     make_file_says(the.out, RECIPE_TABLE_NAME, "{\"match\":\"experts.down\",\"type\":\"int4-g32\","
-                                               "\"search\":\"mse\",\"positive_scales\":true}");
+                                               "\"search\":\"best\",\"positive_scales\":true}");
     recipe_free(&rules);
     (void)snprintf(path, sizeof path, "%s/%s", the.out, RECIPE_TABLE_NAME);
     ASSERT_OK(recipe_read(&rules, path, &e), e);

@@ -41,15 +41,15 @@ START_TEST(orders_come_back_as_they_were_written)
     comes_back("convert", "{\"to\":\"gguf\"}");
     comes_back("convert", "{\"to\":\"bf16\",\"allow_lossy\":true}");
     comes_back("convert", "{\"to\":\"f32\",\"allow_lossy\":false}");
-    comes_back("quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+    comes_back("quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
                "\"positive_scales\":false,\"fallback\":null,\"layout\":\"experts\","
                "\"page\":16384}");
-    comes_back("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":\"absmax\","
+    comes_back("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":\"compat\","
                "\"positive_scales\":true,\"fallback\":\"bf16\",\"layout\":\"plain\","
                "\"statistics\":\"" HEX "\"}");
-    comes_back("quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+    comes_back("quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"best\","
                "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":[\"experts.up & "
-               "layer<3\",\"*.gate_proj\"],\"type\":\"int4-g64\",\"search\":\"absmax\","
+               "layer<3\",\"*.gate_proj\"],\"type\":\"int4-g64\",\"search\":\"compat\","
                "\"positive_scales\":true,\"fallback\":\"int4-g32\",\"optional\":true},{\"match\":["
                "\"router\"],\"type\":\"keep\"}],\"layout\":\"plain\"}");
 }
@@ -60,7 +60,7 @@ START_TEST(an_order_decides_the_plan_alike)
     err e = ERR_INIT;
     order o;
     ASSERT_OK(parse("quantize", "{\"type\":\"fp8-block\",\"scope\":\"all-linear\",\"search\":"
-                    "\"absmax\",\"positive_scales\":true,\"fallback\":\"bf16\",\"layout\":"
+                    "\"compat\",\"positive_scales\":true,\"fallback\":\"bf16\",\"layout\":"
                     "\"experts\",\"page\":8192}", &o, &e), e);
     ck_assert(o.quantize && !o.weighted && order_needs_model(&o));
     ck_assert_ptr_eq(o.plan.codec, codec_find("fp8-block"));
@@ -97,21 +97,21 @@ START_TEST(orders_that_are_none_are_refused)
         {"convert", "{\"to\":\"bf16\"}", "'allow_lossy'"},
         {"convert", "{\"to\":\"safetensors\",\"page\":4096}", "does not know"},
         {"quantize", "{\"type\":\"int4-g32\"}", "'scope'"},
-        {"quantize", "{\"type\":\"bf16\",\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":\"bf16\",\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
-        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"layout\":\"plain\"}", "'fallback'"},
-        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":0,\"fallback\":null,\"layout\":\"plain\"}", "'positive_scales'"},
-        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\",\"statistics\":\"12\"}",
          "'statistics'"},
-        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\",\"more\":1}",
          "does not know"},
-        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
-        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"mse\","
+        {"quantize", "{\"type\":null,\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"fallback\":null,\"rules\":[{\"match\":\"layer<\",\"type\":"
          "\"keep\"}],\"layout\":\"plain\"}", "rule 1: pattern 'layer<'"},
     };

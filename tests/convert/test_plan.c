@@ -584,7 +584,7 @@ START_TEST(every_option_changes_the_identity)
     list[n] = list[0];
     list[n++].shard_bytes = 20000;
     list[n] = list[0];
-    list[n++].recipe = "{\"search\":\"absmax\"}";
+    list[n++].recipe = "{\"search\":\"compat\"}";
     list[n] = quantized("int4-g64", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     list[n++].fallback = codec_find("bf16");
     list[n] = quantized("int4-g64", SCOPE_EXPERTS, LAYOUT_EXPERTS);

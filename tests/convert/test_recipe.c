@@ -32,7 +32,7 @@ static void parse_rules(const char *rules)
 START_TEST(rules_are_read_in_order_with_all_they_say)
 {
     parse_rules("{\"match\": \"experts.down & layer<3\", \"type\": \"INT4-g32\", \"search\": "
-                "\"absmax\", \"positive_scales\": true, \"fallback\": \"bf16\", \"optional\": "
+                "\"compat\", \"positive_scales\": true, \"fallback\": \"bf16\", \"optional\": "
                 "true, \"comment\": \"why\"}, "
                 "{\"type\": \"keep\", \"match\": [\"router\", \"norms\"]}");
     ck_assert_int_eq(r.n, 2);
@@ -127,13 +127,13 @@ START_TEST(a_bad_rule_is_refused_with_its_number)
         {"{\"match\": \"layer<\", \"type\": \"keep\"}", "rule 2: pattern 'layer<': character 1:"},
         {"{\"match\": \"experts\", \"type\": 4}", "'type' must be a text"},
         {"{\"match\": \"experts\", \"type\": \"int3\"}", "rule 2: 'type': unknown type 'int3'"},
-        {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"search\": \"best\"}",
-         "'search' is 'mse' or 'absmax', not 'best'"},
+        {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"search\": \"mse\"}",
+         "'search' is 'best' or 'compat', not 'mse'"},
         {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"search\": 1}",
          "'search' must be a text"},
         {"{\"match\": \"experts\", \"type\": \"int4-g32\", \"optional\": 1}",
          "'optional' must be true or false"},
-        {"{\"match\": \"experts\", \"type\": \"fp8-channel\", \"search\": \"mse\"}",
+        {"{\"match\": \"experts\", \"type\": \"fp8-channel\", \"search\": \"best\"}",
          "'search' has no effect with type 'fp8-channel'"},
         {"{\"match\": \"experts\", \"type\": \"keep\", \"positive_scales\": true}",
          "'positive_scales' has no effect with type 'keep'"},
@@ -213,7 +213,7 @@ START_TEST(what_is_written_can_be_read)
     recipe_write_end(&w);
     ck_assert_str_eq(s.text,
         "{\n  \"schema_version\": 1,\n  \"comment\": \"a \\\"comment\\\"\",\n  \"rules\": [\n"
-        "    {\"match\":\"experts & layer=3\",\"type\":\"int4-g64\",\"search\":\"absmax\","
+        "    {\"match\":\"experts & layer=3\",\"type\":\"int4-g64\",\"search\":\"compat\","
         "\"positive_scales\":true},\n"
         "    {\"match\":\"shared\",\"type\":\"fp8-block\"},\n"
         "    {\"match\":\"router\",\"type\":\"keep\"}\n  ]\n}\n");

@@ -242,7 +242,7 @@ START_TEST(an_edited_plan_is_refused)
         {"\"version\":\"" SCRUPLE_VERSION, "\"version\":\"9.9.9", "was made by scruple 9.9.9, this "
          "is " SCRUPLE_VERSION, ERR_ENV},
         {"\"type\":\"int4-g32\"", "\"type\":\"fp8-channel\"", "unit 'model-", ERR_ENV},
-        {"\"search\":\"mse\"", "\"search\":\"absmax\"", "options or its id were changed", ERR_ENV},
+        {"\"search\":\"best\"", "\"search\":\"compat\"", "options or its id were changed", ERR_ENV},
         {"\"plan\":\"", "\"plan\":\"00", "no version or no id", ERR_INPUT},
         {"\"written\":", "\"written\":1", "unit 'model-00001-of-00004.safetensors': the file says "
          "\"written\":1", ERR_ENV},

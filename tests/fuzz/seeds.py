@@ -322,7 +322,7 @@ put("expected", "name-missing", f"{sum_of('0')}  \n")
 put("expected", "named", f"{sum_of('0')}  a.safetensors\n{sum_of('a')}  b.safetensors")
 
 # a saved plan: whole files, and changes to the target's own
-options = {"type": "int4-g32", "scope": "experts", "search": "mse", "positive_scales": False, "fallback": None, "layout": "experts", "page": 16384}
+options = {"type": "int4-g32", "scope": "experts", "search": "best", "positive_scales": False, "fallback": None, "layout": "experts", "page": 16384}
 head = {"format": "scruple-plan", "format_version": 1, "version": "0.3.0", "plan": "0" * 64, "command": "quantize", "options": options, "family": "qwen3_moe", "input": "/in", "output": "/out",
         "small_files": [{"name": "config.json", "sha256": "1" * 64}], "units": 1, "tensors": 1, "bytes": 1}
 put("plan", "head", tight(head) + "\n")
@@ -348,7 +348,7 @@ put("journal", "empty", "\0\0")
 put("journal", "no-json", "x\0y\0z")
 
 # recipes, and texts of --tensor-type
-rule = {"match": "experts.down & layer<3", "type": "int4-g32", "search": "mse", "positive_scales": True, "fallback": "bf16", "optional": True, "comment": "x"}
+rule = {"match": "experts.down & layer<3", "type": "int4-g32", "search": "best", "positive_scales": True, "fallback": "bf16", "optional": True, "comment": "x"}
 put("recipe", "all", tight({"schema_version": 1, "comment": "c", "rules": [rule]}))
 put("recipe", "list", tight({"schema_version": 1, "rules": [{"match": ["attention", "layer=3..5", "*.q_proj", "re:layers\\.[0-3]\\.", "name:a & b"], "type": "fp8-block"}, {"match": "linear", "type": "keep"}]}))
 for i, text in enumerate(["[]", "{}", '{"schema_version":2,"rules":[]}', '{"schema_version":1,"rules":[{"type":"bf16"}]}', '{"schema_version":1,"rules":[{"match":"expert","type":"bf16"}]}',

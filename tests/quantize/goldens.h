@@ -39,6 +39,24 @@ static inline float golden_weight(uint32_t i, uint32_t seed)
     return (float)(c % 1000 == 0 ? sum * 8 : sum) * 0x1p-21f;
 }
 
+// written.py's weight of 24 x 1024, before it is rounded to a type.
+static inline float written_weight(uint32_t i)
+{
+    uint32_t row = i / 1024, col = i % 1024;
+    float w = golden_weight(i, 41), magnitude = w < 0 ? -w : w;
+    switch (row) {
+    case 0: return 0;
+    case 1: return 0.5f;
+    case 2: return (float)((int)(col % 16) - 8) * 0.125f;
+    case 3: return magnitude;
+    case 4: return -magnitude;
+    case 5: return w * 0x1p-14f;
+    case 6: return w * 0x1p12f;
+    case 7: return col % 64 < 48 ? 0 : w;
+    default: return w;
+    }
+}
+
 static inline uint64_t golden_digest_in(const char *path, const char *name)
 {
     FILE *f = fopen(path, "r");
@@ -53,6 +71,23 @@ static inline uint64_t golden_digest_in(const char *path, const char *name)
     fclose(f);
     ck_abort_msg("no golden '%s'", name);
     return 0;
+}
+
+// Of n little-endian values of that many bytes.
+static inline void check_written(const char *name, const char *part, const void *values, int64_t n,
+                                 int width)
+{
+    char key[96];
+    uint64_t digest = 0;
+    const unsigned char *p = values;
+    for (int64_t i = 0; i < n; i++, p += width) {
+        uint32_t value = 0;
+        memcpy(&value, p, (size_t)width);
+        digest_add(&digest, (uint64_t)i, value);
+    }
+    (void)snprintf(key, sizeof key, "%s_%s", name, part);
+    ck_assert_msg(digest == golden_digest_in("tests/data/codecs/written.txt", key), "%s differs",
+                  key);
 }
 
 static inline uint64_t golden_digest(const char *name)

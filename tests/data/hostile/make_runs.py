@@ -34,7 +34,7 @@ def one(**changes):
 recipe("accept-one", one(), False)
 recipe("accept-none", rules(), False)
 recipe("accept-all-keys", {"schema_version": 1, "comment": "x", "rules": [
-    {"match": ["experts & layer<3", "re:^model\\..*", "name:lm_head", "*.gate"], "type": "int4-g32", "search": "absmax", "positive_scales": True,
+    {"match": ["experts & layer<3", "re:^model\\..*", "name:lm_head", "*.gate"], "type": "int4-g32", "search": "compat", "positive_scales": True,
      "fallback": "fp8-channel", "optional": True, "comment": "y"}, {"match": "linear", "type": "keep"}]}, False)
 recipe("accept-16-conditions", one(match=" & ".join(["layer>=1"] * 8)), False)
 recipe("empty", "")
@@ -82,9 +82,9 @@ recipe("match-regex-empty", one(match="re:"))
 recipe("match-regex-open", one(match="re:(a"))
 recipe("accept-regex-recursion", one(match="re:(a|(?R)b)"), False)
 recipe("match-with-nul", '{"schema_version":1,"rules":[{"match":"a\\u0000b","type":"keep"}]}')
-recipe("search-unknown", one(search="best"))
+recipe("search-unknown", one(search="mse"))
 recipe("search-number", one(search=1))
-recipe("search-without-effect", one(type="keep", search="mse"))
+recipe("search-without-effect", one(type="keep", search="best"))
 recipe("signs-text", one(positive_scales="yes"))
 recipe("signs-without-effect", one(type="fp8-block", positive_scales=True))
 recipe("fallback-without-effect", one(type="keep", fallback="keep"))
@@ -95,7 +95,7 @@ recipe("1001-regexes", rules({"match": ["re:a"] * 1001, "type": "keep"}))
 
 # ---- plans: their first line ---------------------------------------------------------------------------------------------
 plan = put("plan", ".plan")
-OPTIONS = {"type": "int4-g32", "scope": "experts", "search": "mse", "positive_scales": False, "fallback": None, "layout": "experts", "page": 16384}
+OPTIONS = {"type": "int4-g32", "scope": "experts", "search": "best", "positive_scales": False, "fallback": None, "layout": "experts", "page": 16384}
 HEAD = {"format": "scruple-plan", "format_version": 1, "version": "0.1.0", "plan": "0123456789abcdef" * 4, "command": "quantize",
         "options": OPTIONS, "family": "deepseek_v3", "input": "in", "output": "out",
         "small_files": [{"name": "config.json", "sha256": "00" * 32}], "units": 1, "tensors": 2, "bytes": 3}

@@ -181,16 +181,16 @@ def packed(module, codec, rows, cols, bits, group, dtype=torch.bfloat16, zeros=F
 
 packed("int4.g32", "int4-g32", 19, 96, 4, 32)
 packed("int4.g128", "int4-g128", 3, 1152, 4, 128, torch.float16)
-packed("int4.g16", "int4", 5, 96, 4, 16, torch.float32)
+packed("int4.g16", "int4-g16", 5, 96, 4, 16, torch.float32)
 packed("int4.g48", "int4", 5, 96, 4, 48)
-packed("int4.channel", "int4", 5, 1128, 4, 0)
-packed("int4.zeros", "int4-zeros", 19, 96, 4, 32, zeros=True)
-packed("int4.zeros.channel", "int4-zeros", 21, 72, 4, 0, zeros=True)
+packed("int4.channel", "int4-channel", 5, 1128, 4, 0)
+packed("int4.zeros", "int4-g32-asym", 19, 96, 4, 32, zeros=True)
+packed("int4.zeros.channel", "int4-channel-asym", 21, 72, 4, 0, zeros=True)
 packed("int4.order", "int4", 5, 1280, 4, 32, order=True)
 packed("int4.zeros.order", "int4-zeros", 17, 128, 4, 32, zeros=True, order=True)
-packed("int8.g128", "int8", 19, 256, 8, 128)
-packed("int8.channel", "int8", 19, 100, 8, 0, torch.float16)
-packed("int8.zeros", "int8-zeros", 19, 96, 8, 32, zeros=True)
+packed("int8.g128", "int8-g128", 19, 256, 8, 128)
+packed("int8.channel", "int8-channel", 19, 100, 8, 0, torch.float16)
+packed("int8.zeros", "int8-g32-asym", 19, 96, 8, 32, zeros=True)
 packed("int8.order", "int8", 19, 96, 8, 32, order=True)
 for module, a, shape in (("tensor", args(type="int", strategy="tensor"), (1,)),
                          ("channel", args(type="int", strategy="channel"), (19, 1)),

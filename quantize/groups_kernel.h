@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of groups.h as a template (kernel_lanes.h). COMPAT has weights in the lanes. BEST has
+// candidates in 16 virtual lanes, and each takes the weights in their order: no sum crosses lanes,
+// so the levels agree in every bit. Errors are compared with the group's largest weight scaled
+// into [1, 2), and the codes that are written have the last word.
+#include "quantize/e2m1_lanes.h"
+#include "quantize/groups.h"
+#include "quantize/sixteen_lanes.h"
+
+enum { CANDIDATES = 16 };
+
+// ---- what both searches share -----------------------------------------------------------------
+
+INLINE vf clamp_lanes(vf x, float least, float most)
+{
+    return smaller(larger(x, SPREAD(least)), SPREAD(most));
+}
+
+// As it is after rounding to that type, ties to even.
+INLINE vf as_lanes(dtype type, vf x)
+{
+    if (type == DT_BF16) {
+        vu u = (vu)x;
+        return (vf)((u + 0x7fff + (u >> 16 & 1)) & 0xffff0000);
+    }
+    return type == DT_F16 ? f16_lanes(to_f16_lanes(x)) : x;
+}
+
+INLINE float as(dtype type, float x)
+{
+    if (type == DT_BF16) {
+        uint32_t u = f32_bits(x);
+        return f32_from_bits((u + 0x7fff + (u >> 16 & 1)) & 0xffff0000);
+    }
+    return type == DT_F16 ? f16_to_f32(f32_to_f16(x)) : x;
+}
+
+// The least and the largest of n weights and 0.
+INLINE void range_of(const float *w, int64_t n, float *min, float *max)
+{
+    vf low = {0}, high = {0};
+    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
+        vf x;
+        memcpy(&x, w + j, sizeof x);
+        low = smaller(x, low);
+        high = larger(x, high);
+    }
+    v4 part[2][KERNEL_LANES / 4];
+    memcpy(part[0], &low, sizeof low);
+    memcpy(part[1], &high, sizeof high);
+    *min = *max = 0;
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < KERNEL_LANES / 4; i++) {
+            *min = part[0][i][k] < *min ? part[0][i][k] : *min;
+            *max = part[1][i][k] > *max ? part[1][i][k] : *max;
+        }
+}
+
+INLINE float largest_of(const float *w, int64_t n)
+{
+    vi most = {0};
+    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
+        vi x;
+        memcpy(&x, w + j, sizeof x);
+        x &= 0x7fffffff;
+        most = either_int(x > most, x, most);
+    }
+#if KERNEL_LANES == 16
+    return f32_from_bits((uint32_t)_mm512_reduce_max_epi32((__m512i)most));
+#else
+    int32_t largest = 0;
+    for (int i = 0; i < KERNEL_LANES; i++)
+        largest = most[i] > largest ? most[i] : largest;
+    return f32_from_bits((uint32_t)largest);
+#endif
+}
+
+// The power of two that brings x into [1, 2), as far as there is one.
+INLINE float factor_of(float x)
+{
+    int32_t exponent = (int32_t)(f32_bits(x) >> 23);
+    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
+    return f32_from_bits((uint32_t)(254 - exponent) << 23);
+}
+
+// One group in the search.
+typedef struct {
+    const float *w, *o;
+    int64_t n;
+    float factor, o_factor; // of weights and importance
+} searched;
+
+INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
+{
+    searched s = {.w = g->w + at, .n = g->n, .factor = factor_of(amax), .o_factor = 1};
+    if (g->importance) {
+        s.o = g->importance + at;
+        float most = largest_of(s.o, s.n);
+        s.o_factor = most > 0 ? factor_of(most) : 1;
+    }
+    return s;
+}
+
+// The first of the least of 16 errors; what is no number is not least.
+INLINE int least_of(vf error[VECTORS])
+{
+    EACH_VECTOR(v)
+        error[v] = smaller(error[v], SPREAD(0x1.fffffep127f));
+#if KERNEL_LANES == 16
+    __m512 x = (__m512)error[0];
+    return __builtin_ctz(_mm512_cmpeq_ps_mask(x, _mm512_set1_ps(_mm512_reduce_min_ps(x))));
+#else
+    float all[CANDIDATES];
+    int at = 0;
+    memcpy(all, error, sizeof all);
+    for (int i = 1; i < CANDIDATES; i++)
+        at = all[i] < all[at] ? i : at;
+    return at;
+#endif
+}
+
+// 0 to 15.
+INLINE void count_lanes(vi lane[VECTORS])
+{
+    static const int32_t all[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    memcpy(lane, all, sizeof all);
+}
+
+// ---- integers ---------------------------------------------------------------------------------
+
+typedef struct {
+    uint16_t bits;  // BF16
+    float scale, zero;
+} int_choice;
+
+// The codes of 16 weights as numbers.
+INLINE void int_code_lanes(const int_groups *g, const float *w, dtype type, float scale, float zero,
+                           vf code[VECTORS])
+{
+    float half = g->bits == 4 ? 8 : 128;
+    EACH_VECTOR(v) {
+        vf x;
+        memcpy(&x, w + v * KERNEL_LANES, sizeof x);
+        x = as_lanes(type, x / scale);
+        if (g->zero)
+            x = as_lanes(type, x + zero);
+        code[v] = clamp_lanes(x, -half, half - 1) + ROUND_MAGIC - ROUND_MAGIC;
+    }
+}
+
+INLINE void int_write(const int_groups *g, int64_t group, dtype type, float scale, float zero)
+{
+    int64_t n = g->from.n, at = group * n;
+    float half = g->bits == 4 ? 8 : 128;
+    for (int64_t j = 0; j < n; j += 16) {
+        vf x[VECTORS];
+        uint8_t code[16];
+        int_code_lanes(g, g->from.w + at + j, type, scale, zero, x);
+        EACH_VECTOR(v)
+            store_codes(code + v * KERNEL_LANES, __builtin_convertvector(x[v] + half, vi));
+        if (g->bits == 4)
+            store_pairs(g->codes + (at + j) / 2, code);
+        else
+            memcpy(g->codes + at + j, code, 16);
+    }
+    if (g->zero)
+        g->zero[group] = (int8_t)zero;
+}
+
+// Weighted error of what int_write writes.
+INLINE float int_error(const int_groups *g, const searched *s, dtype type, float scale, float zero)
+{
+    vf sum[VECTORS] = {0};
+    for (int64_t j = 0; j < s->n; j += 16) {
+        vf code[VECTORS];
+        int_code_lanes(g, s->w + j, type, scale, zero, code);
+        EACH_VECTOR(v) {
+            vf w, o = SPREAD(1.0f);
+            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
+            if (s->o) {
+                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
+                o *= s->o_factor;
+            }
+            vf d = (w - (code[v] - zero) * scale) * s->factor;
+            sum[v] += o * d * d;
+        }
+    }
+    return fold(sum);
+}
+
+// COMPAT's scale in the type that it is stored in, and zero point.
+INLINE int_choice int_compat(const int_groups *g, int64_t group, dtype stored)
+{
+    const group_weights *from = &g->from;
+    const float *w = from->w + group * from->n;
+    float half = g->bits == 4 ? 8 : 128, scale;
+    int_choice c = {0};
+    if (g->zero) {
+        float min, max;
+        range_of(w, from->n, &min, &max);
+        scale = as(from->source, as(from->source, max - min) / (2 * half - 1));
+        if (scale > 0 && scale <= 0x1.fffffep127f) {
+            float zero = as(from->source, -half - as(from->source, min / scale));
+            zero = zero < -half ? -half : zero > half - 1 ? half - 1 : zero;
+            c.zero = zero + ROUND_MAGIC - ROUND_MAGIC;
+        } else if (scale == 0 && min < 0) {
+            c.zero = half - 1; // of an infinite quotient
+        }
+    } else {
+        scale = as(from->source, largest_of(w, from->n) / (half - 0.5f));
+    }
+    if (scale == 0)
+        scale = from->source == DT_BF16 ? 0x1p-7f : from->source == DT_F16 ? 0x1p-10f : 0x1p-23f;
+    float most = stored == DT_F16 ? 65504.0f : 0x1.fep127f;
+    scale = as(stored, scale < most ? scale : most);
+    c.scale = scale > 0 ? scale : stored == DT_F16 ? 0x1p-24f : 0x1p-133f;
+    c.bits = stored == DT_F16 ? f32_to_f16(c.scale) : (uint16_t)(f32_bits(c.scale) >> 16);
+    return c;
+}
+
+typedef struct {
+    float half, middle;
+    bool zeros, positive;
+} int_space;
+
+// Errors of 16 scales with their zero points: s^2 sum o (w / s + zero - code)^2.
+INLINE void int_errors(const searched *s, bool weighted, const int_space *space,
+                       const vf scale[VECTORS], const vf zero[VECTORS], vf error[VECTORS])
+{
+    vf inverse[VECTORS], sum[VECTORS];
+    EACH_VECTOR(v) {
+        inverse[v] = 1.0f / scale[v];
+        sum[v] = (vf){0};
+    }
+    float half = space->half;
+    for (int64_t j = 0; j < s->n; j++) {
+        float w = s->w[j], o = weighted ? s->o[j] * s->o_factor : 1.0f;
+        EACH_VECTOR(v) {
+            vf x = w * inverse[v] + zero[v];
+            vf d = x - (clamp_lanes(x, -half, half - 1) + ROUND_MAGIC - ROUND_MAGIC);
+            sum[v] += weighted ? o * d * d : d * d;
+        }
+    }
+    EACH_VECTOR(v) {
+        vf by = scale[v] * s->factor;
+        error[v] = by * by * sum[v];
+    }
+}
+
+// BF16 numbers whose distance is `step` of their last places, from `top` down.
+INLINE void neighbours(int32_t top, int32_t step, vf scale[VECTORS])
+{
+    vi lane[VECTORS];
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vi bits = top - lane[v] * step;
+        bits = either_int(bits < 0x0080, (vi){0} + 0x0080, bits);
+        bits = either_int(bits > 0x7f7f, (vi){0} + 0x7f7f, bits);
+        scale[v] = (vf)(bits << 16);
+    }
+}
+
+// Of a spread over `most` steps and fewer, that is of larger ones.
+INLINE void parts_of(float half_spread, float most, vf scale[VECTORS])
+{
+    vi lane[VECTORS];
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vf steps = most - __builtin_convertvector(lane[v], vf);
+        vf x = as_lanes(DT_BF16, half_spread / (0.5f * steps));
+        scale[v] = clamp_lanes(x, 0x1p-126f, 0x1.fep127f);
+    }
+}
+
+// Tries 16 BF16 scales. With zero points `shift` is added to the one that centres the codes, else
+// shift != 0 makes the scales negative. From lane `free` on only an error of
+// nothing but roundings counts, less than a hundredth of a step.
+INLINE void try_int(const searched *s, const int_space *space, const vf magnitude[VECTORS],
+                    int32_t shift, int32_t free, int_choice *best, float *least)
+{
+    vf scale[VECTORS], zero[VECTORS] = {0}, error[VECTORS];
+    vi lane[VECTORS];
+    EACH_VECTOR(v) {
+        scale[v] = magnitude[v];
+        if (space->zeros) {
+            vf x = (float)shift - 0.5f - space->middle / scale[v];
+            zero[v] = clamp_lanes(x, -space->half, space->half - 1) + ROUND_MAGIC - ROUND_MAGIC;
+        } else if (shift) {
+            scale[v] = -scale[v];
+        }
+    }
+    if (s->o)
+        int_errors(s, true, space, scale, zero, error);
+    else
+        int_errors(s, false, space, scale, zero, error);
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vf by = scale[v] * s->factor;
+        error[v] = either((lane[v] < free) | (error[v] < 1e-4f * by * by), error[v],
+                          SPREAD(0x1p127f));
+    }
+    int at = least_of(error);
+    float errors[CANDIDATES], scales[CANDIDATES], zeros[CANDIDATES];
+    memcpy(errors, error, sizeof errors);
+    memcpy(scales, scale, sizeof scales);
+    memcpy(zeros, zero, sizeof zeros);
+    if (errors[at] < *least) {
+        *least = errors[at];
+        *best = (int_choice){(uint16_t)(f32_bits(scales[at]) >> 16), scales[at], zeros[at]};
+    }
+}
+
+// Both signs, or three zero points.
+INLINE void try_shifts(const searched *s, const int_space *space, const vf scale[VECTORS],
+                       int32_t free, int_choice *best, float *least)
+{
+    for (int32_t shift = space->zeros ? -1 : 0; shift <= (space->zeros || !space->positive);
+         shift++)
+        try_int(s, space, scale, shift, free, best, least);
+}
+
+// First the scales under which the largest weight (the range) is a whole number of steps, among
+// which that of codes that were decoded is.
+INLINE int_choice int_search(const searched *s, const int_space *space, float half_spread,
+                             int_choice best, float least)
+{
+    vf scale[VECTORS];
+    bool small = space->half == 8;
+    float most = small ? 16 : space->zeros ? 255 : 128;
+    parts_of(half_spread, most, scale);
+    // Rounding may take two steps off the range: only so many steps are used that they are among
+    // these when the codes have been decoded.
+    try_shifts(s, space, scale, small ? CANDIDATES : CANDIDATES - 3, &best, &least);
+    // Where there are many weights the largest may be far from the others.
+    if (s->n > 128) {
+        if (small)
+            parts_of(half_spread, 2 * most, scale);
+        else
+            neighbours((int32_t)(f32_bits(2 * half_spread / most) >> 16), 8, scale);
+        try_shifts(s, space, scale, CANDIDATES, &best, &least);
+    }
+    neighbours((best.bits & 0x7fff) + CANDIDATES / 2, 1, scale);
+    if (!small) {
+        vf largest = as_lanes(DT_BF16, SPREAD(half_spread / (0.5f * (most - 12))));
+        EACH_VECTOR(v)
+            scale[v] = smaller(scale[v], larger(largest, SPREAD(0x1p-126f)));
+    }
+    try_shifts(s, space, scale, CANDIDATES, &best, &least);
+    return best;
+}
+
+KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
+{
+    const group_weights *from = &g->from;
+    int_choice compat = int_compat(g, group, DT_BF16);
+    float min, max;
+    range_of(from->w + group * from->n, from->n, &min, &max);
+    float amax = max > -min ? max : -min;
+    if (amax > 0) {
+        searched s = searched_group(from, group * from->n, amax);
+        int_space space = {g->bits == 4 ? 8 : 128, 0.5f * min + 0.5f * max, g->zero != NULL,
+                           g->positive};
+        float error = int_error(g, &s, from->source, compat.scale, compat.zero);
+        int_choice best = int_search(&s, &space, space.zeros ? 0.5f * max - 0.5f * min
+                                                             : 0.5f * amax, compat, error);
+        if (int_error(g, &s, DT_F32, best.scale, best.zero) < error) {
+            g->scale[group] = best.bits;
+            int_write(g, group, DT_F32, best.scale, best.zero);
+            return;
+        }
+    }
+    g->scale[group] = compat.bits;
+    int_write(g, group, from->source, compat.scale, compat.zero);
+}
+
+INLINE void int_all(const int_groups *g, dtype type)
+{
+    int_groups as_type = *g;
+    as_type.from.source = type; // known when this is compiled, where it is inlined
+    for (int64_t i = 0; i < g->from.groups; i++) {
+        int_choice c = int_compat(&as_type, i, type == DT_F16 ? DT_F16 : DT_BF16);
+        g->scale[i] = c.bits;
+        int_write(&as_type, i, type, c.scale, c.zero);
+    }
+}
+
+KERNEL_TARGET void KERNEL(int_rows)(const int_groups *g)
+{
+    if (g->from.search == SEARCH_BEST)
+        for (int64_t i = 0; i < g->from.groups; i++)
+            int_best(g, i);
+    else if (g->from.source == DT_BF16)
+        int_all(g, DT_BF16);
+    else if (g->from.source == DT_F16)
+        int_all(g, DT_F16);
+    else
+        int_all(g, DT_F32);
+}
+
+// ---- E2M1 and E4M3 ----------------------------------------------------------------------------
+
+// What a stored scale stands for.
+INLINE float fp_scale(const fp_groups *g, uint8_t code)
+{
+    return g->form == FP_NVFP4 ? e4m3_to_f32(code) / g->global : e8m0_to_f32(code);
+}
+
+INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
+{
+    float amax = largest_of(w, g->from.n);
+    dtype source = g->from.source;
+    if (g->form == FP_NVFP4) {
+        uint8_t code = f32_to_e4m3(g->global * as(source, amax / 6));
+        return code ? code : 0x20; // 0.125
+    }
+    int32_t less = g->form == FP_MXFP8 ? 8 : 2;
+    int32_t exponent = (int32_t)((f32_bits(amax) + 0x200000) >> 23) - less;
+    if (source == DT_F16) { // a subnormal's power of two is 0 or 2^-14, and so may a scale be 0
+        exponent = amax < 0x1.8p-15f ? 0 : amax < 0x1p-14f ? 113 - less : exponent;
+        return (uint8_t)(exponent < 127 - 24 ? 127 : exponent);
+    }
+    return (uint8_t)(exponent < 0 ? 0 : exponent);
+}
+
+// E2M1 of the quotient; a zero has no sign.
+INLINE vi e2m1_code_lanes(const fp_groups *g, vf w, float scale)
+{
+    vf x = w / scale;
+    return e2m1_codes((g->form == FP_NVFP4 ? x : as_lanes(g->from.source, x)) + 0.0f);
+}
+
+INLINE void e2m1_write(const fp_groups *g, int64_t group, uint8_t code)
+{
+    int64_t at = group * g->from.n;
+    float scale = fp_scale(g, code);
+    g->scale[group] = code;
+    for (int64_t j = at; j < at + g->from.n; j += 16) {
+        uint8_t codes[16];
+        EACH_VECTOR(v) {
+            vf w;
+            memcpy(&w, g->from.w + j + v * KERNEL_LANES, sizeof w);
+            store_codes(codes + v * KERNEL_LANES, e2m1_code_lanes(g, w, scale));
+        }
+        store_pairs(g->codes + j / 2, codes);
+    }
+}
+
+// Weighted error of what e2m1_write writes.
+INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code)
+{
+    vf sum[VECTORS] = {0};
+    float scale = fp_scale(g, code);
+    for (int64_t j = 0; j < s->n; j += 16)
+        EACH_VECTOR(v) {
+            vf w, o = SPREAD(1.0f);
+            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
+            if (s->o) {
+                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
+                o *= s->o_factor;
+            }
+            vf d = (w - twice_e2m1(e2m1_code_lanes(g, w, scale)) * 0.5f * scale) * s->factor;
+            sum[v] += o * d * d;
+        }
+    return fold(sum);
+}
+
+// Errors of 16 scales: s^2 sum o (|w| / s - code)^2.
+INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS], vf error[VECTORS])
+{
+    vf inverse[VECTORS], sum[VECTORS];
+    EACH_VECTOR(v) {
+        inverse[v] = 1.0f / scale[v];
+        sum[v] = (vf){0};
+    }
+    for (int64_t j = 0; j < s->n; j++) {
+        float w = f32_from_bits(f32_bits(s->w[j]) & 0x7fffffff);
+        float o = weighted ? s->o[j] * s->o_factor : 1.0f;
+        EACH_VECTOR(v) {
+            vf x = w * inverse[v];
+            // Adding and subtracting it rounds to halves below 2, to ones below 4, to twos.
+            vf magic = either(x < 2.0f, SPREAD(0x1.8p22f), SPREAD(0x1.8p23f));
+            magic = either(x < 4.0f, magic, SPREAD(0x1.8p24f));
+            vf d = x - (smaller(x, SPREAD(6.0f)) + magic - magic);
+            sum[v] += weighted ? o * d * d : d * d;
+        }
+    }
+    EACH_VECTOR(v) {
+        vf by = scale[v] * s->factor;
+        error[v] = by * by * sum[v];
+    }
+}
+
+INLINE void e2m1_best(const fp_groups *g, int64_t group)
+{
+    const float *w = g->from.w + group * g->from.n;
+    uint8_t compat = fp_compat(g, w);
+    float amax = largest_of(w, g->from.n);
+    if (amax > 0) {
+        searched s = searched_group(&g->from, group * g->from.n, amax);
+        bool nv = g->form == FP_NVFP4;
+        vf scale[VECTORS], error[VECTORS];
+        vi code[VECTORS];
+        int32_t most = nv ? 0x7e : 0xfd;
+        count_lanes(code);
+        EACH_VECTOR(v) {
+            code[v] = compat + (nv ? 6 : 2) - code[v];
+            code[v] = either_int(code[v] < 1, (vi){0} + 1, code[v]);
+            code[v] = either_int(code[v] > most, (vi){0} + most, code[v]);
+            if (nv)
+                scale[v] = e4m3_magnitudes(code[v]) / g->global;
+            else
+                scale[v] = (vf)(code[v] << 23);
+        }
+        if (s.o)
+            e2m1_errors(&s, true, scale, error);
+        else
+            e2m1_errors(&s, false, scale, error);
+        int32_t codes[CANDIDATES];
+        memcpy(codes, code, sizeof codes);
+        uint8_t best = (uint8_t)codes[least_of(error)];
+        if (best != compat && e2m1_error(g, &s, best) < e2m1_error(g, &s, compat))
+            compat = best;
+    }
+    e2m1_write(g, group, compat);
+}
+
+INLINE void mxfp8_write(const fp_groups *g, int64_t group)
+{
+    const float *w = g->from.w + group * g->from.n;
+    uint8_t code = fp_compat(g, w);
+    g->scale[group] = code;
+    float scale = fp_scale(g, code);
+    for (int64_t j = 0; j < g->from.n; j += KERNEL_LANES) {
+        vf x;
+        memcpy(&x, w + j, sizeof x);
+        store_codes(g->codes + group * g->from.n + j,
+                    e4m3_codes(as_lanes(g->from.source, x / scale)));
+    }
+}
+
+KERNEL_TARGET void KERNEL(fp_rows)(const fp_groups *g)
+{
+    for (int64_t i = 0; i < g->from.groups; i++) {
+        if (g->form == FP_MXFP8)
+            mxfp8_write(g, i);
+        else if (g->from.search == SEARCH_BEST)
+            e2m1_best(g, i);
+        else
+            e2m1_write(g, i, fp_compat(g, g->from.w + i * g->from.n));
+    }
+}

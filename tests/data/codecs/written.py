@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Goldens of tests/data/codecs/written.txt: what compressed-tensors makes of weights of each type.
+
+usage: written.py        (needs torch, numpy, compressed-tensors)
+
+The weight is 24 x 1024, computed from integer hashes by tests/quantize/test_groups.c too. One line an output: its name and
+digest. Integers are packed by the package's compressor; of a binary32 weight the scale is rounded to BF16 before codes
+are made, since that is how we store it.
+"""
+import pathlib
+
+import numpy as np
+import torch
+from compressed_tensors.compressors.mxfp4.base import MXFP4PackedCompressor
+from compressed_tensors.compressors.mxfp8.base import MXFP8QuantizationCompressor
+from compressed_tensors.compressors.naive_quantized.base import NaiveQuantizationCompressor
+from compressed_tensors.compressors.nvfp4.base import NVFP4PackedCompressor
+from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
+
+OUT = pathlib.Path(__file__).resolve().parent
+ROWS, COLS = 24, 1024
+
+
+def mix(i):
+    """MurmurHash3's finaliser on uint32."""
+    i = np.asarray(i, dtype=np.uint64).astype(np.uint32)
+    with np.errstate(over="ignore"):
+        i ^= i >> np.uint32(16)
+        i *= np.uint32(0x85EBCA6B)
+        i ^= i >> np.uint32(13)
+        i *= np.uint32(0xC2B2AE35)
+        i ^= i >> np.uint32(16)
+    return i
+
+
+def digest(values):
+    """Sum over i of mix(value ^ mix(i)) x (2 i + 1), modulo 2^64."""
+    v = np.ascontiguousarray(values).ravel().astype(np.uint32)
+    i = np.arange(v.size, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        return int((mix(v ^ mix(i)).astype(np.uint64) * (2 * i + 1)).sum(dtype=np.uint64))
+
+
+def weight():
+    i = np.arange(ROWS * COLS, dtype=np.uint64) * 3 + 41
+    a, b, c = (mix(i + k).astype(np.int64) for k in range(3))
+    total = (a & 0xFFFF) + (a >> 16) + (b & 0xFFFF) + (b >> 16) - 131070
+    total = np.where(c % 1000 == 0, total * 8, total)
+    w = (total.astype(np.float32) * np.float32(2.0**-21)).astype(np.float32).reshape(ROWS, COLS)
+    w[0] = 0
+    w[1] = 0.5
+    w[2] = np.tile(np.arange(-8, 8), COLS // 16) * np.float32(0.125)
+    w[3] = np.abs(w[3])
+    w[4] = -np.abs(w[4])
+    w[5] *= np.float32(2.0**-14)   # F16: subnormal scales, some of them 0
+    w[6] *= np.float32(2.0**12)
+    w[7][np.arange(COLS) % 64 < 48] = 0
+    return w
+
+
+def raw(t):
+    """The bits of each element."""
+    t = t.contiguous()
+    return t.view({1: torch.uint8, 2: torch.uint16, 4: torch.uint32}[t.element_size()]).numpy()
+
+
+lines = []
+
+
+def put(name, values):
+    lines.append(f"{name} {digest(values)}")
+
+
+def blocks_of(w, group):
+    return w.reshape(ROWS, -1, group) if group > 0 else w.reshape(ROWS, 1, -1)
+
+
+def extremes(w, group):
+    return blocks_of(w, group).amin(-1), blocks_of(w, group).amax(-1)
+
+
+def scheme_of(**args):
+    return QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**args))
+
+
+def integers(name, w):
+    for bits in (4, 8):
+        for symmetric in (True, False):
+            for group in (16, 32, 128, 1024, -1):
+                scheme = scheme_of(num_bits=bits, type="int", symmetric=symmetric, strategy="group" if group > 0 else "channel",
+                                   group_size=group if group > 0 else None)
+                scale, zero = calculate_qparams(*extremes(w, group), scheme.weights)
+                if scale.dtype == torch.float32:
+                    scale = scale.to(torch.bfloat16)
+                state = {"weight": w, "weight_scale": scale}
+                if not symmetric:
+                    state["weight_zero_point"] = zero
+                state = PackedQuantizationCompressor.compress(state, scheme)
+                key = f"{name}_int{bits}{'' if symmetric else '_asym'}_{'channel' if group < 0 else f'g{group}'}"
+                put(key + "_packed", raw(state["weight_packed"]))
+                put(key + "_scale", raw(state["weight_scale"]))
+                if not symmetric:
+                    put(key + "_zero", raw(state["weight_zero_point"]))
+
+
+def floats(name, w):
+    for kind, compressor, bits, group, packed in (("mxfp4", MXFP4PackedCompressor, 4, 32, "weight_packed"),
+                                                  ("mxfp8", MXFP8QuantizationCompressor, 8, 32, "weight")):
+        scheme = scheme_of(num_bits=bits, type="float", symmetric=True, strategy="group", group_size=group,
+                           scale_dtype=torch.uint8)
+        scale, _ = calculate_qparams(*extremes(w, group), scheme.weights)
+        state = compressor.compress({"weight": w, "weight_scale": scale}, scheme)
+        put(f"{name}_{kind}_codes", raw(state[packed]))
+        put(f"{name}_{kind}_scale", raw(state["weight_scale"]))
+    scheme = scheme_of(num_bits=4, type="float", symmetric=True, strategy="tensor_group", group_size=16,
+                       scale_dtype=torch.float8_e4m3fn)
+    gparam = generate_gparam(w.amin(), w.amax())
+    scale, _ = calculate_qparams(*extremes(w, 16), scheme.weights, global_scale=gparam)
+    state = NVFP4PackedCompressor.compress({"weight": w, "weight_scale": scale, "weight_global_scale": gparam}, scheme)
+    put(f"{name}_nvfp4_codes", raw(state["weight_packed"]))
+    put(f"{name}_nvfp4_scale", raw(state["weight_scale"]))
+    put(f"{name}_nvfp4_global", raw(state["weight_global_scale"]))
+
+
+for name, dtype in (("bf16", torch.bfloat16), ("f16", torch.float16), ("f32", torch.float32)):
+    w = torch.from_numpy(weight()).to(dtype)
+    integers(name, w)
+    floats(name, w)
+w = torch.from_numpy(weight())
+scheme = scheme_of(num_bits=8, type="float", symmetric=True, strategy="tensor")
+scale, _ = calculate_qparams(w.amin(), w.amax(), scheme.weights)
+state = NaiveQuantizationCompressor.compress({"weight": w, "weight_scale": scale}, scheme)
+put("f32_fp8_tensor_codes", raw(state["weight"]))
+put("f32_fp8_tensor_scale", raw(state["weight_scale"]))
+(OUT / "written.txt").write_text("\n".join(lines) + "\n")

@@ -465,7 +465,8 @@ INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code)
 }
 
 // Errors of 16 scales: s^2 sum o (|w| / s - code)^2.
-INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS], vf error[VECTORS])
+INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS],
+                        vf error[VECTORS])
 {
     vf inverse[VECTORS], sum[VECTORS];
     EACH_VECTOR(v) {

@@ -16,9 +16,10 @@ typedef struct {
 // Rows for a table whose struct T has a rules_options called `rules`.
 #define RULES_ROWS(T)                                                                         \
     {OPTION_TEXT(T, rules.type), .name = "type", .value = "TYPE",                             \
-     .help = "int4 or int8 with -g16 to -g1024 or -channel, and -asym for zero points (W4A16: " \
-             "int4-g128, W4A16_ASYM: int4-g128-asym, W8A16: int8-g128), fp8-block, "          \
-             "fp8-block-pow2, fp8-channel",                                                   \
+     .help = "int4 or int8 with -g16 to -g1024 or -channel, and -asym for zero points "       \
+             "(W4A16, W4A16_ASYM, W8A16: -g128), nvfp4-packed, mxfp4-packed, mxfp8 "          \
+             "(NVFP4A16, MXFP4A16, MXFP8A16), fp8-block, fp8-block-pow2, fp8-channel, "       \
+             "fp8-tensor",                                                                    \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
      .choices = order_scopes, .preset = "experts",                                            \

@@ -199,13 +199,20 @@ static bool write_left_out(const plan *p, const modules *m, bool patterns, const
 
 // ---- compressed-tensors ----------------------------------------------------------------------
 
+static const char *strategy_of(const codec *c)
+{
+    if (c->group)
+        return c->whole ? "tensor_group" : "group";
+    return c->whole ? "tensor" : "channel";
+}
+
 static void write_args(json_writer *w, const codec *c)
 {
     jw_object(w, "weights");
     jw_int(w, "num_bits", c->bits);
     jw_text(w, "type", c->element == ELEMENT_INT ? "int" : "float");
     jw_bool(w, "symmetric", codec_part_of(c, PART_ZEROS) < 0);
-    jw_text(w, "strategy", c->group ? "group" : "channel");
+    jw_text(w, "strategy", strategy_of(c));
     if (c->group)
         jw_int(w, "group_size", c->group);
     else
@@ -213,6 +220,8 @@ static void write_args(json_writer *w, const codec *c)
     jw_null(w, "block_structure");
     jw_bool(w, "dynamic", false);
     jw_null(w, "actorder");
+    if (c->form == CODEC_MX)
+        jw_text(w, "scale_dtype", c->whole ? "torch.float8_e4m3fn" : "torch.uint8");
     jw_text(w, "observer", "minmax");
     jw_object(w, "observer_kwargs");
     jw_object_end(w);
@@ -221,7 +230,13 @@ static void write_args(json_writer *w, const codec *c)
 
 static const char *format_of(const codec *c)
 {
-    return c->form == CODEC_INT ? "pack-quantized" : "float-quantized";
+    if (c->form == CODEC_INT)
+        return "pack-quantized";
+    if (c->form != CODEC_MX)
+        return "float-quantized";
+    if (c->element == ELEMENT_E4M3)
+        return "mxfp8-quantized";
+    return c->whole ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
 }
 
 static bool write_targets(json_writer *w, const modules *m, const codec *c, err *e)
@@ -277,7 +292,7 @@ static bool write_compressed_tensors(const plan *p, const modules *m, json_write
     for (uint64_t i = 0; i < m->n; i++)
         by_name |= m->list[i].codec && !m->list[i].linear;
     for (int i = 1; i < m->n_codecs; i++)
-        one_format &= m->codec[i]->form == m->codec[0]->form;
+        one_format &= strcmp(format_of(m->codec[i]), format_of(m->codec[0])) == 0;
     jw_object(w, NULL);
     jw_text(w, "quant_method", "compressed-tensors");
     jw_text(w, "format", one_format ? format_of(m->codec[0]) : "mixed-precision");

@@ -156,15 +156,16 @@ static bool encode_sample(const plan_tensor *t, int64_t rows, const float *value
 {
     const codec *k = t->codec;
     const encode_options with = {.search = t->search, .positive_scales = t->positive_scales,
-                                 .source = weight_plain_type(t->source)};
+                                 .source = weight_plain_type(t->source),
+                                 .whole_scale = codec_whole_scale(k, 1, DT_F32)};
     void *part[CODEC_MAX_PARTS] = {0};
     bool ok = true;
-    for (int i = 0; ok && i < k->n_parts; i++) {
+    for (int i = 0; ok && i < codec_written(k); i++) {
         part[i] = mem_new(codec_part_bytes(k, i, rows, t->source->in), 1, "encoded rows", e);
         ok = part[i] != NULL;
     }
     ok = ok && k->encode(k, t->source->in, rows, values, &with, part, e);
-    for (int i = 0; i < k->n_parts; i++)
+    for (int i = 0; i < codec_written(k); i++)
         free(part[i]);
     return ok;
 }

@@ -63,7 +63,8 @@ static void warn_of_mixed_experts(const plan *p, const events *v)
         first = first ? first : t;
         const codec *a = codec_of(p, first), *b = codec_of(p, t);
         bool plain = a->form == CODEC_FLOAT || b->form == CODEC_FLOAT;
-        bool packed = a->form == CODEC_INT || b->form == CODEC_INT;
+        bool packed = a->form == CODEC_INT || b->form == CODEC_INT || a->form == CODEC_MX ||
+                      b->form == CODEC_MX;
         if (a == b || (plain && !packed))
             continue;
         event_warn(v, "the routed experts are stored as %s in layer %lld and as %s in layer %lld: "

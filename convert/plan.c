@@ -37,7 +37,7 @@ static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const dec
 {
     const weight *w = a->weight;
     const codec *c = d->codec;
-    for (int part = 0; part < c->n_parts; part++) {
+    for (int part = 0; part < codec_written(c); part++) {
         plan_tensor *t = new_tensor(p, cap, e);
         if (!t)
             return false;

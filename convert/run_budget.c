@@ -54,7 +54,7 @@ uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
 {
     uint64_t sum = 0;
-    for (int i = 0; i < t->codec->n_parts; i++)
+    for (int i = 0; i < codec_written(t->codec); i++)
         sum += round_up_64(codec_part_bytes(t->codec, i, i64_min(rows, t->source->out),
                                             t->source->in));
     return sum;

@@ -10,6 +10,7 @@ typedef struct {
     runner *r;
     const plan_tensor *t;
     const float *importance;
+    float whole_scale;
     int64_t row, rows, chunk;            // the batch; rows a task
     int64_t *changed;                    // [tasks]
     stored_rows stored;                  // the batch in the runner's memory
@@ -35,7 +36,7 @@ static int64_t count_changes(const float *a, const float *b, int64_t n)
 static void encoded_at(const coding *c, int64_t row, void *at[CODEC_MAX_PARTS])
 {
     const codec *k = c->t->codec;
-    for (int i = 0; i < k->n_parts; i++)
+    for (int i = 0; i < codec_written(k); i++)
         at[i] = c->encoded[i] + codec_part_offset(k, i, c->t->source->in, row - c->row);
 }
 
@@ -48,16 +49,16 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
     encode_options o = {c->t->search, c->t->positive_scales, c->importance, row,
-                        weight_plain_type(w)};
+                        weight_plain_type(w), c->whole_scale};
     if (!k->encode(k, w->in, n, values, &o, at, e))
         return c->t->owned ? err_in(e, "%s (%s)", w->module,
                                     role_where(c->t->role, c->t->layer, c->t->expert, where))
                            : err_in(e, "%s", w->module);
     if (!c->r->options->count_changes)
         return true;
-    part_view view[CODEC_MAX_PARTS];
-    for (int i = 0; i < k->n_parts; i++)
-        view[i] = part_at(at[i], k->part[i].type);
+    part_view view[CODEC_MAX_PARTS] = {0};
+    for (int i = 0; i < codec_written(k); i++)
+        view[i] = part_at(at[i], codec_written_type(k, i, o.search, o.source));
     float *back = values + n * w->in;
     if (!k->decode(k, w->in, n, view, back, e))
         return false;
@@ -113,7 +114,7 @@ static uint64_t part_offset(const coding *c, int i)
 static void place_parts(coding *c, unsigned char *room)
 {
     const codec *k = c->t->codec;
-    for (int i = 0; i < k->n_parts; i++) {
+    for (int i = 0; i < codec_written(k); i++) {
         uint64_t bytes = codec_part_bytes(k, i, c->rows, c->t->source->in);
         void *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
         // What there is once for the whole weight comes with the first rows.
@@ -127,7 +128,7 @@ static void place_parts(coding *c, unsigned char *room)
 
 static bool hand_on(coding *c, err *e)
 {
-    for (int i = 0; i < c->t->codec->n_parts; i++) {
+    for (int i = 0; i < codec_written(c->t->codec); i++) {
         uint64_t n = c->encoded_bytes[i];
         xxh128_add(c->sum[i], c->encoded[i], n);
         if (i == c->t->part) {
@@ -173,7 +174,7 @@ static bool open_coding(coding *c, err *e)
     for (int i = 0; i < w->n_parts; i++)
         if (!(c->source[i] = xxh128_new(e)))
             return false;
-    for (int i = 0; i < k->n_parts; i++)
+    for (int i = 0; i < codec_written(k); i++)
         if (!(c->sum[i] = xxh128_new(e)) ||
             (i != c->t->part &&
              !held_add(&c->r->held, w, i, codec_part_bytes(k, i, w->out, w->in), &c->held[i], e)))
@@ -190,7 +191,7 @@ static void end_sums(coding *c, xxh128_digest *sum)
         c->r->result->read[at] = true;
         c->source[i] = NULL;
     }
-    for (int i = 0; i < c->t->codec->n_parts; i++) {
+    for (int i = 0; i < codec_written(c->t->codec); i++) {
         xxh128_end(c->sum[i], i == c->t->part ? sum : &c->r->held.part[c->held[i]].digest);
         c->sum[i] = NULL;
     }
@@ -207,6 +208,8 @@ bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
     if (ok && o->importance)
         ok = o->importance(o->ctx, r->plan->model, c.t, importance, &has, e);
     c.importance = has ? importance : NULL;
+    if (ok && c.t->codec->whole)
+        ok = whole_scale(r, c.t, &c.whole_scale, e);
     ok = ok && code_batches(&c, &r->result->changed[index], e);
     if (ok)
         end_sums(&c, sum);

@@ -18,7 +18,7 @@ static bool measure(held_store *h, const plan *p, const plan_file *f, uint64_t *
     *overflow = 0;
     for (int64_t i = f->first; ok && i < f->first + f->n; i++) {
         const plan_tensor *t = &p->tensor[i];
-        for (int k = 0; ok && t->starts && k < t->codec->n_parts; k++) {
+        for (int k = 0; ok && t->starts && k < codec_written(t->codec); k++) {
             if (k == t->part)
                 continue;
             uint64_t bytes = codec_part_bytes(t->codec, k, t->source->out, t->source->in);

@@ -140,6 +140,9 @@ typedef struct {
 
 // The next n bytes of tensor `index`.
 MUST_USE bool runner_append(runner *r, const void *bytes, uint64_t n, err *e);
+// The scale that all of a weight has by its codec (codec.whole), which weights that runtimes join
+// with it have, too.
+MUST_USE bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e);
 // Reads, encodes and appends the part that tensor `index` is, in which a weight starts; its other
 // parts are held. *sum is the digest of what was encoded.
 MUST_USE bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e);

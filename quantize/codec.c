@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "quantize/blocks.h"
 #include "quantize/codec_forms.h"
+#include "quantize/groups.h"
 #include "quantize/number.h"
 
 #define ALSO(type) (1u << (type))
@@ -103,6 +104,13 @@
         .part = {{.suffix = "weight", .type = dt, .rank = 2, .row_block = 1, .col_block = 1}},  \
         .group = columns, .row_quantum = 1, .decode = blocks_decode, .encode = how              \
     }
+#define MX_CODEC(label, kind, width, columns, ...)                                              \
+    {                                                                                           \
+        .name = label, .form = CODEC_MX, .element = kind, .bits = width, .group = columns,      \
+        .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,                     \
+        .encode = mx_encode, __VA_ARGS__                                                        \
+    }
+
 #define BLOCK_CODEC(label, dt, columns) BLOCK_FORM(label, dt, columns, blocks_encode)
 #define BLOCK_READER(label, dt, columns) BLOCK_FORM(label, dt, columns, NULL)
 
@@ -145,12 +153,17 @@ static const codec registry[] = {
     INT_CODECS(4),
     INT_CODECS(8),
     // FP8 as anybody stores it: a scale a tensor, row, group or block.
-    STORED("fp8-tensor", ELEMENT_E4M3, 8, .n_parts = 3,
-           .part = {E4M3_CODES,
-                    ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale",
-                        "_scale_inv"),
-                    INPUT_SCALE}),
-    STORED("mxfp8", ELEMENT_E4M3, 8, .n_parts = 2, .group = 32,
+    {
+        .name = "fp8-tensor", .form = CODEC_FP8_CHANNEL, .element = ELEMENT_E4M3, .bits = 8,
+        .n_parts = 3,
+        .part = {E4M3_CODES,
+                 ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale",
+                     "_scale_inv"),
+                 INPUT_SCALE},
+        .row_quantum = 1, .whole = WHOLE_WEIGHT, .decode = scaled_decode, .scales = scaled_scales,
+        .encode = fp8_tensor_encode
+    },
+    MX_CODEC("mxfp8", ELEMENT_E4M3, 8, 32, .n_parts = 2,
            .part = {E4M3_CODES,
                     SCALES("weight_scale", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
                            .col_block = 32, .named = FP8_SCALE_NAMES)}),
@@ -171,13 +184,13 @@ static const codec registry[] = {
                      .optional = true, GROUPED(128)},
                     INPUT_SCALE}),
     // Four-bit floats: compressed-tensors, ModelOpt, gpt-oss, DeepSeek-V4.
-    STORED("nvfp4-packed", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
+    MX_CODEC("nvfp4-packed", ELEMENT_E2M1, 4, 16, .n_parts = 4, .whole = WHOLE_FUSED,
            .part = {CODES("weight_packed", DT_U8), E4M3_SCALES("weight_scale"),
                     ONE("weight_global_scale", PART_DIVISOR, false, NULL), INPUT_GLOBAL}),
     STORED("nvfp4-modelopt", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
            .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale"),
                     ONE("weight_scale_2", PART_GLOBAL, false, NULL), INPUT_SCALE}),
-    STORED("mxfp4-packed", ELEMENT_E2M1, 4, .group = 32, .n_parts = 3,
+    MX_CODEC("mxfp4-packed", ELEMENT_E2M1, 4, 32, .n_parts = 3,
            .part = {CODES("weight_packed", DT_U8), E8M0_SCALES("weight_scale", NULL),
                     INPUT_GLOBAL}),
     STORED("mxfp4-blocks", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
@@ -306,7 +319,7 @@ uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in)
 uint64_t codec_bytes(const codec *c, int64_t out, int64_t in)
 {
     uint64_t sum = 0;
-    for (int i = 0; i < c->n_parts; i++)
+    for (int i = 0; i < codec_written(c); i++)
         if (!size_add(sum, codec_part_bytes(c, i, out, in), &sum))
             return UINT64_MAX;
     return sum;
@@ -323,8 +336,23 @@ bool codec_divides(const codec *c, int64_t in) { return in % codec_multiple(c) =
 
 bool codec_is_searched(const codec *c)
 {
-    return c->form == CODEC_INT ||
+    return c->form == CODEC_INT || (c->form == CODEC_MX && c->bits == 4) ||
            (c->form == CODEC_BLOCKS && block_ops_used(c->part[0].type)->searched);
+}
+
+int codec_written(const codec *c)
+{
+    int n = c->n_parts;
+    while (n > 1 && c->part[n - 1].optional)
+        n--;
+    return n;
+}
+
+float codec_whole_scale(const codec *c, float amax, dtype source)
+{
+    if (c->whole == WHOLE_FUSED)
+        return nvfp4_global(amax, source);
+    return c->whole == WHOLE_WEIGHT ? fp8_scale(amax, false) : 0;
 }
 
 bool codec_part_whole(const codec *c, int i)
@@ -343,6 +371,8 @@ uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row)
 
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source)
 {
+    if (c->form == CODEC_MX && c->part[i].type == DT_F8_E8M0)
+        return DT_U8;
     bool follows = c->form == CODEC_INT && c->part[i].kind == PART_SCALES;
     return follows && search == SEARCH_COMPAT && source == DT_F16 ? DT_F16 : c->part[i].type;
 }

@@ -50,9 +50,17 @@ typedef struct {
 
 typedef enum {
     CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT,
+    CODEC_MX,     // E2M1 or E4M3 with a byte of scale a group
     CODEC_BLOCKS, // ggml's types (blocks.h): in GGUF files only
     CODEC_STORED  // codes and scales as other tools store them: read, not written
 } codec_form;
+
+// Whether something has to be known of the whole weight before a row is encoded.
+typedef enum {
+    WHOLE_NOT,
+    WHOLE_WEIGHT, // one scale for all
+    WHOLE_FUSED   // one that weights which runtimes join (gate and up; q, k, v) have to share
+} codec_whole;
 
 // What a code says.
 typedef enum {
@@ -72,9 +80,10 @@ typedef struct {
     int64_t row0;             // index of the first row given, for sentences about non-finite values
     dtype source;             // BF16 or F16: what all values are of, and what COMPAT computes in
                               // where the format's own tool does; all else is binary32
+    float whole_scale;        // codec_whole_scale of the weight, where the codec has one
 } encode_options;
 
-#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0, DT_F32}
+#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0, DT_F32, 0}
 
 // A part of a range of rows in memory. Fields that are 0 are as the codec's row says.
 typedef struct {
@@ -109,6 +118,7 @@ typedef struct codec {
                            // CODEC_BLOCKS the columns of a block; 0: as found, or none
     int64_t row_quantum;   // encode ranges begin at multiples of it (1 or 128)
     bool exact;            // holds every finite value of its own type: nothing is searched
+    codec_whole whole;
     bool pow2;             // scales are powers of two
     // Rows [row0, row0 + n) of a weight [out][in]. Decoded value = (code - zero) x scale as one
     // binary32 product, scale and global scale made one (one rounding) before; + bias as one sum.
@@ -148,11 +158,17 @@ uint64_t codec_bytes(const codec *c, int64_t out, int64_t in);  // all parts
 int64_t codec_multiple(const codec *c);          // what columns have to be a multiple of: the group
 bool codec_divides(const codec *c, int64_t in);  // they are
 bool codec_is_searched(const codec *c); // search, signs and importance decide its bytes
+// The parts that are written, the first ones: all but optional ones.
+int codec_written(const codec *c);
+// What the codec needs of a weight as a whole, from its largest magnitude and the type of its
+// numbers: the scale of fp8-tensor, the global one of NVFP4. 0 where it needs nothing.
+float codec_whole_scale(const codec *c, float amax, dtype source);
 // Whether part i is one for all rows; else where the rows of it begin that belong to weight rows
 // from `row` on, a multiple of row_quantum.
 bool codec_part_whole(const codec *c, int i);
 uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row);
-// The type that part i is written in: COMPAT's integer scales are F16 where the source is.
+// The type that part i is written in: COMPAT's integer scales are F16 where the
+// source is, E8M0 is written as U8.
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source);
 // Parts whose content depends on the shape only (weight_shape): true and filled in.
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the registry (codec.c) and the forms (codec_float.c, codec_fp8.c, codec_int.c,
+// What the registry (codec.c) and the forms (codec_float.c, codec_fp8.c, codec_int.c, codec_mx.c,
 // codec_scaled.c, codec_blocks.c) share. The world outside quantize/ goes through codec.h.
 #ifndef SCRUPLE_QUANTIZE_CODEC_FORMS_H
 #define SCRUPLE_QUANTIZE_CODEC_FORMS_H
@@ -18,6 +18,12 @@ bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
                       const encode_options *o, void *const *part, err *e);
 bool fp8_channel_encode(const codec *c, int64_t in, int64_t n, const float *from,
                         const encode_options *o, void *const *part, err *e);
+// The scale of a tensor, row or block of FP8 with that largest magnitude (codec_fp8.c).
+float fp8_scale(float amax, bool pow2);
+bool fp8_tensor_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                       const encode_options *o, void *const *part, err *e);
+bool mx_encode(const codec *c, int64_t in, int64_t n, const float *from, const encode_options *o,
+               void *const *part, err *e);
 bool int_encode(const codec *c, int64_t in, int64_t n, const float *from, const encode_options *o,
                 void *const *part, err *e);
 bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // FP8 E4M3 with a scale a 128x128 block (DeepSeek's form, `weight_scale_inv`, which multiplies in
-// spite of its name) or a scale a row (compressed-tensors' float-quantized).
+// spite of its name) or a scale a row or
+// tensor (compressed-tensors' float-quantized).
 //
 // Encoding, for both searches: amax of the block as it lies in the matrix (edges are ragged, never
 // padded); scale = amax / 448, one binary32 division; code = E4M3(w / scale), the quotient rounded
@@ -36,7 +37,7 @@ static float max_abs(const float *w, int64_t stride, int64_t rows, int64_t cols)
     return largest;
 }
 
-static float scale_of(float amax, bool pow2)
+float fp8_scale(float amax, bool pow2)
 {
     if (amax == 0)
         return 1;
@@ -63,7 +64,7 @@ bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
             int64_t at = row * in + b * BLOCK;
             int64_t rows = i64_min(BLOCK, n - row);
             int64_t cols = i64_min(BLOCK, in - b * BLOCK);
-            float scale = scale_of(max_abs(from + at, in, rows, cols), c->pow2);
+            float scale = fp8_scale(max_abs(from + at, in, rows, cols), c->pow2);
             store_f32(scales + 4 * (row / BLOCK * blocks + b), scale);
             for (int64_t r = 0; r < rows; r++)
                 use->to_e4m3(code + at + r * in, from + at + r * in, scale, cols);
@@ -80,9 +81,20 @@ bool fp8_channel_encode(const codec *c, int64_t in, int64_t n, const float *from
     uint8_t *code = part[0];
     unsigned char *scales = part[1];
     for (int64_t row = 0; row < n; row++) {
-        float scale = scale_of(max_abs(from + row * in, in, 1, in), c->pow2);
+        float scale = fp8_scale(max_abs(from + row * in, in, 1, in), c->pow2);
         store_f32(scales + 4 * row, scale);
         use->to_e4m3(code + row * in, from + row * in, scale, in);
     }
+    return true;
+}
+
+bool fp8_tensor_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                       const encode_options *o, void *const *part, err *e)
+{
+    if (!codec_all_finite(c, from, n, in, o->row0, e))
+        return false;
+    kernels_used()->to_e4m3(part[0], from, o->whole_scale, n * in);
+    if (o->row0 == 0)
+        store_f32(part[1], o->whole_scale);
     return true;
 }

@@ -10,8 +10,8 @@ static const struct {
     const char *name, *codec;
 } same[] = {
     {"W4A16", "int4-g128"}, {"W4A16_ASYM", "int4-g128-asym"}, {"W8A16", "int8-g128"},
-     {"BFLOAT16", "bf16"}, {"FLOAT16", "f16"},
-    {"FP16", "f16"},        {"FLOAT32", "f32"},   {"FP32", "f32"},
+    {"MXFP4A16", "mxfp4-packed"}, {"NVFP4A16", "nvfp4-packed"}, {"MXFP8A16", "mxfp8"},
+    {"BFLOAT16", "bf16"}, {"FLOAT16", "f16"}, {"FP16", "f16"}, {"FLOAT32", "f32"}, {"FP32", "f32"},
 };
 
 // First match wins; a name that ends in '*' stands for all that begin so.
@@ -22,10 +22,9 @@ static const struct {
      "compressed-tensors' FP8_BLOCK quantizes activations too and names its tensors otherwise"},
     {"FP8_DYNAMIC", "fp8-channel", "FP8_DYNAMIC quantizes activations too"},
     {"FP8", "fp8-channel", "FP8 has one scale a tensor and static activation scales"},
-    {"MXFP8*", "fp8-block", NULL},
-    {"NVFP4*", "int4-g32", NULL},
-    {"MXFP4*", "int4-g32", NULL},
-    {"FP4*", "int4-g32", NULL},
+    {"NVFP4", "nvfp4-packed", "NVFP4 quantizes activations too"},
+    {"MXFP4", "mxfp4-packed", "MXFP4 quantizes activations too"},
+    {"FP4*", "nvfp4-packed", NULL},
     {"NF4*", "int4-g32", NULL},
     {"W4A8", "int4-g128", NULL},
     {"W4AFP8", "int4-g128", NULL},
@@ -55,7 +54,7 @@ static bool matches(const char *pattern, const char *text)
 bool codec_from_user(const char *text, const codec **out, err *e)
 {
     *out = NULL;
-    const char *name[64];
+    const char *name[96];
     size_t n = 0;
     for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
         // What a GGUF file is made of, and what is only read.
@@ -87,6 +86,7 @@ bool codec_from_user(const char *text, const codec **out, err *e)
         return err_set(e, ERR_USAGE, "unknown type '%s', did you mean %s?", text, near);
     return err_set(e, ERR_USAGE,
                    "unknown type '%s'; types are f32, f16, bf16, fp8-block, fp8-block-pow2, "
-                   "fp8-channel, and int4 or int8 with -g16 to -g1024 or -channel, and "
+                   "fp8-channel, fp8-tensor, mxfp8, mxfp4-packed, nvfp4-packed, and int4 or int8 "
+                   "with -g16 to -g1024 or -channel, and "
                    "-asym for zero points (int4-g32, int8-channel-asym)", text);
 }

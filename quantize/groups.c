@@ -3,14 +3,18 @@
 
 #include "quantize/number.h"
 
+static float rounded(dtype type, float x)
+{
+    if (type == DT_BF16)
+        return bf16_to_f32(f32_to_bf16(x));
+    return type == DT_F16 ? f16_to_f32(f32_to_f16(x)) : x;
+}
+
 float nvfp4_global(float amax, dtype source)
 {
-    float most = 0x1.fffffep127f;
-    float least = source == DT_F16 ? 0x1p-14f : 0x1p-126f;
-    float global = 2688.0f / (amax > least ? amax : least);
-    if (source == DT_BF16)
-        global = bf16_to_f32(f32_to_bf16(global));
-    else if (source == DT_F16)
-        global = f16_to_f32(f32_to_f16(global));
-    return global <= most ? global : 1.0f;
+    float least = source == DT_F16 ? 0x1p-14f : 0x1p-126f; // torch's finfo.tiny
+    // torch divides a number by a tensor by multiplying with the tensor's reciprocal.
+    float inverse = rounded(source, 1 / (amax > least ? amax : least));
+    float global = rounded(source, inverse * 2688);
+    return global <= 0x1.fffffep127f ? global : 1;
 }

@@ -11,8 +11,8 @@
 //     RNE(clamp(lo - min / scale)); code = RNE(clamp(w / scale + zero))
 //   MX (E8M0 scales): the power of two of amax, of the next one from 1.75 on, less 2 (E2M1) or 8
 //     (E4M3) in the exponent; code = RNE(w / scale)
-//   NVFP4: scale = E4M3(global x (amax / 6)), global = 2688 / amax of the whole weight; code =
-//     RNE(w / (scale / global)), in binary32
+//   NVFP4: scale = E4M3(global x (amax / 6)), global = 2688 x (1 / amax) of the whole weight;
+//     code = RNE(w / (scale / global)), in binary32
 // A scale that would be 0 is 2^-7, 2^-10 or 2^-23 (one step at 1 of BF16, F16, F32); 0.125 in
 // NVFP4; one that would overflow is the largest there is. An E2M1 zero has code 0 where the
 // quotient is one, a negative quotient that rounds to zero has code 8.

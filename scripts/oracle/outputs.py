@@ -115,7 +115,8 @@ complete(back, os.path.exists(os.path.join(back, "model.safetensors.index.json")
 reader = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "read_pack.py")
 say(subprocess.run([sys.executable, reader, pack, "--compare", source]).returncode == 0, "pack: the Python reader returns the same bytes")
 
-for kind in ("fp8-block", "fp8-block-pow2", "fp8-channel", "int4-g32", "int4-g64", "int4-g128"):
+for kind in ("fp8-block", "fp8-block-pow2", "fp8-channel", "fp8-tensor", "int4-g32", "int4-g64", "int4-g128",
+             "int4-channel", "int4-g32-asym", "int8-g64", "int8-channel", "int8-g32-asym"):
     folder = os.path.join(work, kind)
     run("quantize", source, "-o", folder, "--type", kind, "-q", "--force")
     complete(folder, True)

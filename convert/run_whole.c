@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What has to be known of a whole weight before its first row is encoded: the scale that all of it
+// has, and shares with the weights that runtimes join it with. The weights are read for it once
+// more than otherwise, in batches, in the memory that the run has.
+#include "base/reduce.h"
+#include "convert/run_parts.h"
+
+// Roles that runtimes make one matrix of.
+static const role fused[][3] = {
+    {ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_COUNT},
+    {ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_COUNT},
+    {ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_COUNT},
+    {ROLE_Q, ROLE_K, ROLE_V},
+};
+
+typedef struct {
+    runner *r;
+    stored_rows stored;
+    int64_t row, rows, chunk;
+    float *most;              // [tasks]
+    scratch room;             // for them
+} scan;
+
+static bool scan_rows(void *ctx, int64_t begin, int64_t end, int worker, err *e)
+{
+    const scan *s = ctx;
+    float *values = (float *)(void *)(s->r->values + (uint64_t)worker * s->r->sizes.worker);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t row = s->row + i * s->chunk, n = i64_min(s->chunk, s->row + s->rows - row);
+        if (!weight_decode(&s->stored, s->r->batch, row, n, values, e))
+            return false;
+        s->most[i] = reduce_max_abs(values, n * s->stored.w->in);
+    }
+    return true;
+}
+
+// As many rows as fit beside nothing else.
+static bool lay_out(scan *s, const weight *w, err *e)
+{
+    int64_t quantum = weight_quantum(w);
+    for (s->rows = w->out - s->row;; s->rows = i64_max(s->rows / 2 / quantum, 1) * quantum) {
+        if (!weight_lay_out(&s->stored, w, s->row, s->rows, e))
+            return false;
+        if (s->stored.bytes <= s->r->sizes.batch)
+            return true;
+        if (s->rows <= quantum)
+            return err_set(e, ERR_ENV, "%s: %lld rows do not fit into what --memory leaves for a "
+                           "batch", w->module, (long long)s->rows);
+    }
+}
+
+static bool scan_weight(scan *s, const weight *w, float *amax, err *e)
+{
+    for (s->row = 0; s->row < w->out; s->row += s->rows) {
+        if (!event_go_on(s->r->options->events, e) || !lay_out(s, w, e) ||
+            !weight_fetch(&s->stored, s->r->batch, e))
+            return false;
+        int64_t tasks = i64_ceil_div(s->rows, s->chunk);
+        s->most = scratch_need(&s->room, (uint64_t)tasks, sizeof *s->most, "maxima", e);
+        if (!s->most || !pool_for(s->r->options->pool, tasks, 1, scan_rows, s, e))
+            return false;
+        for (int64_t i = 0; i < tasks; i++)
+            *amax = s->most[i] > *amax ? s->most[i] : *amax;
+    }
+    return true;
+}
+
+static const role *partners(role r)
+{
+    for (size_t i = 0; i < COUNT_OF(fused); i++)
+        for (int k = 0; k < 3; k++)
+            if (fused[i][k] == r)
+                return fused[i];
+    return NULL;
+}
+
+bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e)
+{
+    const codec *c = t->codec;
+    const role *with = c->whole == WHOLE_FUSED ? partners(t->role) : NULL;
+    dtype type = weight_plain_type(t->source);
+    scan s = {.r = r, .chunk = run_chunk_rows(t)};
+    float amax = 0;
+    bool ok = with || scan_weight(&s, t->source, &amax, e);
+    for (int k = 0; ok && with && k < 3; k++) {
+        const weight *w = with[k] == ROLE_COUNT
+                              ? NULL : model_weight(r->plan->model, with[k], t->layer, t->expert);
+        // A joined matrix has the same columns for all.
+        if (!w || w->in != t->source->in)
+            continue;
+        ok = scan_weight(&s, w, &amax, e);
+        type = weight_plain_type(w) == type ? type : DT_F32;
+    }
+    *scale = ok ? codec_whole_scale(c, amax, type) : 0;
+    scratch_free(&s.room);
+    return ok;
+}

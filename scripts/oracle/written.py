@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""quantize --search compat of a trained checkpoint against compressed-tensors: the same bytes, tensor by tensor.
+
+usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors)
+"""
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+
+import torch
+from compressed_tensors.compressors.mxfp4.base import MXFP4PackedCompressor
+from compressed_tensors.compressors.mxfp8.base import MXFP8QuantizationCompressor
+from compressed_tensors.compressors.nvfp4.base import NVFP4PackedCompressor
+from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
+from safetensors.torch import load_file
+
+scruple, source = sys.argv[1:3]
+failures = 0
+FP4 = dict(num_bits=4, type="float", symmetric=True)
+MX = dict(type="float", symmetric=True, strategy="group", group_size=32, scale_dtype=torch.uint8)
+
+
+def integers(bits, symmetric, group):
+    return PackedQuantizationCompressor, dict(num_bits=bits, type="int", symmetric=symmetric, strategy="group" if group else "channel", group_size=group)
+
+
+KINDS = {
+    "int4-g32": integers(4, True, 32), "int4-g128-asym": integers(4, False, 128), "int4-channel": integers(4, True, None),
+    "int8-g64": integers(8, True, 64), "int8-channel-asym": integers(8, False, None), "int8-g16-asym": integers(8, False, 16),
+    "mxfp4-packed": (MXFP4PackedCompressor, dict(num_bits=4, **MX)), "mxfp8": (MXFP8QuantizationCompressor, dict(num_bits=8, **MX)),
+    "nvfp4-packed": (NVFP4PackedCompressor, dict(strategy="tensor_group", group_size=16, scale_dtype=torch.float8_e4m3fn, **FP4)),
+}
+
+
+def tensors(folder):
+    out = {}
+    for name in glob.glob(os.path.join(folder, "*.safetensors")):
+        out.update(load_file(name))
+    return out
+
+
+def flat(t):
+    return t.flatten().clone().view(torch.uint8)
+
+
+def partner(module):
+    """What shares its global scale: gate and up."""
+    if module.endswith("gate_proj"):
+        return module[:-9] + "up_proj"
+    return module[:-7] + "gate_proj" if module.endswith("up_proj") else module
+
+
+def theirs(compressor, args, original, module):
+    w = original[module + ".weight"]
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**args))
+    blocks = w.unflatten(-1, (-1, args["group_size"] or w.shape[-1]))
+    state = {"weight": w}
+    if args["strategy"] == "tensor_group":  # the smaller of both, as llm-compressor has it
+        state["weight_global_scale"] = min(generate_gparam(x.amin(), x.amax()) for x in (w, original[partner(module) + ".weight"]))
+    scale, zero = calculate_qparams(blocks.amin(-1), blocks.amax(-1), scheme.weights, global_scale=state.get("weight_global_scale"))
+    state["weight_scale"] = scale
+    if not args["symmetric"]:
+        state["weight_zero_point"] = zero
+    return compressor.compress(state, scheme)
+
+
+original = tensors(source)
+for kind, (compressor, args) in KINDS.items():
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([scruple, "quantize", source, "-o", folder, "--type", kind, "--search", "compat", "-q"], check=True, stdout=subprocess.DEVNULL)
+        ours = tensors(folder)
+    modules = sorted(n[:-len(".weight_scale")] for n in ours if n.endswith(".weight_scale"))
+    wrong = n = 0
+    for module in modules:
+        for name, expected in theirs(compressor, args, original, module).items():
+            got = ours[f"{module}.{name}"]
+            n += 1
+            same = got.dtype == expected.dtype and torch.equal(flat(got), flat(expected))
+            wrong += not same
+    failures += wrong > 0 or not modules
+    print(f"{'FAILED' if wrong or not modules else 'ok    '} {kind}: {n} tensors of {len(modules)} weights are compressed-tensors'"
+          + (f", {wrong} are not" if wrong else ""))
+print(f"{'failed' if failures else 'passed'}: {failures} failures")
+sys.exit(failures > 0)

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "quantize/codec.h"
+#include "quantize/number.h"
+#include "tests/quantize/goldens.h"
+#include "tests/refused.h"
+
+Suite *suite_codec_mx(void);
+
+enum { ROWS = 24, COLS = 1024, ALL = ROWS * COLS };
+
+static float w[ALL], back[ALL], again[ALL];
+static uint8_t part_bytes[3][ALL];
+
+static const dtype TYPES[] = {DT_BF16, DT_F16, DT_F32};
+static const char *const TYPE_NAMES[] = {"bf16", "f16", "f32"};
+static const char *const CODECS[] = {"mxfp4-packed", "mxfp8", "nvfp4-packed", "fp8-tensor"};
+
+static float fill(dtype type)
+{
+    static uint16_t half[ALL];
+    float amax = 0;
+    for (uint32_t i = 0; i < ALL; i++)
+        w[i] = written_weight(i);
+    if (type != DT_F32)
+        ck_assert(row_from_f32(half, type, w, ALL) && row_to_f32(w, half, type, ALL));
+    for (int i = 0; i < ALL; i++)
+        amax = fmaxf(amax, fabsf(w[i]));
+    return amax;
+}
+
+// In two ranges, as workers share a weight; what is there once comes with the first.
+static void encode(const codec *c, encode_options o)
+{
+    err e = ERR_INIT;
+    for (int64_t row = 0; row < ROWS; row += row ? 15 : 9) {
+        void *at[3];
+        for (int i = 0; i < codec_written(c); i++)
+            at[i] = part_bytes[i] + codec_part_offset(c, i, COLS, row);
+        o.row0 = row;
+        ASSERT_OK(c->encode(c, COLS, row ? 15 : 9, w + row * COLS, &o, at, &e), e);
+    }
+}
+
+static void decode(const codec *c, float *to)
+{
+    err e = ERR_INIT;
+    part_view part[CODEC_MAX_PARTS] = {0};
+    for (int i = 0; i < codec_written(c); i++)
+        part[i] = part_at(part_bytes[i], codec_written_type(c, i, SEARCH_BEST, DT_F32));
+    ASSERT_OK(c->decode(c, COLS, ROWS, part, to, &e), e);
+}
+
+START_TEST(compat_has_the_bytes_of_compressed_tensors)
+{
+    float amax = fill(TYPES[_i]);
+    char name[64];
+    for (int k = 0; k < 3; k++) {
+        const codec *c = codec_find(CODECS[k]);
+        encode(c, (encode_options){.search = SEARCH_COMPAT, .source = TYPES[_i],
+                                   .whole_scale = codec_whole_scale(c, amax, TYPES[_i])});
+        (void)snprintf(name, sizeof name, "%s_%.5s", TYPE_NAMES[_i], CODECS[k]);
+        check_written(name, "codes", part_bytes[0], ALL * c->bits / 8, 1);
+        check_written(name, "scale", part_bytes[1], ALL / c->group, 1);
+        if (c->whole)
+            check_written(name, "global", part_bytes[2], 1, 4);
+    }
+}
+END_TEST
+
+START_TEST(fp8_of_a_binary32_tensor_has_the_bytes_of_compressed_tensors)
+{
+    float amax = fill(DT_F32);
+    const codec *c = codec_find("fp8-tensor");
+    encode(c, (encode_options){.whole_scale = codec_whole_scale(c, amax, DT_F32)});
+    check_written("f32_fp8_tensor", "codes", part_bytes[0], ALL, 1);
+    check_written("f32_fp8_tensor", "scale", part_bytes[1], 1, 4);
+}
+END_TEST
+
+START_TEST(encodes_what_it_decoded_to_the_same_values)
+{
+    for (size_t k = 0; k < COUNT_OF(CODECS); k++)
+        for (int search = 0; search < 2; search++) {
+            const codec *c = codec_find(CODECS[k]);
+            encode_options o = {.search = (codec_search)search, .source = DT_F32,
+                                .whole_scale = codec_whole_scale(c, fill(DT_F32), DT_F32)};
+            encode(c, o);
+            decode(c, back);
+            memcpy(w, back, sizeof w);
+            encode(c, o);
+            decode(c, again);
+            // COMPAT takes scales from the largest weight alone, and clips what it clipped before.
+            int64_t moved = 0;
+            for (int i = 0; i < ALL; i++)
+                moved += back[i] != again[i];
+            if (search == SEARCH_BEST || c->bits == 8)
+                ck_assert_msg(moved == 0, "%s: %d values moved", c->name, (int)moved);
+        }
+}
+END_TEST
+
+START_TEST(keeps_values_that_the_form_has)
+{
+    const codec *c = codec_find("mxfp4-packed");
+    for (int search = 0; search < 2; search++) {
+        for (int i = 0; i < ALL; i++) {
+            int exponent = i / 32 % 200 - 100;
+            w[i] = ldexpf(e2m1_to_f32((uint8_t)(i % 16)), exponent);
+        }
+        encode(c, (encode_options){.search = (codec_search)search, .source = DT_F32});
+        decode(c, back);
+        for (int i = 0; i < ALL; i++)
+            ck_assert(back[i] == w[i]);
+    }
+}
+END_TEST
+
+START_TEST(says_which_parts_are_written_and_as_what)
+{
+    const codec *c = codec_find("nvfp4-packed");
+    ck_assert_int_eq(codec_written(c), 3);
+    ck_assert_int_eq(codec_written(codec_find("mxfp4-packed")), 2);
+    ck_assert_int_eq(codec_written(codec_find("fp8-tensor")), 2);
+    ck_assert_int_eq(codec_written_type(codec_find("mxfp8"), 1, SEARCH_BEST, DT_BF16), DT_U8);
+    ck_assert_int_eq(codec_written_type(c, 1, SEARCH_BEST, DT_BF16), DT_F8_E4M3);
+    ck_assert(codec_part_whole(c, 2) && !codec_part_whole(c, 1));
+    ck_assert_uint_eq(codec_bytes(c, 8, 64), 8 * 32 + 8 * 4 + 4);
+}
+END_TEST
+
+START_TEST(has_a_global_scale_of_one_where_there_is_none)
+{
+    const codec *c = codec_find("nvfp4-packed");
+    ck_assert(codec_whole_scale(c, 0, DT_BF16) == 1);
+    ck_assert(codec_whole_scale(c, 0x1p-10f, DT_F16) == 1); // F16 has no 2688 x 2^10
+    ck_assert(codec_whole_scale(c, 0x1p-10f, DT_BF16) == 2688 * 1024);
+    ck_assert(codec_whole_scale(codec_find("fp8-tensor"), 448, DT_F32) == 1);
+    ck_assert(codec_whole_scale(codec_find("mxfp4-packed"), 448, DT_F32) == 0);
+}
+END_TEST
+
+START_TEST(refuses_columns_that_the_group_does_not_divide)
+{
+    encode_options o = {.whole_scale = 1};
+    void *const part[] = {part_bytes[0], part_bytes[1], part_bytes[2]};
+    const codec *c = codec_find("nvfp4-packed");
+    ASSERT_REFUSED(c->encode(c, 24, 1, w, &o, part, &refused),
+                   "nvfp4-packed needs a multiple of 16 columns, the weight has 24");
+}
+END_TEST
+
+Suite *suite_codec_mx(void)
+{
+    Suite *s = suite_create("codec_mx");
+    TCase *c = tcase_create("forms");
+    tcase_add_loop_test(c, compat_has_the_bytes_of_compressed_tensors, 0, 3);
+    tcase_add_test(c, fp8_of_a_binary32_tensor_has_the_bytes_of_compressed_tensors);
+    tcase_add_test(c, encodes_what_it_decoded_to_the_same_values);
+    tcase_add_test(c, keeps_values_that_the_form_has);
+    tcase_add_test(c, says_which_parts_are_written_and_as_what);
+    tcase_add_test(c, has_a_global_scale_of_one_where_there_is_none);
+    tcase_add_test(c, refuses_columns_that_the_group_does_not_divide);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -45,6 +45,10 @@ INLINE void range_of(const float *w, int64_t n, float *min, float *max)
         low = smaller(x, low);
         high = larger(x, high);
     }
+#if KERNEL_LANES == 16
+    *min = _mm512_reduce_min_ps((__m512)low);
+    *max = _mm512_reduce_max_ps((__m512)high);
+#else
     v4 part[2][KERNEL_LANES / 4];
     memcpy(part[0], &low, sizeof low);
     memcpy(part[1], &high, sizeof high);
@@ -54,6 +58,7 @@ INLINE void range_of(const float *w, int64_t n, float *min, float *max)
             *min = part[0][i][k] < *min ? part[0][i][k] : *min;
             *max = part[1][i][k] > *max ? part[1][i][k] : *max;
         }
+#endif
 }
 
 INLINE float largest_of(const float *w, int64_t n)

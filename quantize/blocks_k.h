@@ -128,6 +128,10 @@ INLINE void k_fit_scales(const k_affine *a, bool weighted, k_super *s)
     if (weighted) {
         s->d = k_fit_positive(a->subs, a->limit, scale, s->sum_w, s->s);
         s->dmin = k_fit_positive(a->subs, a->limit, min, s->sum_w, s->m);
+        for (int j = 0; j < a->subs && a->top > 15; j++) { // ggml does so in Q5_K only
+            s->s[j] = k_at_most(s->s[j], SPREAD_INT(63));
+            s->m[j] = k_at_most(s->m[j], SPREAD_INT(63));
+        }
     } else {
         s->d = k_proportional(a, scale, s->s);
         s->dmin = k_proportional(a, min, s->m);

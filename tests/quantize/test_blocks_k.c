@@ -40,6 +40,42 @@ START_TEST(has_the_bytes_of_ggml)
 }
 END_TEST
 
+// One row of weights from 0 to 65536 in magnitude, evenly spread over the exponents, most without
+// importance: sums cancel, and ggml's integers wrap. Digests of the bytes of ggml's library (in
+// llama-cpp-python 0.3.36, built for x86-64 without contraction).
+START_TEST(has_the_bytes_of_ggml_where_its_integers_wrap)
+{
+    enum { IN = 64 * SUPER };
+    static float x[IN], importance[IN];
+    static uint8_t to[64 * 210];
+    static const uint64_t EXPECTED[][2] = { // plain, with importance
+        {60943098792255388u, 62089312867415572u},   {108049822095408264u, 108026749815610808u},
+        {181922943433052779u, 182658563706727165u}, {276849848986657403u, 272756723358598430u},
+        {386072880063074153u, 385694868475408584u},
+    };
+    for (uint32_t i = 0; i < IN; i++) {
+        uint32_t h = mix(i * 5 + 1);
+        float w = golden_weight(i, 1) * ldexpf(16, (int)(h % 250) - 232);
+        x[i] = w > 65536 ? 65536 : w < -65536 ? -65536 : w;
+        importance[i] = h >> 24 & 3 ? 0 : (float)(h >> 8 & 255) / 256;
+    }
+    EACH_TYPE(t)
+        EACH_LEVEL(level)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                uint64_t digest = 0;
+                block_ops_at(types[t].type, level)
+                    ->encode(&(block_rows){.from = x, .n = 1, .in = IN, .to = to,
+                                           .importance = weighted ? importance : NULL,
+                                           .search = SEARCH_COMPAT});
+                for (int i = 0; i < 64 * types[t].bytes; i++)
+                    digest_add(&digest, (uint64_t)i, to[i]);
+                ck_assert_msg(digest == EXPECTED[t][weighted], "%s, %s, %s",
+                              dtype_name(types[t].type), cpu_name(level),
+                              weighted ? "weighted" : "plain");
+            }
+}
+END_TEST
+
 START_TEST(decodes_what_gguf_decodes)
 {
     enum { BLOCKS = 400 };
@@ -336,6 +372,7 @@ Suite *suite_blocks_k(void)
     Suite *s = suite_create("blocks_k");
     TCase *c = tcase_create("blocks_k");
     tcase_add_test(c, has_the_bytes_of_ggml);
+    tcase_add_test(c, has_the_bytes_of_ggml_where_its_integers_wrap);
     tcase_add_test(c, decodes_what_gguf_decodes);
     tcase_add_test(c, has_the_same_bytes_at_every_level);
     tcase_add_test(c, encodes_rows_alone_as_among_others);

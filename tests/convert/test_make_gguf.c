@@ -107,7 +107,7 @@ START_TEST(threads_memory_and_reading_back_change_no_byte)
     folder_digest(the.out, digest);
     folder_remove(the.out);
     ASSERT_OK(pool_open(&the.order.pool, 3, &e), e);
-    the.order.memory = 64 << 20;
+    the.order.memory = (uint64_t)3 << 30;
     the.order.read_back = true;
     make_runs();
     ck_assert_str_eq(folder_digest(the.out, other), digest);

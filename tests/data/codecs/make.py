@@ -16,39 +16,12 @@ from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.quantization.lifecycle.forward import quantize
 from compressed_tensors.quantization.utils import calculate_qparams
 
+from hashed import mix, digest, weights
+
 OUT = pathlib.Path(__file__).resolve().parent
 ROWS, COLS = 24, 256            # int4 matrix
 FP8_ROWS, FP8_COLS = 256, 384   # fp8 matrix
 RAGGED_ROWS, RAGGED_COLS = 200, 300
-
-
-def mix(i):
-    """MurmurHash3's finaliser on uint32."""
-    i = np.asarray(i, dtype=np.uint64).astype(np.uint32)
-    with np.errstate(over="ignore"):
-        i ^= i >> np.uint32(16)
-        i *= np.uint32(0x85EBCA6B)
-        i ^= i >> np.uint32(13)
-        i *= np.uint32(0xC2B2AE35)
-        i ^= i >> np.uint32(16)
-    return i
-
-
-def digest(values):
-    """Sum over i of mix(value ^ mix(i)) x (2 i + 1), modulo 2^64."""
-    v = np.ascontiguousarray(values).ravel().astype(np.uint32)
-    i = np.arange(v.size, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        return int((mix(v ^ mix(i)).astype(np.uint64) * (2 * i + 1)).sum(dtype=np.uint64))
-
-
-def weights(n, seed):
-    """Bell-shaped: four 16-bit halves of two hashes summed, a few elements eight times as large."""
-    i = np.arange(n, dtype=np.uint64) * 3 + seed
-    a, b, c = (mix(i + k).astype(np.int64) for k in range(3))
-    total = (a & 0xFFFF) + (a >> 16) + (b & 0xFFFF) + (b >> 16) - 131070
-    total = np.where(c % 1000 == 0, total * 8, total)
-    return (total.astype(np.float32) * np.float32(2.0**-21)).astype(np.float32)
 
 
 def bf16(x):

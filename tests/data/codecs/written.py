@@ -20,28 +20,10 @@ from compressed_tensors.compressors.pack_quantized.base import PackedQuantizatio
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 
+from hashed import mix, digest
+
 OUT = pathlib.Path(__file__).resolve().parent
 ROWS, COLS = 24, 1024
-
-
-def mix(i):
-    """MurmurHash3's finaliser on uint32."""
-    i = np.asarray(i, dtype=np.uint64).astype(np.uint32)
-    with np.errstate(over="ignore"):
-        i ^= i >> np.uint32(16)
-        i *= np.uint32(0x85EBCA6B)
-        i ^= i >> np.uint32(13)
-        i *= np.uint32(0xC2B2AE35)
-        i ^= i >> np.uint32(16)
-    return i
-
-
-def digest(values):
-    """Sum over i of mix(value ^ mix(i)) x (2 i + 1), modulo 2^64."""
-    v = np.ascontiguousarray(values).ravel().astype(np.uint32)
-    i = np.arange(v.size, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        return int((mix(v ^ mix(i)).astype(np.uint64) * (2 * i + 1)).sum(dtype=np.uint64))
 
 
 def weight():

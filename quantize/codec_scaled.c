@@ -341,8 +341,10 @@ bool scaled_decode(const codec *c, int64_t in, int64_t n, const part_view *part,
     uint8_t straight[ROWS][SPAN];
     if (!open_stored(&x, c, in, part, e))
         return false;
-    for (int64_t block = 0; block < n; block += ROWS) {
-        int64_t rows = i64_min(ROWS, n - block);
+    // Row by row, as memory likes it, but for codes that have to be put straight together.
+    int64_t most = x.codes.across ? ROWS : 1;
+    for (int64_t block = 0; block < n; block += most) {
+        int64_t rows = i64_min(most, n - block);
         for (int64_t col = 0; col < in; col += SPAN) {
             s.col = col;
             s.n = i64_min(SPAN, in - col);

@@ -84,6 +84,32 @@ def qwen3(tmp):
     fused(tmp, tmp / "qwen3_moe")
 
 
+def fp8(tmp):
+    """Blocks of 128 x 128 and their scales in stacks, as transformers' FP8 experts have them."""
+    run("synth", "deepseek_v3", "-o", tmp / "single", "--set", "num_hidden_layers=2")
+    state = load_file(tmp / "single" / "model.safetensors")
+    fused = {k: v for k, v in state.items() if ".mlp.experts." not in k}
+    base = "model.layers.1.mlp.experts."
+    for part, ending in (("weight", ""), ("weight_scale_inv", "_scale_inv")):
+        def expert(e, projection):
+            return state[f"{base}{e}.{projection}_proj.{part}"].view(torch.uint8)
+        gate_up = torch.stack([torch.cat([expert(e, "gate"), expert(e, "up")]) for e in range(16)])
+        down = torch.stack([expert(e, "down") for e in range(16)])
+        kind = state[f"{base}0.down_proj.{part}"].dtype
+        fused[f"{base}gate_up_proj{ending}"] = gate_up.view(kind)
+        fused[f"{base}down_proj{ending}"] = down.view(kind)
+    (tmp / "fused").mkdir()
+    save_file(fused, tmp / "fused" / "model.safetensors")
+    shutil.copy(tmp / "single" / "config.json", tmp / "fused")
+    for name in ("single", "fused"):
+        pack(tmp / name, tmp / f"{name}-pack")
+        run("convert", tmp / name, "-o", tmp / f"{name}-bf16", "--to", "bf16", "--allow-lossy")
+    files = [f"{kind}/{f.name}" for kind in ("pack", "bf16")
+             for f in tmp.glob(f"single-{kind}/*.safetensors")]
+    say("FP8 blocks in stacks", len(files) == 3 and all(
+        filecmp.cmp(tmp / f"single-{f}", tmp / f"fused-{f}", shallow=False) for f in files))
+
+
 def far(ours, theirs):
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
@@ -198,7 +224,7 @@ def main():
         sys.exit(__doc__)
     scruple = sys.argv[1]
     for work in [lambda tmp, m=m: fused(tmp, pathlib.Path(m)) for m in sys.argv[2:]] + [
-            qwen3, gpt_oss_experts, gpt_oss_mxfp4, llama4, qwen3_5]:
+            qwen3, fp8, gpt_oss_experts, gpt_oss_mxfp4, llama4, qwen3_5]:
         with tempfile.TemporaryDirectory() as tmp:
             work(pathlib.Path(tmp))
     sys.exit(1 if failed else 0)

@@ -206,7 +206,8 @@ START_TEST(a_family_without_a_forward_pass_has_its_dimensions)
     ck_assert_int_eq(config_dim(&c, DIM_DELTA_QKV), 2 * 2 * 8 + 4 * 16);
     config_dim_text(&c, DIM_DELTA_QKV, &text);
     ck_assert_str_eq(text.text, "linear_num_key_heads 2 x (linear_key_head_dim 8 + "
-                     "linear_key_head_dim 8) + linear_num_value_heads 4 x linear_value_head_dim 16");
+                     "linear_key_head_dim 8) + linear_num_value_heads 4 x "
+                     "linear_value_head_dim 16");
     ck_assert_int_eq(config_dim(&c, DIM_GATED_Q), 4 * 2 * 8);
     strbuf_free(&text);
     config_free(&c);

@@ -25,7 +25,8 @@ static const option table[] = {
      .alias = {"outfile", "out", "output-dir", "output-path"}},
     RULES_ROWS(quantize_options),
     {OPTION_TEXT(quantize_options, stats), .name = "stats", .value = "FILE",
-     .help = "statistics of scruple calibrate; weights the search", .alias = {"imatrix"}},
+     .help = "statistics of scruple calibrate, or an imatrix of llama.cpp (GGUF or .dat); weights "
+             "the search", .alias = {"imatrix"}},
     {OPTION_CHOICE(quantize_options, layout), .name = "layout", .value = "LAYOUT",
      .choices = layouts, .preset = "auto",
      .help = "experts: an expert pack; plain: ordinary shards; gguf: GGUF; auto: what the types "
@@ -98,7 +99,8 @@ const command cmd_quantize = {
         "scruple-recipe.json says what each weight became and works as --recipe again.\n"
         "\n"
         "With --stats the squared error is weighted by the energy of the inputs, blended\n"
-        "with the layer's where an expert saw few tokens.\n"
+        "with the layer's where an expert saw few tokens. An imatrix of llama.cpp is used\n"
+        "as llama-quantize uses it (docs/statistics.md).\n"
         "\n"
         "The same input, options and statistics give the same bytes on every machine.\n"
         "What it cost is measured by scruple verify.",

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "convert/synth.h"
+#include "convert/weighing.h"
 #include "tests/folder.h"
 #include "tests/gguf_case.h"
 #include "tests/make_case.h"
@@ -305,6 +306,166 @@ START_TEST(what_stays_and_gguf_cannot_hold_is_refused)
 }
 END_TEST
 
+// ---- importance ------------------------------------------------------------------------------
+
+enum { COLS = 256, EXPERTS = 2 };
+
+// Of layer 0's experts, other numbers for each; the second one of down has seen nothing.
+static void make_statistics(stats_file *f)
+{
+    err e = ERR_INIT;
+    static const role roles[] = {ROLE_EXPERT_GATE, ROLE_EXPERT_DOWN};
+    *f = (stats_file){0};
+    for (size_t k = 0; k < COUNT_OF(roles); k++) {
+        stats_set *s;
+        ASSERT_OK(stats_file_set(f, roles[k], 0, EXPERTS, COLS, &s, &e), e);
+        for (int64_t i = 0; i < EXPERTS; i++) {
+            if (k == 1 && i == 1)
+                continue;
+            s->sums.count[i] = 100 + i;
+            s->sums.weight_sum[i] = s->sums.weight_sq_sum[i] = (double)(100 + i);
+            for (int64_t j = 0; j < COLS; j++)
+                s->sums.energy[i * COLS + j] = (double)(1 + (i + 5 * j) % 97) * (k ? 3.7 : 0.01);
+        }
+    }
+}
+
+// Our own importance of an expert's gate or down.
+static void importance_from(const stats_file *f, role r, int64_t expert, float to[COLS])
+{
+    err e = ERR_INIT;
+    checkpoint *c = opened(input);
+    model *m;
+    bool has;
+    ASSERT_OK(model_open(&m, c, NULL, &e), e);
+    const importance_source s = {f, m};
+    ASSERT_OK(importance_of(&s, r, 0, expert, COLS, to, &has, &e), e);
+    ck_assert(has);
+    model_close(m);
+    checkpoint_close(c);
+}
+
+static void weigh_with(weighing *w, const char *path)
+{
+    err e = ERR_INIT;
+    ASSERT_OK(weighing_open(w, path, &e), e);
+    w->events = &the.order.events;
+    the.order.importance = weighing_of;
+    the.order.ctx = w;
+}
+
+START_TEST(statistics_weigh_every_type_as_the_codec_is_asked)
+{
+    err e = ERR_INIT;
+    stats_file f;
+    weighing w;
+    float gate[COLS], down[COLS];
+    make_statistics(&f);
+    ASSERT_OK(stats_file_write(&f, temp_path(the.top, "stats"), false, &e), e);
+    importance_from(&f, ROLE_EXPERT_GATE, 1, gate);
+    importance_from(&f, ROLE_EXPERT_DOWN, 0, down);
+    weigh_with(&w, temp_path(the.top, "stats"));
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        make_quantize(types[i], SCOPE_EXPERTS, LAYOUT_GGUF);
+        the.order.plan.search = i % 2 ? SEARCH_BEST : SEARCH_COMPAT;
+        make_runs();
+        checkpoint *c = opened(the.out);
+        is_encoded(c, "model.layers.0.mlp.experts.1.up_proj", the.order.plan.codec,
+                   the.order.plan.search, gate);
+        is_encoded(c, "model.layers.0.mlp.experts.0.down_proj", the.order.plan.codec,
+                   the.order.plan.search, down);
+        checkpoint_close(c);
+        folder_remove(the.out);
+    }
+    weighing_close(&w);
+    stats_file_free(&f);
+}
+END_TEST
+
+// What llama-quantize would use, a slice an expert; the power of two in between changes no byte.
+START_TEST(an_imatrix_weighs_as_llama_quantize_does)
+{
+    err e = ERR_INIT;
+    stats_file f;
+    weighing w;
+    float gate[COLS], ones[COLS];
+    make_statistics(&f);
+    for (int form = IMATRIX_GGUF; form <= IMATRIX_DAT; form++) {
+        // The newer form holds sums of x^2, the older one means times a number of chunks, 1 here.
+        float times = form == IMATRIX_GGUF ? 101 : 1;
+        for (int64_t j = 0; j < COLS; j++) {
+            gate[j] = (float)(f.set[0].sums.energy[COLS + j] / 101 * (double)times) / times;
+            ones[j] = 1;
+        }
+        ASSERT_OK(imatrix_write(&f, temp_path(the.top, "im"), (imatrix_form)form, true, &e), e);
+        weigh_with(&w, temp_path(the.top, "im"));
+        ck_assert(w.has_imatrix);
+        for (size_t i = 0; i < COUNT_OF(types); i++) {
+            make_quantize(types[i], SCOPE_EXPERTS, LAYOUT_GGUF);
+            the.order.plan.search = SEARCH_COMPAT;
+            memset(&heard, 0, sizeof heard);
+            make_runs();
+            checkpoint *c = opened(the.out);
+            is_encoded(c, "model.layers.0.mlp.experts.1.up_proj", the.order.plan.codec,
+                       SEARCH_COMPAT, gate);
+            is_encoded(c, "model.layers.0.mlp.experts.1.down_proj", the.order.plan.codec,
+                       SEARCH_COMPAT, ones);
+            checkpoint_close(c);
+            folder_remove(the.out);
+        }
+        weighing_close(&w);
+    }
+    stats_file_free(&f);
+}
+END_TEST
+
+START_TEST(weights_that_an_imatrix_does_not_know_are_warned_of)
+{
+    err e = ERR_INIT;
+    stats_file f;
+    weighing w;
+    float gate[COLS];
+    make_statistics(&f);
+    ASSERT_OK(imatrix_write(&f, temp_path(the.top, "im"), IMATRIX_GGUF, false, &e), e);
+    for (int64_t j = 0; j < COLS; j++)
+        gate[j] = (float)f.set[0].sums.energy[j] / 100;
+    weigh_with(&w, temp_path(the.top, "im"));
+    make_quantize("Q4_0", SCOPE_ALL_LINEAR, LAYOUT_GGUF);
+    make_runs();
+    checkpoint *c = opened(the.out);
+    is_encoded(c, "model.layers.0.mlp.experts.0.gate_proj", codec_find("Q4_0"), SEARCH_BEST, gate);
+    is_encoded(c, "model.layers.0.self_attn.q_proj", codec_find("Q4_0"), SEARCH_BEST, NULL);
+    checkpoint_close(c);
+    ck_assert_ptr_nonnull(strstr(heard.warned, "model.layers.0.mlp.experts.1.down_proj: the "
+                                 "imatrix counts no tokens for it in 'blk.0.ffn_down_exps.weight'; "
+                                 "all its columns weigh the same\n"));
+    ck_assert_ptr_nonnull(strstr(heard.warned, "model.layers.0.self_attn.k_proj: the imatrix has "
+                                 "no entry 'blk.0.attn_k.weight'; it is searched unweighted\n"));
+    ck_assert_int_eq(w.warned, 5);
+    weighing_close(&w);
+    stats_file_free(&f);
+}
+END_TEST
+
+START_TEST(an_imatrix_of_another_geometry_is_refused)
+{
+    err e = ERR_INIT;
+    stats_file f = {0};
+    stats_set *s;
+    weighing w;
+    ASSERT_OK(stats_file_set(&f, ROLE_EXPERT_DOWN, 0, 3, COLS, &s, &e), e);
+    s->sums.weight_sum[0] = s->sums.weight_sq_sum[0] = 1;
+    s->sums.count[0] = 1;
+    ASSERT_OK(imatrix_write(&f, temp_path(the.top, "im"), IMATRIX_GGUF, false, &e), e);
+    weigh_with(&w, temp_path(the.top, "im"));
+    make_quantize("Q4_0", SCOPE_EXPERTS, LAYOUT_GGUF);
+    is_refused(ERR_INPUT, "the imatrix is of another model: 'blk.0.ffn_down_exps.weight' has 768 "
+               "numbers there, 2 x 256 input columns here");
+    weighing_close(&w);
+    stats_file_free(&f);
+}
+END_TEST
+
 Suite *suite_make_blocks(void)
 {
     Suite *s = suite_create("make_blocks");
@@ -317,6 +478,10 @@ Suite *suite_make_blocks(void)
     tcase_add_test(c, parts_interruptions_and_threads_change_no_byte);
     tcase_add_test(c, a_gguf_with_a_config_is_a_source_too);
     tcase_add_test(c, what_stays_and_gguf_cannot_hold_is_refused);
+    tcase_add_test(c, statistics_weigh_every_type_as_the_codec_is_asked);
+    tcase_add_test(c, an_imatrix_weighs_as_llama_quantize_does);
+    tcase_add_test(c, weights_that_an_imatrix_does_not_know_are_warned_of);
+    tcase_add_test(c, an_imatrix_of_another_geometry_is_refused);
     suite_add_tcase(s, c);
     return s;
 }

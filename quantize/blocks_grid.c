@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/reduce.h"
 #include "quantize/number.h"
 
 enum { SUPER = 256, MOST_SUBS = 16, LARGEST_BLOCK = 210, MOST_TRIES = 32 };
@@ -45,38 +46,71 @@ bool block_has_grid(dtype type) { return form_of(type) != NULL; }
 
 static int64_t magnitude(int64_t a) { return a < 0 ? -a : a; }
 
+// Binary: there is nothing to divide.
 static int64_t gcd(int64_t a, int64_t b)
 {
-    a = magnitude(a);
-    b = magnitude(b);
-    while (b) {
-        int64_t c = a % b;
-        a = b;
-        b = c;
+    uint64_t x = (uint64_t)magnitude(a), y = (uint64_t)magnitude(b);
+    if (x == 0 || y == 0)
+        return (int64_t)(x | y);
+    int twos = __builtin_ctzll(x | y);
+    x >>= __builtin_ctzll(x);
+    do {
+        y >>= __builtin_ctzll(y);
+        uint64_t more = x > y ? x : y, less = x > y ? y : x;
+        x = less;
+        y = more - less;
+    } while (y);
+    return (int64_t)(x << twos);
+}
+
+// Values below the largest by more than so many bits lie on no grid with it.
+enum { MOST_BITS = 40 };
+
+// x times `scale`, where that is an integer.
+static bool to_integer(float x, double scale, int64_t *to)
+{
+    double whole = (double)x * scale;
+    *to = (int64_t)whole;
+    return (double)*to == whole;
+}
+
+// Whether the first sub-block alone could be on a grid: what ends the search for ordinary weights.
+static bool is_likely(const form *f, const float *x, double scale)
+{
+    int n = SUPER / f->subs;
+    float low = f->affine ? x[0] : 0, high = x[0];
+    int64_t least, most, v, step = 0, codes = f->affine ? f->high : -f->low;
+    for (int i = 0; i < n; i++) {
+        low = f->affine && x[i] < low ? x[i] : low;
+        high = fabsf(x[i] - low) > fabsf(high - low) ? x[i] : high;
     }
-    return a;
+    if (!to_integer(low, scale, &least) || !to_integer(high, scale, &most))
+        return false;
+    step = magnitude(most - least);
+    for (int i = 0; i < n; i++) {
+        if (!to_integer(x[i], scale, &v))
+            return false;
+        int64_t before = step;
+        step = gcd(step, v - least);
+        if (step != before && magnitude(most - least) / step > codes)
+            return false;
+    }
+    return true;
 }
 
 // False where values of so different sizes lie on no grid.
-static bool to_integers(grid *g, const float *x)
+static bool to_integers(grid *g, const float *x, double scale, int exponent)
 {
-    enum { MOST_BITS = 40 };
-    int lowest = INT32_MAX, highest = INT32_MIN;
+    int64_t all = 0;
     for (int i = 0; i < SUPER; i++) {
-        int e;
-        float f = frexpf(x[i], &e); // f 2^24 is an integer
-        if (f == 0)
-            continue;
-        int64_t whole = (int64_t)ldexpf(f, 24);
-        int bottom = e - 24 + __builtin_ctzll((uint64_t)whole);
-        lowest = bottom < lowest ? bottom : lowest;
-        highest = e > highest ? e : highest;
+        if (!to_integer(x[i], scale, &g->v[i]))
+            return false;
+        all |= g->v[i];
     }
-    g->exponent = highest == INT32_MIN ? 0 : lowest;
-    if (highest != INT32_MIN && highest - lowest > MOST_BITS)
-        return false;
+    int twos = __builtin_ctzll((uint64_t)all);
+    g->exponent = exponent + twos;
     for (int i = 0; i < SUPER; i++)
-        g->v[i] = (int64_t)ldexp((double)x[i], -g->exponent);
+        g->v[i] /= (int64_t)1 << twos;
     return true;
 }
 
@@ -154,8 +188,6 @@ static bool find_signed(grid *g)
         if (unit && largest / unit > most)
             return false;
     }
-    if (unit == 0)
-        return false; // zeros: the search keeps them
     for (int64_t t = 1; largest / unit * t <= most && g->tries < MOST_TRIES; t++)
         if (try_signed(g, unit, t) || try_signed(g, unit, -t))
             return true;
@@ -218,7 +250,8 @@ static bool try_minima(grid *g, int64_t unit, int64_t scale_t, int64_t less, int
         choice c;
         bool found = false;
         for (int at = 0; !found && option(g, j, unit, scale_t, at, &c); at++)
-            found = c.s >= 0 && (less ? c.m * t % less == 0 && c.m * t / less <= f->most : c.m == 0);
+            found = c.s >= 0 &&
+                    (less ? c.m * t % less == 0 && c.m * t / less <= f->most : c.m == 0);
         if (!found)
             return false;
         g->s[j] = c.s;
@@ -356,10 +389,20 @@ static void put_q6(const grid *g, uint8_t *to)
 
 bool block_on_grid(dtype type, const float *x, uint8_t *to)
 {
-    grid g = {.form = form_of(type)};
+    const form *f = form_of(type);
+    float largest = f ? reduce_max_abs(x, SUPER) : 0;
+    int exponent;
+    if (largest == 0)
+        return false; // zeros: the search keeps them
+    (void)frexpf(largest, &exponent);
+    exponent -= MOST_BITS;
+    double scale = ldexp(1, -exponent);
+    if (!is_likely(f, x, scale))
+        return false;
+    grid g = {.form = f};
     uint8_t block[LARGEST_BLOCK] = {0};
     float back[SUPER];
-    if (!g.form || !to_integers(&g, x) || !(g.form->affine ? find_affine : find_signed)(&g))
+    if (!to_integers(&g, x, scale, exponent) || !(f->affine ? find_affine : find_signed)(&g))
         return false;
     (type == DT_Q2_K ? put_q2 : type == DT_Q3_K ? put_q3 : type == DT_Q6_K ? put_q6 : put_q45)(
         &g, block);

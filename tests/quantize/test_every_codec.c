@@ -133,8 +133,8 @@ START_TEST(stays_near_values_of_any_size)
 END_TEST
 
 // compat has to write other tools' bytes, and most of them do not find again what they wrote. So
-// has mxfp8, which is not searched: where the largest code is 448 its rule takes the next scale, and
-// codes below E4M3's normal ones lose a bit.
+// has mxfp8, which is not searched: where the largest code is 448 its rule takes the next scale,
+// and codes below E4M3's normal ones lose a bit.
 START_TEST(the_best_search_finds_again_what_it_wrote)
 {
     for (int64_t i = 0; i < codec_count(); i++) {

@@ -104,7 +104,7 @@ static bool open_models(verification *v, err *e)
         (wants_tokens(v->o) && !forward_is_computed(v->ref, e)))
         return err_in(e, "reference");
     if (!checkpoint_open(&v->cand_file, v->o->cand, ev, e) ||
-        !model_open(&v->cand, v->cand_file, ev, e))
+        !model_open_like(&v->cand, v->cand_file, v->ref, ev, e))
         return err_in(e, "candidate");
     return true;
 }

@@ -8,6 +8,7 @@
 const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32", "gguf",
                                    NULL};
 const char *const order_scopes[] = {"experts", "all-linear", NULL};
+const char *const order_convert_scopes[] = {"stored", "experts", "all-linear", NULL};
 const char *const order_searches[] = {"best", "compat", NULL};
 const char *const order_layouts[] = {"plain", "experts", NULL};
 
@@ -18,16 +19,43 @@ bool order_needs_model(const order *o)
     return o->quantize || o->plan.layout == LAYOUT_EXPERTS || o->plan.codec;
 }
 
+// A type of codes: weights are moved into it, ggml's types in a GGUF.
+static bool set_codes(order *o, const codec *c)
+{
+    o->plan.codec = c;
+    o->plan.exact = true;
+    o->plan.scope = SCOPE_STORED;
+    o->plan.layout = c->form == CODEC_BLOCKS ? LAYOUT_GGUF : LAYOUT_PLAIN;
+    return true;
+}
+
+// ggml's types, too; NULL.
+static const codec *target_of(const char *form)
+{
+    const codec *c = NULL;
+    err no = ERR_INIT;
+    for (int64_t i = 0; i < codec_count(); i++)
+        if (codec_at(i)->form == CODEC_BLOCKS && codec_at(i)->encode &&
+            str_same_nocase(form, codec_at(i)->name))
+            return codec_at(i);
+    return codec_from_user(form, &c, &no) && c->form != CODEC_FLOAT ? c : NULL;
+}
+
 bool order_set_form(order *o, const char *form, err *e)
 {
     int i = 0;
+    const codec *codes = target_of(form);
     while (order_forms[i] && !str_same_nocase(form, order_forms[i]))
         i++;
+    if (codes)
+        return set_codes(o, codes);
     if (!order_forms[i]) {
         const char *near = str_nearest(form, order_forms, COUNT_OF(order_forms) - 1);
+        if (!near) // another name of a plain type, or what is said of types
+            return codec_from_user(form, &codes, e) && order_set_form(o, codes->name, e);
         return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; there are experts, "
-                       "safetensors, gguf, bf16, f16 and f32%s%s%s", form,
-                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+                       "safetensors, gguf, bf16, f16, f32 and the types of codes that scruple "
+                       "writes; did you mean '%s'?", form, near);
     }
     if (i == 0)
         o->plan.layout = LAYOUT_EXPERTS;
@@ -40,7 +68,18 @@ bool order_set_form(order *o, const char *form, err *e)
     return true;
 }
 
+void order_set_scope(order *o, int scope)
+{
+    static const plan_scope scopes[] = {SCOPE_STORED, SCOPE_EXPERTS, SCOPE_ALL_LINEAR};
+    o->plan.scope = scopes[scope];
+}
+
 // ---- writing ---------------------------------------------------------------------------------
+
+static int scope_index(plan_scope s)
+{
+    return s == SCOPE_STORED ? 0 : s == SCOPE_EXPERTS ? 1 : 2;
+}
 
 static void write_convert(const order *o, json_writer *w)
 {
@@ -51,6 +90,8 @@ static void write_convert(const order *o, json_writer *w)
                                                    : "safetensors");
     if (p->layout == LAYOUT_EXPERTS)
         jw_int(w, "page", (int64_t)p->page);
+    if (p->exact)
+        jw_text(w, "scope", order_convert_scopes[scope_index(p->scope)]);
     if (p->codec)
         jw_bool(w, "allow_lossy", o->allow_lossy);
 }
@@ -172,12 +213,33 @@ static bool take_statistics(reader *r, order *o)
            bad(r, "statistics");
 }
 
+// As write_convert has it, where a user may write it otherwise.
+static bool is_written_form(const char *form)
+{
+    for (int i = 0; order_forms[i]; i++)
+        if (strcmp(form, order_forms[i]) == 0)
+            return true;
+    return codec_find(form) && codec_find(form)->form != CODEC_FLOAT;
+}
+
 static bool parse_convert(reader *r, order *o)
 {
-    int form;
-    return take_choice(r, "to", order_forms, &form) &&
-           order_set_form(o, order_forms[form], r->e) && take_page(r, o) &&
-           (!o->plan.codec || take_bool(r, "allow_lossy", &o->allow_lossy));
+    const char *form = json_as_text(take(r, "to"));
+    int scope;
+    err no = ERR_INIT;
+    if (!form || !is_written_form(form) || !order_set_form(o, form, &no))
+        return bad(r, "to");
+    if (!take_page(r, o))
+        return false;
+    if (o->plan.exact) {
+        if (!take_choice(r, "scope", order_convert_scopes, &scope))
+            return false;
+        order_set_scope(o, scope);
+    }
+    if (o->plan.codec && !take_bool(r, "allow_lossy", &o->allow_lossy))
+        return false;
+    o->plan.lossy = o->plan.exact && o->allow_lossy;
+    return true;
 }
 
 static bool take_rules(reader *r, order *o)

@@ -60,9 +60,14 @@ uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
     return sum;
 }
 
+uint64_t run_loss_bytes(const plan_tensor *t, int64_t rows)
+{
+    return t->exact ? round_up_64((uint64_t)i64_min(rows, t->source->out) * sizeof(run_loss)) : 0;
+}
+
 static uint64_t batch_bytes(const plan_tensor *t, int64_t rows)
 {
-    return run_stored_bytes(t, rows) + run_encoded_bytes(t, rows);
+    return run_stored_bytes(t, rows) + run_encoded_bytes(t, rows) + run_loss_bytes(t, rows);
 }
 
 int64_t run_batch_rows(const plan_tensor *t, uint64_t batch)
@@ -113,9 +118,9 @@ static demands demands_of(const plan *p, bool begun)
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts)
             continue;
-        // Values, and what the check of exactness decodes.
+        // Values, what the check of exactness decodes, and scales where blocks are moved.
         uint64_t values = (uint64_t)run_chunk_rows(t) * (uint64_t)t->source->in;
-        d.worker = most_of(d.worker, round_up_64(values * 2 * sizeof(float)));
+        d.worker = most_of(d.worker, round_up_64(values * (t->exact ? 3 : 2) * sizeof(float)));
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));
         d.batch_most = most_of(d.batch_most, batch_bytes(t, t->source->out));
     }

@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/reduce.h"
 #include "convert/run_parts.h"
+#include "quantize/transcode.h"
 
 // A batch of rows of one weight, and the digests that run over all of its batches.
 typedef struct {
@@ -13,6 +15,7 @@ typedef struct {
     float whole_scale;
     int64_t row, rows, chunk;            // the batch; rows a task
     int64_t *changed;                    // [tasks]
+    run_loss *loss;                      // [rows] of the batch, where blocks are moved
     stored_rows stored;                  // the batch in the runner's memory
     const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
     uint64_t read_bytes[CODEC_MAX_PARTS];
@@ -40,20 +43,26 @@ static void encoded_at(const coding *c, int64_t row, void *at[CODEC_MAX_PARTS])
         at[i] = c->encoded[i] + codec_part_offset(k, i, c->t->source->in, row - c->row);
 }
 
+static bool at_weight(const coding *c, err *e)
+{
+    const weight *w = c->t->source;
+    char where[MODEL_WHERE_TEXT];
+    return c->t->owned ? err_in(e, "%s (%s)", w->module,
+                                role_where(c->t->role, c->t->layer, c->t->expert, where))
+                       : err_in(e, "%s", w->module);
+}
+
 static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, int64_t *changed,
                         err *e)
 {
     const weight *w = c->t->source;
     const codec *k = c->t->codec;
-    char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
     encode_options o = {c->t->search, c->t->positive_scales, c->importance, row,
                         weight_plain_type(w), c->whole_scale};
     if (!k->encode(k, w->in, n, values, &o, at, e))
-        return c->t->owned ? err_in(e, "%s (%s)", w->module,
-                                    role_where(c->t->role, c->t->layer, c->t->expert, where))
-                           : err_in(e, "%s", w->module);
+        return at_weight(c, e);
     if (!c->r->options->count_changes)
         return true;
     part_view view[CODEC_MAX_PARTS] = {0};
@@ -63,6 +72,48 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     if (!k->decode(k, w->in, n, view, back, e))
         return false;
     *changed = count_changes(values, back, n * w->in);
+    return true;
+}
+
+static void measure_rows(const transcode_rows *x, run_loss *to)
+{
+    for (int64_t i = 0; i < x->n; i++) {
+        const float *a = x->values + i * x->in, *b = x->room + i * x->in;
+        to[i] = (run_loss){reduce_sum_squared_difference(a, b, x->in),
+                           reduce_sum_squares(a, x->in), 0};
+        for (int64_t k = 0; k < x->in; k++) {
+            float d = a[k] > b[k] ? a[k] - b[k] : b[k] - a[k];
+            to[i].largest = d > to[i].largest ? d : to[i].largest;
+        }
+    }
+}
+
+// Moves them block by block.
+static bool move_rows(const coding *c, int64_t row, int64_t n, float *values, int64_t *lost,
+                      err *e)
+{
+    const weight *w = c->t->source;
+    const bool lossy = c->r->plan->options.lossy;
+    float *scales = values + n * w->in;
+    void *at[CODEC_MAX_PARTS];
+    dtype type[CODEC_MAX_PARTS];
+    bool scaled;
+    encoded_at(c, row, at);
+    for (int i = 0; i < codec_written(c->t->codec); i++) {
+        plan_tensor part = *c->t;
+        part.part = i;
+        type[i] = plan_part_type(&part);
+    }
+    if (!weight_any_scales(&c->stored, c->r->batch, row, n, scales, &scaled, e))
+        return false;
+    const transcode_rows x = {.in = w->in, .n = n, .values = values,
+                              .scales = scaled ? scales : NULL, .room = scales + n * w->in,
+                              .row0 = row, .whole_scale = c->whole_scale, .type = type,
+                              .lossy = lossy, .part = at};
+    if (!transcode(c->t->codec, &x, lost, e))
+        return at_weight(c, e);
+    if (lossy)
+        measure_rows(&x, c->loss + (row - c->row));
     return true;
 }
 
@@ -79,7 +130,7 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
         int64_t k = i - w->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
         if (!weight_decode(&c->stored, c->r->batch, row, n, values, e) ||
-            !encode_rows(c, row, n, values, &c->changed[k], e))
+            !(c->t->exact ? move_rows : encode_rows)(c, row, n, values, &c->changed[k], e))
             return false;
     }
     return true;
@@ -124,6 +175,7 @@ static void place_parts(coding *c, unsigned char *room)
             room += (bytes + 63) / 64 * 64;
         (void)codec_fixed_part(k, i, c->t->source->out, c->t->source->in, c->encoded[i]);
     }
+    c->loss = (run_loss *)(void *)room;
 }
 
 static bool hand_on(coding *c, err *e)
@@ -142,7 +194,7 @@ static bool hand_on(coding *c, err *e)
     return true;
 }
 
-static bool code_batches(coding *c, int64_t *changed, err *e)
+static bool code_batches(coding *c, int64_t *changed, run_loss *loss, err *e)
 {
     const weight *w = c->t->source;
     int64_t most = run_batch_rows(c->t, c->r->sizes.batch);
@@ -157,6 +209,8 @@ static bool code_batches(coding *c, int64_t *changed, err *e)
             return false;
         for (int64_t i = 0; i < chunks; i++)
             *changed += c->changed[i];
+        for (int64_t i = 0; c->t->exact && c->r->plan->options.lossy && i < c->rows; i++)
+            run_loss_add(loss, &c->loss[i]);
     }
     return true;
 }
@@ -210,7 +264,7 @@ bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
     c.importance = has ? importance : NULL;
     if (ok && c.t->codec->whole)
         ok = whole_scale(r, c.t, &c.whole_scale, e);
-    ok = ok && code_batches(&c, &r->result->changed[index], e);
+    ok = ok && code_batches(&c, &r->result->changed[index], &r->result->loss[index], e);
     if (ok)
         end_sums(&c, sum);
     for (int i = 0; i < CODEC_MAX_PARTS; i++) {

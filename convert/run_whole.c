@@ -4,6 +4,7 @@
 // more than otherwise, in batches, in the memory that the run has.
 #include "base/reduce.h"
 #include "convert/run_parts.h"
+#include "quantize/transcode.h"
 
 // Roles that runtimes make one matrix of.
 static const role fused[][3] = {
@@ -19,7 +20,25 @@ typedef struct {
     int64_t row, rows, chunk;
     float *most;              // [tasks]
     scratch room;             // for them
+    const plan_tensor *moved; // the weight is moved into another form, block by block
+    transcode_census *census; // [tasks]
+    scratch census_room;
 } scan;
+
+static bool count_rows(const scan *s, int64_t row, int64_t n, float *values, transcode_census *to,
+                       err *e)
+{
+    const int64_t in = s->stored.w->in;
+    bool scaled;
+    float *scales = values + n * in;
+    if (!weight_any_scales(&s->stored, s->r->batch, row, n, scales, &scaled, e))
+        return false;
+    const transcode_rows x = {.in = in, .n = n, .values = values,
+                              .scales = scaled ? scales : NULL};
+    *to = (transcode_census){0};
+    transcode_count(s->moved->codec, &x, to);
+    return true;
+}
 
 static bool scan_rows(void *ctx, int64_t begin, int64_t end, int worker, err *e)
 {
@@ -28,6 +47,8 @@ static bool scan_rows(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     for (int64_t i = begin; i < end; i++) {
         int64_t row = s->row + i * s->chunk, n = i64_min(s->chunk, s->row + s->rows - row);
         if (!weight_decode(&s->stored, s->r->batch, row, n, values, e))
+            return false;
+        if (s->moved && !count_rows(s, row, n, values, &s->census[i], e))
             return false;
         s->most[i] = reduce_max_abs(values, n * s->stored.w->in);
     }
@@ -49,7 +70,7 @@ static bool lay_out(scan *s, const weight *w, err *e)
     }
 }
 
-static bool scan_weight(scan *s, const weight *w, float *amax, err *e)
+static bool scan_weight(scan *s, const weight *w, float *amax, transcode_census *census, err *e)
 {
     for (s->row = 0; s->row < w->out; s->row += s->rows) {
         if (!event_go_on(s->r->options->events, e) || !lay_out(s, w, e) ||
@@ -57,10 +78,17 @@ static bool scan_weight(scan *s, const weight *w, float *amax, err *e)
             return false;
         int64_t tasks = i64_ceil_div(s->rows, s->chunk);
         s->most = scratch_need(&s->room, (uint64_t)tasks, sizeof *s->most, "maxima", e);
-        if (!s->most || !pool_for(s->r->options->pool, tasks, 1, scan_rows, s, e))
+        if (s->moved)
+            s->census = scratch_need(&s->census_room, (uint64_t)tasks, sizeof *s->census,
+                                     "counts", e);
+        if (!s->most || (s->moved && !s->census) ||
+            !pool_for(s->r->options->pool, tasks, 1, scan_rows, s, e))
             return false;
-        for (int64_t i = 0; i < tasks; i++)
+        for (int64_t i = 0; i < tasks; i++) {
             *amax = s->most[i] > *amax ? s->most[i] : *amax;
+            if (s->moved)
+                transcode_add(&s->census[i], census);
+        }
     }
     return true;
 }
@@ -79,19 +107,23 @@ bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e)
     const codec *c = t->codec;
     const role *with = c->whole == WHOLE_FUSED ? partners(t->role) : NULL;
     dtype type = weight_plain_type(t->source);
-    scan s = {.r = r, .chunk = run_chunk_rows(t)};
+    scan s = {.r = r, .chunk = run_chunk_rows(t), .moved = t->exact ? t : NULL};
+    transcode_census census = {0};
     float amax = 0;
-    bool ok = with || scan_weight(&s, t->source, &amax, e);
+    bool ok = with || scan_weight(&s, t->source, &amax, &census, e);
     for (int k = 0; ok && with && k < 3; k++) {
         const weight *w = with[k] == ROLE_COUNT
                               ? NULL : model_weight(r->plan->model, with[k], t->layer, t->expert);
         // A joined matrix has the same columns for all.
         if (!w || w->in != t->source->in)
             continue;
-        ok = scan_weight(&s, w, &amax, e);
+        ok = scan_weight(&s, w, &amax, &census, e);
         type = weight_plain_type(w) == type ? type : DT_F32;
     }
-    *scale = ok ? codec_whole_scale(c, amax, type) : 0;
+    *scale = 0;
+    if (ok)
+        *scale = t->exact ? transcode_whole_scale(c, &census) : codec_whole_scale(c, amax, type);
     scratch_free(&s.room);
+    scratch_free(&s.census_room);
     return ok;
 }

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "quantize/transcode.h"
+
 // ---- how parts lie ---------------------------------------------------------------------------
 
 static const weight_view no_view = {0};
@@ -267,6 +269,16 @@ bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_
     return c->scales(c, s->w->in, n, view, to, e) || err_in(e, "weight '%s'", s->w->module);
 }
 
+bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
+                       bool *has, err *e)
+{
+    part_view view[CODEC_MAX_PARTS];
+    assert(row >= s->row && n > 0 && row + n <= s->row + s->n);
+    views_of(s, stored, row, n, view);
+    return transcode_scales(s->w->codec, s->w->in, n, view, to, has, e) ||
+           err_in(e, "weight '%s'", s->w->module);
+}
+
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
 {
     assert(row >= 0 && n >= 0 && row <= w->out - n);
@@ -294,6 +306,14 @@ uint64_t weight_stored_bytes(const weight *w)
 dtype weight_plain_type(const weight *w)
 {
     return w->codec->form == CODEC_FLOAT ? w->part[0]->type : DT_F32;
+}
+
+dtype weight_scale_type(const weight *w)
+{
+    for (int i = 0; i < w->n_parts; i++)
+        if (part_of(w, i)->kind == PART_SCALES)
+            return w->part[i]->type;
+    return transcode_block_scale_type(w->codec);
 }
 
 int64_t weight_elements(const weight *w) { return w->out * w->in; }

@@ -66,6 +66,8 @@ uint64_t weight_stored_bytes(const weight *w);   // all parts
 int64_t weight_elements(const weight *w);
 // The type of plain numbers; DT_F32, which decoding gives, of all else.
 dtype weight_plain_type(const weight *w);
+// The type that its scales are stored in; DT_F32 where it has none.
+dtype weight_scale_type(const weight *w);
 // Ranges of rows that begin and end at multiples of it (or end with the weight) share no byte of
 // any part that is more than one for all rows; `out` for codes that are stored transposed.
 int64_t weight_quantum(const weight *w);
@@ -102,6 +104,9 @@ MUST_USE bool weight_decode(const stored_rows *s, const void *stored, int64_t ro
 // The scale of each value of them; of a codec that has scales.
 MUST_USE bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n,
                             float *to, err *e);
+// The same of any weight; *has = false where it has none, and of ggml's K-quants and their like.
+MUST_USE bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                                float *to, bool *has, err *e);
 // For who reads a weight without a view once from front to end, every part with all its bytes:
 // which of part i come with rows [row, row + n). row is a multiple of weight_quantum, n too unless
 // the range ends with the weight. A part that is whole comes with row 0.

@@ -158,16 +158,26 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
 }
 
 // The codec asked for, or the fall-back where its group does not divide the columns.
+static bool fits(const codec *c, const weight *w)
+{
+    return codec_divides(c, w->in) && w->out % codec_row_multiple(c) == 0;
+}
+
 static const codec *dividing(const codec *c, const codec *fallback, const weight *w, bool by_rule,
                              err *e)
 {
-    if (codec_divides(c, w->in))
+    if (fits(c, w))
         return c;
-    if (fallback && codec_divides(fallback, w->in))
+    if (fallback && fits(fallback, w))
         return fallback;
     if (fallback)
         err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
                 w->module, c->name, fallback->name, (long long)w->in);
+    else if (codec_divides(c, w->in))
+        err_set(e, ERR_INPUT, "%s: %s needs rows that are a multiple of %lld, it has %lld; "
+                "--fallback TYPE%s names the type for such tensors", w->module, c->name,
+                (long long)codec_row_multiple(c), (long long)w->out,
+                by_rule ? " or a rule's 'fallback'" : "");
     else
         err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
                 "--fallback TYPE%s names the type for such tensors", w->module, c->name,

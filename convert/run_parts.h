@@ -28,6 +28,7 @@ int64_t run_batch_rows(const plan_tensor *t, uint64_t batch); // that are read t
 // on a multiple of 64.
 uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows);
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows);
+uint64_t run_across_bytes(const plan_tensor *t); // of these the encoded parts across: all rows
 
 // ---- order of reading ------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ typedef struct {
     void (*add_bias)(float *to, float bias, int64_t n);
     void (*int_rows)(const int_groups *g);
     void (*fp_rows)(const fp_groups *g);
+    void (*tool_rows)(const tool_groups *g);
 } kernels;
 
 #define KERNELS_DECLARE(level)                                                                   \
@@ -54,7 +55,8 @@ typedef struct {
     void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);           \
     void add_bias_##level(float *to, float bias, int64_t n);                                    \
     void int_rows_##level(const int_groups *g);                                                 \
-    void fp_rows_##level(const fp_groups *g);
+    void fp_rows_##level(const fp_groups *g);                                                   \
+    void tool_rows_##level(const tool_groups *g);
 
 KERNELS_DECLARE(plain)
 KERNELS_DECLARE(avx2)

@@ -158,20 +158,33 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
     return false;
 }
 
+static bool fits(const codec *c, const weight *w)
+{
+    return codec_divides(c, w->in) && w->out % codec_row_multiple(c) == 0;
+}
+
 // The codec asked for, or the fall-back where its group does not divide the columns.
 static const codec *dividing(const plan_options *o, const codec *c, const codec *fallback,
                              const weight *w, bool by_rule, err *e)
 {
-    if (codec_divides(c, w->in))
+    if (fits(c, w))
         return c;
-    if (fallback && codec_divides(fallback, w->in))
+    if (fallback && fits(fallback, w))
         return fallback;
+    bool rows = codec_divides(c, w->in);
     if (o->exact)
-        err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld",
-                w->module, c->name, (long long)codec_multiple(c), (long long)w->in);
+        err_set(e, ERR_INPUT, "%s: %s needs %s that are a multiple of %lld, it has %lld", w->module,
+                c->name, rows ? "rows" : "columns",
+                (long long)(rows ? codec_row_multiple(c) : codec_multiple(c)),
+                (long long)(rows ? w->out : w->in));
     else if (fallback)
         err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
                 w->module, c->name, fallback->name, (long long)w->in);
+    else if (rows)
+        err_set(e, ERR_INPUT, "%s: %s needs rows that are a multiple of %lld, it has %lld; "
+                "--fallback TYPE%s names the type for such tensors", w->module, c->name,
+                (long long)codec_row_multiple(c), (long long)w->out,
+                by_rule ? " or a rule's 'fallback'" : "");
     else
         err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
                 "--fallback TYPE%s names the type for such tensors", w->module, c->name,

@@ -51,13 +51,23 @@ uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
     return s.bytes;
 }
 
-uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
+// Parts across are complete with the last rows: there is room for all of them.
+static uint64_t encoded_bytes(const plan_tensor *t, int64_t rows, bool across)
 {
     uint64_t sum = 0;
+    rows = i64_min(rows, t->source->out);
     for (int i = 0; i < codec_written(t->codec); i++)
-        sum += round_up_64(codec_part_bytes(t->codec, i, i64_min(rows, t->source->out),
-                                            t->source->in));
+        if (t->codec->part[i].across == across)
+            sum += round_up_64(codec_part_bytes(t->codec, i, across ? t->source->out : rows,
+                                                t->source->in));
     return sum;
+}
+
+uint64_t run_across_bytes(const plan_tensor *t) { return encoded_bytes(t, 0, true); }
+
+uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
+{
+    return encoded_bytes(t, rows, false) + encoded_bytes(t, rows, true);
 }
 
 uint64_t run_loss_bytes(const plan_tensor *t, int64_t rows)
@@ -118,9 +128,14 @@ static demands demands_of(const plan *p, bool begun)
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts)
             continue;
-        // Values, what the check of exactness decodes, and scales where blocks are moved.
+        // Values, and what the check of exactness decodes; codes and scales before they are packed;
+        // the source's scales where blocks are moved, and those of blocks that are encoded.
         uint64_t values = (uint64_t)run_chunk_rows(t) * (uint64_t)t->source->in;
-        d.worker = most_of(d.worker, round_up_64(values * (t->exact ? 3 : 2) * sizeof(float)));
+        uint64_t coded = t->codec->form == CODEC_TOOL ? values + values / 2 : 0;
+        uint64_t floats = !t->exact ? 2 : p->options.lossy ? 4 : 3;
+        if (t->exact && t->codec->form == CODEC_INT)
+            coded = values + values / 2;
+        d.worker = most_of(d.worker, round_up_64(values * floats * sizeof(float) + coded));
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));
         d.batch_most = most_of(d.batch_most, batch_bytes(t, t->source->out));
     }

@@ -20,8 +20,10 @@ typedef struct {
     const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
     uint64_t read_bytes[CODEC_MAX_PARTS];
     xxh128 *source[CODEC_MAX_PARTS];     // of the stored parts
-    uint8_t *encoded[CODEC_MAX_PARTS];
-    uint64_t encoded_bytes[CODEC_MAX_PARTS];
+    uint8_t *rows_at;                    // in that memory
+    uint8_t *encoded[CODEC_MAX_PARTS];   // the batch's rows of each part
+    const uint8_t *ready[CODEC_MAX_PARTS];  // what is handed on after the batch, and how much
+    uint64_t ready_bytes[CODEC_MAX_PARTS];
     xxh128 *sum[CODEC_MAX_PARTS];        // of the encoded parts
     uint64_t held[CODEC_MAX_PARTS];      // their places, but for the part t->part
 } coding;
@@ -60,14 +62,16 @@ static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, 
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
     encode_options o = {c->t->search, c->t->positive_scales, c->importance, row,
-                        weight_plain_type(w), c->whole_scale};
+                        weight_plain_type(w), c->whole_scale, w->out};
     if (!k->encode(k, w->in, n, values, &o, at, e))
         return at_weight(c, e);
     if (!c->r->options->count_changes)
         return true;
     part_view view[CODEC_MAX_PARTS] = {0};
-    for (int i = 0; i < codec_written(k); i++)
+    for (int i = 0; i < codec_written(k); i++) {
         view[i] = part_at(at[i], codec_written_type(k, i, o.search, o.source));
+        view[i].pitch = codec_part_pitch(k, i, w->out);
+    }
     float *back = values + n * w->in;
     if (!k->decode(k, w->in, n, view, back, e))
         return false;
@@ -104,7 +108,7 @@ static bool move_rows(const coding *c, int64_t row, int64_t n, float *values, in
         part.part = i;
         type[i] = plan_part_type(&part);
     }
-    if (!weight_any_scales(&c->stored, c->r->batch, row, n, scales, &scaled, e))
+    if (!weight_any_scales(&c->stored, c->rows_at, row, n, scales, &scaled, e))
         return false;
     const transcode_rows x = {.in = w->in, .n = n, .values = values,
                               .scales = scaled ? scales : NULL, .room = scales + n * w->in,
@@ -129,7 +133,7 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
         }
         int64_t k = i - w->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
-        if (!weight_decode(&c->stored, c->r->batch, row, n, values, e) ||
+        if (!weight_decode(&c->stored, c->rows_at, row, n, values, e) ||
             !(c->t->exact ? move_rows : encode_rows)(c, row, n, values, &c->changed[k], e))
             return false;
     }
@@ -147,7 +151,7 @@ static bool read_batch(coding *c, err *e)
     for (int i = 0; i < w->n_parts; i++) {
         uint64_t offset;
         weight_part_range(w, i, c->row, c->rows, &offset, &c->read_bytes[i]);
-        void *to = c->r->batch + c->stored.part[i].at;
+        void *to = c->rows_at + c->stored.part[i].at;
         c->read[i] = to;
         if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
             return false;
@@ -161,33 +165,42 @@ static uint64_t part_offset(const coding *c, int i)
     return codec_part_offset(c->t->codec, i, c->t->source->in, c->row);
 }
 
-// Parts that wait in memory are encoded in their place, the others beside the stored rows.
-static void place_parts(coding *c, unsigned char *room)
+// Parts that wait in memory are encoded in their place, the others in the batch's memory: those
+// across, which are handed on with the last rows, in front of the stored rows, the rest behind.
+static void place_parts(coding *c)
 {
     const codec *k = c->t->codec;
+    int64_t out = c->t->source->out, in = c->t->source->in;
+    uint8_t *front = c->r->batch, *behind = c->rows_at + c->stored.bytes;
     for (int i = 0; i < codec_written(k); i++) {
-        uint64_t bytes = codec_part_bytes(k, i, c->rows, c->t->source->in);
-        void *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
-        // What there is once for the whole weight comes with the first rows.
-        c->encoded_bytes[i] = !codec_part_whole(k, i) || c->row == 0 ? bytes : 0;
-        c->encoded[i] = memory ? (uint8_t *)memory + part_offset(c, i) : room;
+        bool across = k->part[i].across;
+        uint64_t bytes = codec_part_bytes(k, i, across ? out : c->rows, in);
+        uint8_t *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
+        uint8_t **room = across ? &front : &behind;
+        uint8_t *at = memory ? memory + (across ? 0 : part_offset(c, i)) : *room;
         if (!memory)
-            room += (bytes + 63) / 64 * 64;
-        (void)codec_fixed_part(k, i, c->t->source->out, c->t->source->in, c->encoded[i]);
+            *room += (bytes + 63) / 64 * 64;
+        // What there is once for the whole weight comes with the first rows.
+        bool ready = across ? c->row + c->rows == out : !codec_part_whole(k, i) || c->row == 0;
+        c->encoded[i] = at + (across ? part_offset(c, i) : 0);
+        c->ready[i] = at;
+        c->ready_bytes[i] = ready ? bytes : 0;
+        (void)codec_fixed_part(k, i, out, in, at);
     }
-    c->loss = (run_loss *)(void *)room;
+    c->loss = (run_loss *)(void *)behind;
 }
 
 static bool hand_on(coding *c, err *e)
 {
-    for (int i = 0; i < codec_written(c->t->codec); i++) {
-        uint64_t n = c->encoded_bytes[i];
-        xxh128_add(c->sum[i], c->encoded[i], n);
+    const codec *k = c->t->codec;
+    for (int i = 0; i < codec_written(k); i++) {
+        uint64_t n = c->ready_bytes[i], at = k->part[i].across ? 0 : part_offset(c, i);
+        xxh128_add(c->sum[i], c->ready[i], n);
         if (i == c->t->part) {
-            if (!runner_append(c->r, c->encoded[i], n, e))
+            if (!runner_append(c->r, c->ready[i], n, e))
                 return false;
         } else if (!c->r->held.part[c->held[i]].memory &&
-                   !held_put(&c->r->held, c->held[i], part_offset(c, i), c->encoded[i], n, e)) {
+                   !held_put(&c->r->held, c->held[i], at, c->ready[i], n, e)) {
             return false;
         }
     }
@@ -203,7 +216,7 @@ static bool code_batches(coding *c, int64_t *changed, run_loss *loss, err *e)
         int64_t chunks = i64_ceil_div(c->rows, c->chunk);
         if (!event_go_on(c->r->options->events, e) || !read_batch(c, e))
             return false;
-        place_parts(c, c->r->batch + c->stored.bytes);
+        place_parts(c);
         if (!pool_for(c->r->options->pool, w->n_parts + chunks, 1, work, c, e) ||
             !hand_on(c, e))
             return false;
@@ -257,6 +270,7 @@ bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
     const run_options *o = r->options;
     bool has = false;
     c.chunk = run_chunk_rows(c.t);
+    c.rows_at = r->batch + run_across_bytes(c.t);
     float *importance = mem_new((uint64_t)c.t->source->in, sizeof *importance, "importance", e);
     bool ok = importance && open_coding(&c, e);
     if (ok && o->importance)

@@ -36,8 +36,9 @@ static const struct {
     {"Q8_*", "fp8-block", NULL},
     {"Q?_*", "int4-g32", NULL},
     {"IQ?_*", "int4-g32", NULL},
-    {"GPTQ*", "int4-g128", NULL},
-    {"AWQ*", "int4-g128", NULL},
+    {"GPTQ*", "int4-gptq-g128", "bits and the group size belong to the name"},
+    {"AWQ*", "int4-awq-g128", "the group size belongs to the name"},
+    {"MLX*", "int4-mlx-g64", "bits and the group size belong to the name"},
 };
 
 static char upper(char ch) { return ch >= 'a' && ch <= 'z' ? (char)(ch - 'a' + 'A') : ch; }
@@ -54,7 +55,7 @@ static bool matches(const char *pattern, const char *text)
 bool codec_from_user(const char *text, const codec **out, err *e)
 {
     *out = NULL;
-    const char *name[96];
+    const char *name[192];
     size_t n = 0;
     for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
         // What a GGUF file is made of, and what is only read.
@@ -88,5 +89,6 @@ bool codec_from_user(const char *text, const codec **out, err *e)
                    "unknown type '%s'; types are f32, f16, bf16, fp8-block, fp8-block-pow2, "
                    "fp8-channel, fp8-tensor, mxfp8, mxfp4-packed, nvfp4-packed, and int4 or int8 "
                    "with -g16 to -g1024 or -channel, and "
-                   "-asym for zero points (int4-g32, int8-channel-asym)", text);
+                   "-asym for zero points (int4-g32, int8-channel-asym), and the forms of GPTQ, "
+                   "AWQ and MLX (int4-gptq-g128, int4-awq-g128, int4-mlx-g64)", text);
 }

@@ -38,6 +38,7 @@ typedef struct {
                      float most, int64_t n);
     void (*int_rows)(const int_groups *g);
     void (*fp_rows)(const fp_groups *g);
+    void (*tool_rows)(const tool_groups *g);
 } kernels;
 
 #define KERNELS_DECLARE(level)                                                                   \
@@ -59,7 +60,8 @@ typedef struct {
     void to_whole_##level(uint8_t *code, const float *from, float bias, float zero,             \
                           float scale, float most, int64_t n);                                  \
     void int_rows_##level(const int_groups *g);                                                 \
-    void fp_rows_##level(const fp_groups *g);
+    void fp_rows_##level(const fp_groups *g);                                                   \
+    void tool_rows_##level(const tool_groups *g);
 
 KERNELS_DECLARE(plain)
 KERNELS_DECLARE(avx2)

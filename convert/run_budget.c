@@ -131,10 +131,9 @@ static demands demands_of(const plan *p, bool begun)
         // Values, and what the check of exactness decodes; codes and scales before they are packed;
         // the source's scales where blocks are moved, and those of blocks that are encoded.
         uint64_t values = (uint64_t)run_chunk_rows(t) * (uint64_t)t->source->in;
-        uint64_t coded = t->codec->form == CODEC_TOOL ? values + values / 2 : 0;
         uint64_t floats = !t->exact ? 2 : p->options.lossy ? 4 : 3;
-        if (t->exact && t->codec->form == CODEC_INT)
-            coded = values + values / 2;
+        bool apart = t->codec->form == CODEC_TOOL || (t->exact && t->codec->form == CODEC_INT);
+        uint64_t coded = apart ? values + values / 2 : 0;
         d.worker = most_of(d.worker, round_up_64(values * floats * sizeof(float) + coded));
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));
         d.batch_most = most_of(d.batch_most, batch_bytes(t, t->source->out));

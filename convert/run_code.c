@@ -112,6 +112,7 @@ static bool move_rows(const coding *c, int64_t row, int64_t n, float *values, in
         return false;
     const transcode_rows x = {.in = w->in, .n = n, .values = values,
                               .scales = scaled ? scales : NULL, .room = scales + n * w->in,
+                              .own_scales = scales + 2 * n * w->in, .height = w->out,
                               .row0 = row, .whole_scale = c->whole_scale, .type = type,
                               .lossy = lossy, .part = at};
     if (!transcode(c->t->codec, &x, lost, e))

@@ -2,11 +2,13 @@
 #include "quantize/transcode.h"
 
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/reduce.h"
 #include "quantize/codec_forms.h"
+#include "quantize/coded.h"
 #include "quantize/grid.h"
 #include "quantize/groups.h"
 #include "quantize/kernels.h"
@@ -119,6 +121,7 @@ typedef struct {
     const transcode_rows *r;
     const block_form *ggml;  // NULL: the form has parts
     grid grid;
+    coded_rows coded;        // of integers in parts; a scale that is no number: a lost block
     int64_t rows, cols;      // of a block
     int64_t blocks;          // along the columns
     int scales;              // the part
@@ -158,10 +161,18 @@ static bool open_mover(mover *m, const codec *c, const transcode_rows *r)
                          .scale = f->scale, .global = 1};
         return true;
     }
-    if (m->scales < 0 || c->element == ELEMENT_ITSELF || c->element == ELEMENT_INT)
+    if (m->scales < 0 || c->element == ELEMENT_ITSELF)
         return false;
     m->grid = (grid){.element = c->element, .bits = c->bits, .scale = c->part[m->scales].type,
                      .pow2 = c->pow2, .global = 1};
+    if (c->element == ELEMENT_INT) {
+        m->grid.zero = 1 << (c->bits - 1);
+        // The tools' symmetric forms have zero points that are always the same.
+        m->grid.zeros = codec_part_of(c, PART_ZEROS) >= 0 && !(c->form == CODEC_TOOL && c->zero);
+        m->grid.least_zero = c->gptq_format == 1;
+        m->grid.biases = codec_part_of(c, PART_BIASES) >= 0;
+        m->grid.scale = r->type[m->scales];
+    }
     if (c->whole == WHOLE_FUSED) {
         m->grid.global = r->whole_scale;
         m->grid.divides = codec_part_of(c, PART_DIVISOR) >= 0;
@@ -212,6 +223,35 @@ static bool move_block(const mover *m, int64_t row, int64_t k)
     return true;
 }
 
+static bool code_block(const mover *m, const float *values, const float *scales, int64_t row,
+                       int64_t k)
+{
+    const coded_rows *to = &m->coded;
+    int64_t at = row * to->in + k * m->cols, i = row * to->groups + k;
+    grid_block b = {.from = values + at, .stride = to->in, .rows = 1, .cols = m->cols,
+                    .source_scale = scales ? scales[at] : 0};
+    if (!grid_finds(&m->grid, &b)) {
+        to->scale[i] = (float)NAN;
+        return false;
+    }
+    grid_codes(&m->grid, &b, b.from, b.cols, to->code + at);
+    to->scale[i] = b.scale;
+    if (to->zero)
+        to->zero[i] = (uint8_t)b.zero;
+    if (to->bias)
+        to->bias[i] = b.bias;
+    return true;
+}
+
+static int64_t code_blocks(const mover *m)
+{
+    int64_t lost = 0;
+    for (int64_t row = 0; row < m->r->n; row++)
+        for (int64_t k = 0; k < m->blocks; k++)
+            lost += !code_block(m, m->r->values, m->r->scales, row, k);
+    return lost;
+}
+
 static int64_t move_blocks(const mover *m)
 {
     int64_t lost = 0;
@@ -231,19 +271,29 @@ static bool encode(const codec *c, const transcode_rows *r, err *e)
     encode_options o = ENCODE_DEFAULTS;
     for (int i = 0; i < codec_written(c); i++)
         if (c->part[i].kind == PART_SCALES && r->type[i] == DT_F16 && c->part[i].type != DT_F16) {
-            o.search = SEARCH_COMPAT; // which writes that type
+            // What writes that type.
+            o.search = c->form == CODEC_INT ? SEARCH_COMPAT : SEARCH_BEST;
             o.source = DT_F16;
         }
     o.row0 = r->row0;
     o.whole_scale = r->whole_scale;
+    o.height = r->height;
     return c->encode(c, r->in, r->n, r->values, &o, r->part, e);
+}
+
+static void view_parts(const codec *c, const transcode_rows *r, part_view view[CODEC_MAX_PARTS])
+{
+    memset(view, 0, CODEC_MAX_PARTS * sizeof *view);
+    for (int i = 0; i < codec_written(c); i++) {
+        view[i] = part_at(r->part[i], r->type[i]);
+        view[i].pitch = codec_part_pitch(c, i, r->height);
+    }
 }
 
 static bool decode(const codec *c, const transcode_rows *r, err *e)
 {
-    part_view view[CODEC_MAX_PARTS] = {0};
-    for (int i = 0; i < codec_written(c); i++)
-        view[i] = part_at(r->part[i], r->type[i]);
+    part_view view[CODEC_MAX_PARTS];
+    view_parts(c, r, view);
     return c->decode(c, r->in, r->n, view, r->room, e);
 }
 
@@ -268,6 +318,45 @@ static int64_t count_lost(const codec *c, const transcode_rows *r)
     return lost;
 }
 
+static bool broken(const codec *c, const transcode_rows *r, err *e)
+{
+    return err_set(e, ERR_INTERNAL, "rows from %lld on: %s did not keep what it was found to hold",
+                   (long long)r->row0, c->name);
+}
+
+// The blocks that are lost, as encoding makes them: what that decodes to is on the grid.
+static bool encode_lost(const mover *m, err *e)
+{
+    const transcode_rows *r = m->r;
+    part_view view[CODEC_MAX_PARTS];
+    view_parts(m->c, r, view);
+    if (!encode(m->c, r, e) || !decode(m->c, r, e) ||
+        !m->c->scales(m->c, r->in, r->n, view, r->own_scales, e))
+        return false;
+    for (int64_t i = 0; i < r->n * m->blocks; i++)
+        if (m->coded.scale[i] != m->coded.scale[i] &&
+            !code_block(m, r->room, r->own_scales, i / m->blocks, i % m->blocks))
+            return broken(m->c, r, e);
+    return true;
+}
+
+// Integers in parts, which may be packed along the rows: all blocks first, then the words.
+static bool move_integers(mover *m, int64_t *lost, err *e)
+{
+    const transcode_rows *r = m->r;
+    part_room room[CODEC_MAX_PARTS] = {0};
+    if (!coded_init(&m->coded, m->c, r->n, r->in, e))
+        return false;
+    *lost = code_blocks(m);
+    bool ok = !*lost || !r->lossy || encode_lost(m, e);
+    for (int i = 0; i < codec_written(m->c); i++)
+        room[i] = (part_room){r->part[i], r->type[i], codec_part_pitch(m->c, i, r->height)};
+    if (ok && (!*lost || r->lossy))
+        coded_pack(m->c, &m->coded, room);
+    coded_free(&m->coded);
+    return ok;
+}
+
 bool transcode(const codec *c, const transcode_rows *r, int64_t *lost, err *e)
 {
     mover m;
@@ -283,18 +372,19 @@ bool transcode(const codec *c, const transcode_rows *r, int64_t *lost, err *e)
         *lost = count_lost(c, r);
         return true;
     }
-    *lost = move_blocks(&m);
+    if (c->element == ELEMENT_INT) {
+        if (!move_integers(&m, lost, e))
+            return false;
+    } else {
+        *lost = move_blocks(&m);
+        if (*lost && r->lossy && !encode(c, r, e))
+            return false;
+        if (*lost && r->lossy) // once more, over what encoding made of the blocks that are held
+            (void)move_blocks(&m);
+    }
     if (*lost && !r->lossy)
         return true;
-    if (*lost && !encode(c, r, e))
-        return false;
-    if (*lost) // once more, over what encoding made of the blocks that are held
-        (void)move_blocks(&m);
-    if (!decode(c, r, e))
-        return false;
-    return count_lost(c, r) <= *lost ||
-           err_set(e, ERR_INTERNAL, "rows from %lld on: %s did not keep what it was found to hold",
-                   (long long)r->row0, c->name);
+    return decode(c, r, e) && (count_lost(c, r) <= *lost || broken(c, r, e));
 }
 
 // ---- what has to be known of a weight as a whole ---------------------------------------------

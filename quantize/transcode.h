@@ -19,6 +19,8 @@ typedef struct {
     const float *values;     // [n][in]
     const float *scales;     // [n][in] that stood for them in the source; NULL: it had none
     float *room;             // [n][in]: on return what the new bytes decode to
+    float *own_scales;       // [n][in] with lossy: room for those that encoding finds
+    int64_t height;          // rows that parts across have room for, as encode_options has it
     int64_t row0;            // index of the first row, for sentences
     float whole_scale;       // transcode_whole_scale of the weight, where the codec has one
     const dtype *type;       // [codec_written] types that the parts are written in

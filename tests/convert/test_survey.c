@@ -122,7 +122,7 @@ static double error_of(const weight *w, const codec *c, codec_search search, flo
     void *part[CODEC_MAX_PARTS] = {0};
     part_view view[CODEC_MAX_PARTS] = {0};
     encode_options o = {search, false, NULL, 0, weight_plain_type(w),
-                        codec_whole_scale(c, amax, weight_plain_type(w))};
+                        codec_whole_scale(c, amax, weight_plain_type(w)), 0};
     float *from = mem_new((uint64_t)(w->out * w->in), sizeof *from, "weights", &e);
     float *back = mem_new((uint64_t)(w->out * w->in), sizeof *back, "weights", &e);
     double sum = 0;

@@ -27,6 +27,7 @@ static bool make_ready(job *j, const job_paths *paths, err *e)
         j->make.importance = weighing_of;
         j->make.ctx = &j->weights;
         j->make.statistics = j->weights.description.text;
+        j->weights.events = &j->make.events;
     }
     return true;
 }

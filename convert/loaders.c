@@ -111,7 +111,9 @@ static void warn_of_ragged_blocks(const plan *p, const events *v)
 
 void loaders_warn(const plan *p, const events *v)
 {
-    if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))
+    // What is said is about loaders of safetensors.
+    if (!p->model || p->options.layout == LAYOUT_GGUF ||
+        (p->options.scope == SCOPE_NONE && !p->options.rules))
         return;
     warn_of_copied(p, v);
     warn_of_mixed_experts(p, v);

@@ -32,6 +32,13 @@ bool order_needs_model(const order *o);    // roles are needed (not by --to safe
 MUST_USE bool order_set_form(order *o, const char *form, err *e);
 // Of convert into a type of codes: which weights, an index of order_convert_scopes.
 void order_set_scope(order *o, int scope);
+// Sets the layout of a quantization whose types and rules are known: `asked`, or (NULL) GGUF where
+// they are ggml's, else what it was. ERR_USAGE where types of GGUF and of safetensors stand side by
+// side, or the layout is the other one's; rules may be NULL.
+MUST_USE bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked,
+                               err *e);
+// ERR_USAGE for an alignment (0: none was asked for) without a GGUF.
+MUST_USE bool order_set_alignment(plan_options *p, uint64_t alignment, err *e);
 // The order whole, as an object.
 void order_write(const order *o, json_writer *w, const char *key);
 // What scruple.json has under "options" and the plan's identity covers: without what decides types

@@ -144,13 +144,15 @@ static bool moves_something(const plan *p, err *e)
     const codec *c = p->options.codec;
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
-        const weight *w = !t->owned ? NULL : t->source ? t->source
-                          : model_weight(p->model, t->role, t->layer, t->expert);
-        if (t->exact || (w && w->codec == c) || (!p->model && t->to.type == c->part[0].type))
+        bool there = !p->model && t->to.type == c->part[0].type;
+        if (t->from && t->owned)
+            there = model_weight(p->model, t->role, t->layer, t->expert)->codec == c;
+        if (t->exact || there)
             return true;
     }
-    return err_set(e, ERR_INPUT, "no weight of this checkpoint is stored in codes that could become "
-                   "%s (--scope experts and --scope all-linear take plain numbers, too)", c->name);
+    return err_set(e, ERR_INPUT, "no weight of this checkpoint is stored in codes that could "
+                   "become %s (--scope experts and --scope all-linear take plain numbers, too)",
+                   c->name);
 }
 
 static bool choose_tensors(plan *p, err *e)
@@ -328,6 +330,11 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
          (o->page & (o->page - 1)) != 0))
         return err_set(e, ERR_USAGE, "a page is a power of two from %d to %d, not %llu",
                        PLAN_LEAST_PAGE, PLAN_LARGEST_PAGE, (unsigned long long)o->page);
+    if (o->alignment && (o->alignment < PLAN_LEAST_ALIGNMENT ||
+                         o->alignment > GGUF_MAX_ALIGNMENT ||
+                         (o->alignment & (o->alignment - 1)) != 0))
+        return err_set(e, ERR_USAGE, "a GGUF's alignment is a power of two from %d to %d, not %llu",
+                       PLAN_LEAST_ALIGNMENT, GGUF_MAX_ALIGNMENT, (unsigned long long)o->alignment);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
     bool of_types = o->scope == SCOPE_MATRICES || o->scope == SCOPE_STORED;

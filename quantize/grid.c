@@ -8,7 +8,7 @@
 #include "quantize/kernels.h"
 #include "quantize/number.h"
 
-enum { SEGMENT = 256, MOST_NEAR = 3 };
+enum { SEGMENT = 256, HEAD = 16, MOST_NEAR = 3 };
 
 static int top_code(const grid *g) { return (1 << g->bits) - 1; }
 
@@ -117,8 +117,11 @@ static bool segment_fits(const grid *g, const grid_block *b, const float *from, 
     return same_values(from, back, n);
 }
 
+// Most scales that are tried do not fit already a few numbers.
 static bool fits(const grid *g, const grid_block *b)
 {
+    if (b->rows * b->cols > 4 * HEAD && !segment_fits(g, b, b->from, i64_min(HEAD, b->cols)))
+        return false;
     for (int64_t row = 0; row < b->rows; row++)
         for (int64_t col = 0; col < b->cols; col += SEGMENT)
             if (!segment_fits(g, b, b->from + row * b->stride + col,

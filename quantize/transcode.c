@@ -389,6 +389,8 @@ bool transcode(const codec *c, const transcode_rows *r, int64_t *lost, err *e)
 
 // ---- what has to be known of a weight as a whole ---------------------------------------------
 
+enum { GROUP = 16 }; // NVFP4's
+
 // The powers of two that bring the scale s >= 0 onto E4M3; false where there are none.
 static bool e4m3_shifts(float s, int *from, int *to)
 {
@@ -407,17 +409,56 @@ static bool e4m3_shifts(float s, int *from, int *to)
     return odd < 16;
 }
 
-static void count_group(const float *values, transcode_census *to)
+// By which numbers the scale of codes of these magnitudes (bits of a mask) can be multiplied, so
+// that they become codes again.
+typedef struct {
+    int n;
+    float by[8];
+} factors;
+
+static factors factors_of(uint32_t mask)
 {
-    enum { GROUP = 16 };
-    float largest = reduce_max_abs(values, GROUP);
+    factors f = {0};
+    int top = 31 - __builtin_clz(mask);
+    for (int code = 7; code > 0; code--) {
+        float by = e2m1_to_f32((uint8_t)top) / e2m1_to_f32((uint8_t)code);
+        bool all = true;
+        for (int k = 1; k <= top; k++) {
+            float other = e2m1_to_f32((uint8_t)k) / by;
+            all = all && (!(mask >> k & 1) || e2m1_to_f32(f32_to_e2m1(other)) == other);
+        }
+        if (all)
+            f.by[f.n++] = by;
+    }
+    return f;
+}
+
+// The magnitudes, but for 0, of the codes of a group on E2M1's grid.
+static uint32_t magnitudes_of(const grid *g, const grid_block *b)
+{
+    uint8_t codes[GROUP / 2];
+    uint32_t mask = 0;
+    grid_codes(g, b, b->from, GROUP, codes);
+    for (int i = 0; i < GROUP / 2; i++)
+        mask |= 1u << (codes[i] & 7) | 1u << (codes[i] >> 4 & 7);
+    return mask & ~1u;
+}
+
+static void count_group(const float *values, float source_scale, factors known[256],
+                        transcode_census *to)
+{
+    const grid g = {.element = ELEMENT_E2M1, .bits = 4, .scale = DT_F32, .global = 1};
+    grid_block b = {.from = values, .stride = GROUP, .rows = 1, .cols = GROUP,
+                    .source_scale = source_scale};
     int from = INT_MAX / 2, end = INT_MIN / 2;
-    for (int code = 7; largest != 0 && code > 0; code--) {
-        const grid g = {.element = ELEMENT_E2M1, .bits = 4, .scale = DT_F32, .global = 1,
-                        .fixed = largest / e2m1_to_f32((uint8_t)code)};
-        grid_block b = {.from = values, .stride = GROUP, .rows = 1, .cols = GROUP};
+    uint32_t mask = grid_finds(&g, &b) ? magnitudes_of(&g, &b) : 0;
+    if (!mask) // off the grid, or nothing but zeros
+        return;
+    if (!known[mask].n)
+        known[mask] = factors_of(mask);
+    for (int i = 0; i < known[mask].n; i++) {
         int first, last;
-        if (!e4m3_shifts(g.fixed, &first, &last) || !grid_finds(&g, &b))
+        if (!e4m3_shifts(b.scale * known[mask].by[i], &first, &last))
             continue;
         // Scales of neighbouring codes are less than 2^4 apart, what E4M3 spans is more.
         from = first < from ? first : from;
@@ -439,8 +480,9 @@ void transcode_count(const codec *c, const transcode_rows *r, transcode_census *
     float scale = r->scales ? reduce_max_abs(r->scales, n) : 0;
     to->largest = largest > to->largest ? largest : to->largest;
     to->scale = scale > to->scale ? scale : to->scale;
-    for (int64_t i = 0; c->whole == WHOLE_FUSED && i + c->group <= n; i += c->group)
-        count_group(r->values + i, to);
+    factors known[256] = {0};
+    for (int64_t i = 0; c->whole == WHOLE_FUSED && i < n; i += GROUP)
+        count_group(r->values + i, r->scales ? r->scales[i] : 0, known, to);
 }
 
 void transcode_add(const transcode_census *from, transcode_census *to)

@@ -361,7 +361,16 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
 
 // ---- GPTQ, AWQ, MLX --------------------------------------------------------------------------
 
-static bool is_mlx(const codec *c) { return codec_part_of(c, PART_BIASES) >= 0; }
+// MLX's name of the form; NULL: it is none of MLX.
+static const char *mlx_mode(const codec *c)
+{
+    int scales = codec_part_of(c, PART_SCALES);
+    if (codec_part_of(c, PART_BIASES) >= 0)
+        return "affine";
+    if (c->form != CODEC_MX || strcmp(c->part[scales].suffix, "scales") != 0)
+        return NULL;
+    return c->element == ELEMENT_E4M3 ? "mxfp8" : "mxfp4";
+}
 
 static void write_size(json_writer *w, const codec *c)
 {
@@ -405,7 +414,7 @@ static void write_mlx(const modules *m, json_writer *w)
 {
     jw_object(w, NULL);
     write_size(w, m->codec[0]);
-    jw_text(w, "mode", "affine");
+    jw_text(w, "mode", mlx_mode(m->codec[0]));
     jw_object_end(w);
 }
 
@@ -416,7 +425,7 @@ static bool describable(const codec *a, const codec *b)
 {
     if (a->form == CODEC_STORED || b->form == CODEC_STORED)
         return false;
-    if (a->form == CODEC_TOOL || b->form == CODEC_TOOL)
+    if (a->form == CODEC_TOOL || b->form == CODEC_TOOL || mlx_mode(a) || mlx_mode(b))
         return a == b;
     bool fp8 = a->form == CODEC_FP8_BLOCK;
     return fp8 == (b->form == CODEC_FP8_BLOCK) && (!fp8 || a->pow2 == b->pow2);
@@ -469,10 +478,10 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
     bool ok = true;
     if (c->form == CODEC_FP8_BLOCK)
         ok = write_fp8(p, m, &w, e);
+    else if (mlx_mode(c))
+        write_mlx(m, &w);
     else if (c->form != CODEC_TOOL)
         ok = write_compressed_tensors(p, m, &w, e);
-    else if (is_mlx(c))
-        write_mlx(m, &w);
     else
         ok = c->eights ? write_awq(p, m, &w, e) : write_gptq(p, m, &w, e);
     return ok && strbuf_ok(out, e);
@@ -483,7 +492,7 @@ static bool set_members(const modules *m, const strbuf *text, const char *config
                         strbuf *out, err *e)
 {
     const char *value = m->n_codecs ? text->text + strspn(text->text, " \n") : NULL;
-    bool mlx = m->n_codecs && m->codec[0]->form == CODEC_TOOL && is_mlx(m->codec[0]);
+    bool mlx = m->n_codecs && mlx_mode(m->codec[0]);
     strbuf half = {0};
     bool ok = json_set_member(config, len, "quantization", mlx ? value : NULL, &half, e) &&
               json_set_member(half.text, half.len, "quantization_config", value, out, e);

@@ -45,8 +45,8 @@ PAIRS = {
     "fp8-block-pow2": ["fp8-block", "fp8-channel", "fp8-tensor", "mxfp8"],
     "fp8-channel": ["fp8-block:", "fp8-tensor:"],
     "fp8-tensor": ["fp8-channel", "fp8-block"],
-    "mxfp8": ["fp8-channel:"],
-    "mxfp4-packed": ["MXFP4", "NVFP4", "nvfp4-packed", "mxfp8", "fp8-block", "fp8-block-pow2", "Q8_0"],
+    "mxfp8": ["mxfp8-mlx", "fp8-channel:"],
+    "mxfp4-packed": ["MXFP4", "NVFP4", "mxfp4-mlx", "mxfp8-mlx", "nvfp4-packed", "mxfp8", "fp8-block", "fp8-block-pow2", "Q8_0"],
     "nvfp4-packed": ["mxfp4-packed:"],
     "int4-g32": ["int4-g32-asym", "int8-g32", "int4-gptq-g32", "int4-gptq-v2-g32-asym", "int4-awq-g32", "int4-mlx-g32", "Q4_0", "Q4_1", "Q5_0", "Q8_0"],
     "int4-g32-asym": ["int4-gptq-v2-g32-asym", "int4-awq-g32", "Q5_0", "Q4_1", "int4-g32:", "int4-mlx-g32:"],
@@ -104,15 +104,17 @@ def gptq(p, bits, version):
 
 
 def mlx(p, bits):
+    words = mx.array(p["weight"].view(torch.int32).numpy().view(np.uint32))
+    if "biases" not in p:
+        return np.array(mx.dequantize(words, mx.array(p["scales"].numpy()), group_size=32, bits=bits, mode=f"mxfp{bits}", dtype=mx.float32))
     scales, biases = (mx.array(p[k].float().numpy()) for k in ("scales", "biases"))
     group = p["weight"].shape[1] * 32 // bits // p["scales"].shape[1]
-    return np.array(mx.dequantize(mx.array(p["weight"].view(torch.int32).numpy().view(np.uint32)), scales, biases, group_size=group, bits=bits,
-                                  mode="affine", dtype=mx.float32))
+    return np.array(mx.dequantize(words, scales, biases, group_size=group, bits=bits, mode="affine", dtype=mx.float32))
 
 
 def decode(form, p):
     """None where the tool is not here."""
-    bits = 8 if "8" in form[:4] else 4
+    bits = 8 if "8" in form[:5] else 4
     if "-gptq" in form:
         return gptq(p, bits, 2 if "-v2" in form else 1) if TorchLinear else None
     if "-awq" in form:

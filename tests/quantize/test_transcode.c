@@ -107,15 +107,16 @@ static void fill_int(int64_t at, int64_t n, int bits, int zero, float scale)
 // 6 x 2^126 is beyond binary32.
 START_TEST(moves_all_of_mxfp4_into_other_containers_of_it)
 {
-    static const char *const to[] = {"mxfp4-packed", "mxfp8", "MXFP4", "nvfp4-packed"};
+    static const char *const to[] = {"mxfp4-packed", "mxfp8", "MXFP4", "mxfp4-mlx", "mxfp8-mlx",
+                                     "nvfp4-packed"};
     for (int code = 0; code <= 252; code++) {
         fill_fp4(0, 2 * 32, e8m0_to_f32((uint8_t)code));
         for (size_t k = 0; k < COUNT_OF(to); k++)
             for (int scaled = 0; scaled < 2; scaled++) {
                 ck_assert_int_eq(lost_by(to[k], 2, 32, scaled, false), 0);
                 ck_assert(strcmp(to[k], "MXFP4") == 0 || same_bits(2 * 32));
-                if (scaled && k < 3)
-                    ck_assert_int_eq(part_bytes[k < 2][0], code);
+                if (scaled && k < 5)
+                    ck_assert_int_eq(part_bytes[k != 2][0], code);
             }
     }
 }

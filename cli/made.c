@@ -85,6 +85,7 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_int(&w, "files_copied", r->n_copied);
     jw_int(&w, "files_left_behind", r->n_left);
     jw_int(&w, "weights_coded", r->n_coded);
+    jw_int(&w, "weights_cut", r->n_cut);
     jw_int(&w, "tensors_proven_identical", r->n_moved);
     jw_int(&w, "values_changed", r->changed_values);
     if (r->blocks)
@@ -157,6 +158,8 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     }
     strbuf_printf(out, "  %lld tensors in %lld files, %lld weights coded", (long long)r->n_tensors,
                   (long long)r->n_files, (long long)r->n_coded);
+    if (r->n_cut)
+        strbuf_printf(out, ", %lld cut from stacks", (long long)r->n_cut);
     if (!o->dry_run && !r->already_complete)
         strbuf_printf(out, ", %lld tensors proven identical to the source",
                       (long long)r->n_moved);

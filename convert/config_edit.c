@@ -76,11 +76,11 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
     role_class class = t->owned ? role_class_of(t->role) : CLASS_OTHER;
     // One entry a weight: its first part; vectors and fixed parts are no modules.
     if (!dot || t->part != 0 || t->to.rank != 2 ||
-        (!str_starts(dot, ".weight") && strcmp(dot, ".qweight") != 0))
+        (!t->cut && !str_starts(dot, ".weight") && strcmp(dot, ".qweight") != 0))
         return true;
     const codec *c = t->source ? t->codec : NULL;
     if (t->from && t->owned)
-        c = model_weight(p->model, t->role, t->layer, t->expert)->codec;
+        c = plan_weight(p, t)->codec;
     c = quantized_as(c);
     // Plain embeddings are in no list: they are no linear layers.
     if (class == CLASS_EMBEDDING && !c)
@@ -89,7 +89,7 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
         return false;
     module *new = &m->list[m->n++];
     *new = (module){.codec = c,
-                    .moved = t->from,
+                    .moved = t->from || t->cut,
                     .linear = class != CLASS_EMBEDDING && class != CLASS_ROUTER,
                     .expert = class == CLASS_EXPERTS};
     strbuf_add(&new->name, t->to.name, (size_t)(dot - t->to.name));
@@ -465,7 +465,7 @@ static bool one_method(const modules *m, err *e)
 static bool codes_anything(const plan *p)
 {
     for (int64_t i = 0; i < p->n_tensors; i++)
-        if (p->tensor[i].source)
+        if (p->tensor[i].source && !p->tensor[i].cut)
             return true;
     return false;
 }

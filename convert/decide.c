@@ -12,10 +12,19 @@ typedef struct {
     bool seen;             // a weight that it reaches fits
 } entry;
 
+// What is decided about: a weight, or a tensor that no weight has.
+typedef struct {
+    tensor_account account; // of a stack's tensor: the weight's own
+    const tensor *tensor;
+    int64_t at;             // of its decision
+} item;
+
 typedef struct {
     const plan_options *options;
     const checkpoint *source;
     const model *model;
+    item *item;            // [n_items] in the order of tensors
+    int64_t n_items;
     entry *entry;          // [n]
     int64_t n;
     int64_t *scan;         // [n_scan] entries that are no whole names
@@ -68,8 +77,31 @@ static bool index_rules(decider *d, err *e)
     return true;
 }
 
+static bool list_items(decider *d, err *e)
+{
+    int64_t n = checkpoint_count(d->source);
+    d->item = mem_new((uint64_t)(n + model_n_weights(d->model)), sizeof *d->item, "decisions", e);
+    for (int64_t i = 0; d->item && i < n; i++) {
+        const tensor_account *a = model_account(d->model, i);
+        const tensor *t = checkpoint_at(d->source, i);
+        if (!a->used)
+            d->item[d->n_items++] = (item){*a, t, i};
+        for (int64_t k = a->first; a->used && a->part == 0 && k < a->first + a->n; k++) {
+            const bound_weight *b = model_weight_at(d->model, k);
+            item *one = &d->item[d->n_items++];
+            *one = (item){*a, t, n + k};
+            one->account.role = b->role;
+            one->account.layer = b->layer;
+            one->account.expert = b->expert;
+            one->account.weight = b->weight;
+        }
+    }
+    return d->item != NULL;
+}
+
 static void decider_free(decider *d)
 {
+    free(d->item);
     free(d->entry);
     free(d->scan);
     free(d->decided);
@@ -150,7 +182,7 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
         return false;
     switch (o->scope) {
     case SCOPE_NONE: return false;
-    case SCOPE_EXPERTS: return role_class_of(a->role) == CLASS_EXPERTS;
+    case SCOPE_EXPERTS: return role_is_expert(a->role) && !is_vector(a);
     case SCOPE_ALL_LINEAR: return role_is_linear(a->role);
     case SCOPE_MATRICES: return !is_vector(a);
     case SCOPE_STORED: return !is_vector(a) && a->weight->codec->form != CODEC_FLOAT;
@@ -238,10 +270,10 @@ static bool by_scope(const plan_options *o, const tensor_account *a, decision *o
     return true;
 }
 
-static bool decide_one(decider *d, int64_t i, decision *out, err *e)
+static bool decide_one(decider *d, const item *one, decision *out, err *e)
 {
-    const tensor_account *a = model_account(d->model, i);
-    const tensor *t = checkpoint_at(d->source, i);
+    const tensor_account *a = &one->account;
+    const tensor *t = one->tensor;
     int64_t at;
     *out = (decision){.rule = -1};
     if (!find_entry(d, a, t, &at, e))
@@ -253,7 +285,7 @@ static bool decide_one(decider *d, int64_t i, decision *out, err *e)
 
 typedef struct {
     int64_t fitting, matrices, reached; // tensors that fit; of these matrices; of these reached
-    int64_t first, first_matrix;        // their indices
+    int64_t first, first_matrix;        // the first item of them
     const char *within;                 // a name that holds the pattern's text
 } trace;
 
@@ -266,12 +298,10 @@ static void note(int64_t i, int64_t *n, int64_t *first)
 static bool follow(const decider *d, const entry *x, trace *out, err *e)
 {
     *out = (trace){0};
-    for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
-        const tensor_account *a = model_account(d->model, i);
-        selector_subject subject = selector_subject_of(a, checkpoint_at(d->source, i));
+    for (int64_t i = 0; i < d->n_items; i++) {
+        const tensor_account *a = &d->item[i].account;
+        selector_subject subject = selector_subject_of(a, d->item[i].tensor);
         bool yes;
-        if (a->used && a->part != 0)
-            continue;
         if (!selector_matches(x->pattern, &subject, &yes, e))
             return false;
         if (!out->within && strstr(subject.module, x->pattern->text))
@@ -293,7 +323,7 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
     if (!follow(d, x, &t, e))
         return false;
     const char *pattern = str_short(x->pattern->text, p);
-    const char *first = checkpoint_at(d->source, t.matrices ? t.first_matrix : t.first)->name;
+    const char *first = d->item[t.matrices ? t.first_matrix : t.first].tensor->name;
     if (!t.fitting && t.within)
         err_set(e, ERR_INPUT, "'%s' is no whole name; it stands in '%s', which *%s* would match",
                 pattern, str_short(t.within, s), pattern);
@@ -305,7 +335,7 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
         err_set(e, ERR_INPUT, "'%s' fits no linear weight; what it fits (%lld, the first is '%s') "
                 "has to be named by its role, '%s', or its whole name", pattern,
                 (long long)t.matrices, str_short(first, s),
-                role_name(model_account(d->model, t.first_matrix)->role));
+                role_name(d->item[t.first_matrix].account.role));
     else
         err_set(e, ERR_INPUT, "what '%s' fits can only be kept: vectors, and tensors without a "
                 "role (%lld, the first is '%s')", pattern, (long long)t.fitting,
@@ -319,22 +349,22 @@ static bool refuse_shadowed(const decider *d, const decision *list, const entry 
     char text[RECIPE_RULE_TEXT], other[RECIPE_RULE_TEXT], s[STR_SHORT];
     const recipe_rule *rule = d->options->rules->rule;
     int64_t first = -1;
-    for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
-        const tensor_account *a = model_account(d->model, i);
-        selector_subject subject = selector_subject_of(a, checkpoint_at(d->source, i));
+    for (int64_t i = 0; i < d->n_items; i++) {
+        const item *one = &d->item[i];
+        selector_subject subject = selector_subject_of(&one->account, one->tensor);
         bool yes;
-        if ((a->used && a->part != 0) || !reaches(x, a))
+        if (!reaches(x, &one->account))
             continue;
         if (!selector_matches(x->pattern, &subject, &yes, e))
             return false;
-        if (yes && x->rule->file && !rule[list[i].rule].file)
+        if (yes && x->rule->file && !rule[list[one->at].rule].file)
             return true;
         first = yes && first < 0 ? i : first;
     }
     return err_set(e, ERR_INPUT, "%s decides nothing: earlier rules have decided all that it fits, "
                    "'%s' for one by %s", recipe_rule_text(x->rule, text),
-                   str_short(checkpoint_at(d->source, first)->name, s),
-                   recipe_rule_text(&rule[list[first].rule], other));
+                   str_short(d->item[first].tensor->name, s),
+                   recipe_rule_text(&rule[list[d->item[first].at].rule], other));
 }
 
 // Every pattern must fit something, every rule must decide something.
@@ -358,18 +388,13 @@ bool decide(const plan_options *o, const checkpoint *c, const model *m, decision
     decider d = {.options = o, .source = c, .model = m};
     int64_t n = checkpoint_count(c);
     *out = NULL;
-    decision *list = mem_new((uint64_t)n, sizeof *list, "decisions", e);
-    bool ok = list && index_rules(&d, e);
-    for (int64_t i = 0; ok && i < n; i++) {
-        const tensor_account *a = model_account(m, i);
-        if (!a->used || a->part == 0)
-            ok = decide_one(&d, i, &list[i], e);
-    }
-    for (int64_t i = 0; ok && i < n; i++) {
-        const tensor_account *a = model_account(m, i);
-        if (a->used && a->part != 0)
-            list[i] = list[checkpoint_index_of(c, a->weight->part[0]->name)];
-    }
+    decision *list = mem_new((uint64_t)(n + model_n_weights(m)), sizeof *list, "decisions", e);
+    bool ok = list && index_rules(&d, e) && list_items(&d, e);
+    for (int64_t i = 0; ok && i < d.n_items; i++)
+        ok = decide_one(&d, &d.item[i], &list[d.item[i].at], e);
+    for (int64_t i = 0; ok && i < n; i++)
+        if (model_account(m, i)->used)
+            list[i] = list[n + model_account(m, i)->first];
     ok = ok && refuse_idle(&d, list, e);
     decider_free(&d);
     if (ok)

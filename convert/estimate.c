@@ -50,7 +50,7 @@ static const tensor *next_source(sample *s)
             s->part = 1;
             return t->from;
         }
-        if (t->source && t->starts && s->part < t->source->n_parts)
+        if (t->source && t->opens && s->part < t->source->n_parts)
             return t->source->part[s->part++];
         s->tensor++;
         s->part = 0;
@@ -203,7 +203,7 @@ static bool code_all(estimate *x, const plan *p, double *seconds, const estimate
     for (int64_t i = tensors.first; i < tensors.end; i++) {
         const plan_tensor *t = &p->tensor[i];
         int k = 0;
-        if (!t->source || !t->starts)
+        if (!t->source || !t->starts || t->cut)
             continue;
         while (k < n && !coded_alike(kind[k], t))
             k++;

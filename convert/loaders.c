@@ -22,12 +22,12 @@ static void warn_of_copied(const plan *p, const events *v)
 
 static const codec *codec_of(const plan *p, const plan_tensor *t)
 {
-    return t->source ? t->codec : model_weight(p->model, t->role, t->layer, t->expert)->codec;
+    return t->source ? t->codec : plan_weight(p, t)->codec;
 }
 
 static bool is_expert(const plan_tensor *t)
 {
-    return t->owned && role_class_of(t->role) == CLASS_EXPERTS;
+    return t->owned && role_is_expert(t->role) && role_is_linear(t->role);
 }
 
 // transformers and vLLM keep the experts of a layer in fused tensors with one scheme.

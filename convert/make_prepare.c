@@ -108,7 +108,8 @@ static void fill_report(maker *m)
         r->bytes_after += p->file[f].bytes;
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
-        r->n_coded += t->starts;
+        r->n_coded += t->starts && !t->cut;
+        r->n_cut += t->starts && t->cut;
         r->role_bytes[t->owned ? role_class_of(t->role) : CLASS_OTHER] += t->to.bytes;
     }
     if (!m->model)

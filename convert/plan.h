@@ -2,7 +2,8 @@
 // A plan fixes every byte's address before work starts: which output tensor, from which source
 // tensor or weight, by which codec, at which offset of which file. It is a pure function of the
 // source's headers and the options; its digest names the run. Makes nothing and writes nothing:
-// run.h carries it out.
+// run.h carries it out. Stacked experts come out one by one (quantize, packs, whenever any of them
+// is coded), or their stacks are moved whole.
 #ifndef SCRUPLE_CONVERT_PLAN_H
 #define SCRUPLE_CONVERT_PLAN_H
 
@@ -50,7 +51,8 @@ typedef struct {
 
 typedef struct {
     const tensor *from;        // moved: the source tensor; NULL where coded
-    const weight *source;      // coded: the source weight,
+    const weight *source;      // coded, or cut from a stack: the source weight,
+    bool cut;                  //   moved as it is, but for being cut,
     const codec *codec;        //   what it becomes,
     codec_search search;       //   how its scales are found,
     bool positive_scales;
@@ -59,7 +61,8 @@ typedef struct {
     bool owned;                // bound to a role; the three below are its
     role role;
     int64_t layer, expert;     // -1 where it has none
-    bool starts;               // coded: the first of its weight's parts in its file
+    bool starts;               // coded or cut: the first of its weight's parts in its file,
+    bool opens;                //   and the first weight of it that is read from these tensors
     tensor to;                 // name, type, shape, bytes, offset in its file
 } plan_tensor;
 
@@ -95,6 +98,8 @@ MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, con
 void plan_free(plan *p);
 // The type that part t->part of a coded weight is written in.
 dtype plan_part_type(const plan_tensor *t);
+// The weight that a tensor is a part of, of a moved stack the first one; NULL: of none.
+const weight *plan_weight(const plan *p, const plan_tensor *t);
 // Bytes of the largest set of encoded parts that wait for their place at one time.
 uint64_t plan_held_bytes(const plan *p);
 

@@ -76,12 +76,24 @@ bool run_recall(const plan *p, output *out, run_result *r, err *e)
     return true;
 }
 
-bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e)
+static bool is_stack(const plan *p, int64_t i)
 {
-    for (int64_t i = 0; i < checkpoint_count(p->source); i++)
-        if (!r->read[i])
+    return p->model && model_account(p->model, i)->stacked;
+}
+
+bool run_source_ids(const plan *p, run_result *r, source_id *to, err *e)
+{
+    for (int64_t i = 0; i < checkpoint_count(p->source); i++) {
+        if (r->read[i])
+            continue;
+        if (!is_stack(p, i))
             return err_set(e, ERR_INTERNAL, "tensor '%s' of the source was never read",
                            checkpoint_at(p->source, i)->name);
+        // Several units read some of it, or one in another order.
+        if (!checkpoint_tensor_digest(p->source, checkpoint_at(p->source, i), &r->source[i], e))
+            return false;
+        r->read[i] = true;
+    }
     return source_ids_of(p->source, r->source, to, e);
 }
 
@@ -236,8 +248,9 @@ static bool make_unit(runner *r, int64_t index, output *out, err *e)
     proof *proven = NULL;
     r->file = &file;
     bool ok = held_open(&r->held, p, f, r->sizes.held, r->options->scratch, e) &&
-              proof_open(&proven, f, e) && write_tensors(r, index, out, proven, e) &&
-              proof_end(proven, "as written", p->tensor + f->first, r->result->tensor + f->first,
+              proof_open(&proven, f, e) && write_tensors(r, index, out, proven, e);
+    stacks_end_unit(&r->stacks, p->source, ok ? r->result : NULL);
+    ok = ok && proof_end(proven, "as written", p->tensor + f->first, r->result->tensor + f->first,
                         r->result->record[index], e) &&
               checkpoint_unchanged(p->source, e) && note_write(p, index, r->result, &note, e) &&
               output_end(out, &file, f->name, note.text, e);
@@ -297,14 +310,17 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
         r.sizes.held = o->held;
     walk_begin(&walk, p, result->resumed, slice, r.sizes.batch);
     const stream_options reading = {.memory = r.sizes.stream};
+    r.stacks.memory = mem_new_aligned(r.sizes.slice, 1, "a slice of a stack", e);
     r.values = mem_new_aligned(r.sizes.worker * (uint64_t)threads, 1, "decoded rows", e);
-    bool ok = r.batch && r.values && sums_open(&r.sums, p->source, o->expected, e) &&
+    bool ok = r.batch && r.values && r.stacks.memory &&
+              sums_open(&r.sums, p->source, o->expected, e) &&
               stream_open(&r.in, walk_next, &walk, &reading, e) &&
               make_units(&r, slice, out, e);
     stream_close(r.in);
     sums_end(ok ? r.sums : NULL, p->source, result);
     sums_close(r.sums, p->source);
     free(r.batch);
+    free(r.stacks.memory);
     free(r.values);
     return ok;
 }

@@ -79,9 +79,10 @@ MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_res
 // tensors, counts of changes, out of the notes that other runs or parts left with their units.
 // ERR_ENV where a unit is not finished, or its note is none (the unit is then rejected).
 MUST_USE bool run_recall(const plan *p, output *out, run_result *r, err *e);
-// Identities of the source's files, [checkpoint_n_files], out of what was read. ERR_INTERNAL where
-// a tensor is not known: units are missing.
-MUST_USE bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e);
+// Identities of the source's files, [checkpoint_n_files], out of what was read. Stacked tensors
+// that no unit has read from front to end are read once more. ERR_INTERNAL where another tensor is
+// not known: units are missing.
+MUST_USE bool run_source_ids(const plan *p, run_result *r, source_id *to, err *e);
 // Compares the source's files with what is expected of them (ERR_INPUT with the file, who says so,
 // what was found). Those that the run has not read from front to end are read once more. Fills in
 // what to[checkpoint_n_files] says of whole files.

@@ -51,6 +51,16 @@ uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
     return s.bytes;
 }
 
+uint64_t run_slice_bytes(const weight *w)
+{
+    uint64_t sum = 0, offset, bytes;
+    for (int i = 0; !weight_in_runs(w) && i < w->n_parts; i++) {
+        weight_slice_range(w, i, &offset, &bytes);
+        sum += round_up_64(bytes);
+    }
+    return sum;
+}
+
 // Parts across are complete with the last rows: there is room for all of them.
 static uint64_t encoded_bytes(const plan_tensor *t, int64_t rows, bool across)
 {
@@ -115,6 +125,7 @@ static uint64_t resident_now(void)
 
 typedef struct {
     uint64_t process, worker, batch_least, batch_most, held_most;
+    uint64_t slice[2]; // of matrices, of vectors
 } demands;
 
 static uint64_t most_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -135,6 +146,8 @@ static demands demands_of(const plan *p, bool begun)
         bool apart = t->codec->form == CODEC_TOOL || (t->exact && t->codec->form == CODEC_INT);
         uint64_t coded = apart ? values + values / 2 : 0;
         d.worker = most_of(d.worker, round_up_64(values * floats * sizeof(float) + coded));
+        uint64_t *slice = &d.slice[slice_kind(t->source)];
+        *slice = most_of(*slice, run_slice_bytes(t->source));
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));
         d.batch_most = most_of(d.batch_most, batch_bytes(t, t->source->out));
     }
@@ -162,8 +175,9 @@ bool run_sizes_of(const plan *p, int threads, uint64_t memory, bool begun, run_s
 {
     demands d = demands_of(p, begun);
     uint64_t held = least_of(d.held_most, HELD_LEAST);
-    *out = (run_sizes){STREAM_LEAST, MIB, d.batch_least, held, d.worker};
-    uint64_t least = d.process + out->stream + out->ring + out->batch + out->held +
+    *out = (run_sizes){STREAM_LEAST, MIB, d.batch_least, held, d.worker,
+                       d.slice[0] + d.slice[1], d.slice[0]};
+    uint64_t least = d.process + out->stream + out->ring + out->batch + out->held + out->slice +
                      d.worker * (uint64_t)threads;
     *needed = (least + MIB - 1) / MIB * MIB;
     if (*needed > memory)

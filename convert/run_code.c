@@ -19,7 +19,8 @@ typedef struct {
     stored_rows stored;                  // the batch in the runner's memory
     const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
     uint64_t read_bytes[CODEC_MAX_PARTS];
-    xxh128 *source[CODEC_MAX_PARTS];     // of the stored parts
+    xxh128 *own[CODEC_MAX_PARTS];        // of the stored parts, but for stacks
+    xxh128 *source[CODEC_MAX_PARTS];     // the same, of the batch; NULL: of what is not its own
     uint8_t *rows_at;                    // in that memory
     uint8_t *encoded[CODEC_MAX_PARTS];   // the batch's rows of each part
     const uint8_t *ready[CODEC_MAX_PARTS];  // what is handed on after the batch, and how much
@@ -129,11 +130,18 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
     for (int64_t i = begin; i < end; i++) {
         if (i < w->n_parts) {
-            xxh128_add(c->source[i], c->read[i], c->read_bytes[i]);
+            if (c->source[i])
+                xxh128_add(c->source[i], c->read[i], c->read_bytes[i]);
             continue;
         }
         int64_t k = i - w->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
+        if (c->t->cut) {
+            void *at[CODEC_MAX_PARTS];
+            encoded_at(c, row, at);
+            weight_cut(&c->stored, c->rows_at, row, n, at);
+            continue;
+        }
         if (!weight_decode(&c->stored, c->rows_at, row, n, values, e) ||
             !(c->t->exact ? move_rows : encode_rows)(c, row, n, values, &c->changed[k], e))
             return false;
@@ -148,12 +156,20 @@ static bool read_batch(coding *c, err *e)
     const weight *w = c->t->source;
     if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
         return false;
+    if (!weight_in_runs(w)) {
+        weight_gather(&c->stored, c->r->stacks.held[slice_kind(w)].part, c->r->batch);
+        return true;
+    }
     // What is one for all rows comes with the first batch and stays where it is.
     for (int i = 0; i < w->n_parts; i++) {
         uint64_t offset;
         weight_part_range(w, i, c->row, c->rows, &offset, &c->read_bytes[i]);
         void *to = c->rows_at + c->stored.part[i].at;
         c->read[i] = to;
+        c->source[i] = c->own[i];
+        if (w->view && !stack_sum_at(&c->r->stacks, w->part[i], offset, c->read_bytes[i],
+                                     &c->source[i], e))
+            return false;
         if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
             return false;
     }
@@ -239,8 +255,8 @@ static bool open_coding(coding *c, err *e)
     c->changed = mem_new((uint64_t)chunks, sizeof *c->changed, "counts", e);
     if (!c->changed)
         return false;
-    for (int i = 0; i < w->n_parts; i++)
-        if (!(c->source[i] = xxh128_new(e)))
+    for (int i = 0; !w->view && i < w->n_parts; i++)
+        if (!(c->own[i] = xxh128_new(e)))
             return false;
     for (int i = 0; i < codec_written(k); i++)
         if (!(c->sum[i] = xxh128_new(e)) ||
@@ -253,11 +269,11 @@ static bool open_coding(coding *c, err *e)
 static void end_sums(coding *c, xxh128_digest *sum)
 {
     const weight *w = c->t->source;
-    for (int i = 0; i < w->n_parts; i++) {
+    for (int i = 0; !w->view && i < w->n_parts; i++) {
         int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
-        xxh128_end(c->source[i], &c->r->result->source[at]);
+        xxh128_end(c->own[i], &c->r->result->source[at]);
         c->r->result->read[at] = true;
-        c->source[i] = NULL;
+        c->own[i] = NULL;
     }
     for (int i = 0; i < codec_written(c->t->codec); i++) {
         xxh128_end(c->sum[i], i == c->t->part ? sum : &c->r->held.part[c->held[i]].digest);
@@ -273,17 +289,17 @@ bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
     c.chunk = run_chunk_rows(c.t);
     c.rows_at = r->batch + run_across_bytes(c.t);
     float *importance = mem_new((uint64_t)c.t->source->in, sizeof *importance, "importance", e);
-    bool ok = importance && open_coding(&c, e);
-    if (ok && o->importance)
+    bool ok = importance && open_coding(&c, e) && slice_take(r, c.t->source, e);
+    if (ok && o->importance && !c.t->cut)
         ok = o->importance(o->ctx, r->plan->model, c.t, importance, &has, e);
     c.importance = has ? importance : NULL;
-    if (ok && c.t->codec->whole)
+    if (ok && c.t->codec->whole && !c.t->cut)
         ok = whole_scale(r, c.t, &c.whole_scale, e);
     ok = ok && code_batches(&c, &r->result->changed[index], &r->result->loss[index], e);
     if (ok)
         end_sums(&c, sum);
     for (int i = 0; i < CODEC_MAX_PARTS; i++) {
-        xxh128_free(c.source[i]);
+        xxh128_free(c.own[i]);
         xxh128_free(c.sum[i]);
     }
     free(importance);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A unit's note is {"note":1,"records":"hex","sources":"hex","changed":[[tensor,values], ...]} with
 // digests one behind the other: XXH3-128 of the records, and of the source tensors in the
-// order of unit_sources; `changed` by the unit's own tensors, increasing. Where a loss was measured
-// an entry is [tensor, blocks, squared error, squared values, largest difference].
+// order of unit_sources, all zeros for a stack that the unit did not read whole; `changed` by the
+// unit's own tensors, increasing. Where a loss was measured an entry is [tensor, blocks, squared
+// error, squared values, largest difference].
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,10 @@ typedef struct {
 static bool write_source(void *ctx, const tensor *t)
 {
     const source_list *l = ctx;
+    static const xxh128_digest unknown;
     char hex[33];
-    strbuf_puts(l->hex, hex_of(l->from->source[checkpoint_index(l->source, t)].b, 16, hex));
+    int64_t i = checkpoint_index(l->source, t);
+    strbuf_puts(l->hex, hex_of(l->from->read[i] ? l->from->source[i].b : unknown.b, 16, hex));
     return true;
 }
 
@@ -80,8 +83,12 @@ static bool count_source(void *ctx, const tensor *t)
 static bool take_source(void *ctx, const tensor *t)
 {
     source_list *l = ctx;
+    static const xxh128_digest unknown;
     int64_t i = checkpoint_index(l->source, t);
-    l->to->source[i] = l->bytes[l->at++];
+    const xxh128_digest *one = &l->bytes[l->at++];
+    if (memcmp(one, &unknown, sizeof unknown) == 0)
+        return true;
+    l->to->source[i] = *one;
     l->to->read[i] = true;
     return true;
 }

@@ -66,9 +66,13 @@ static bool lay_out(scan *s, const weight *w, err *e)
 static bool scan_weight(scan *s, const weight *w, float *amax, transcode_census *census, err *e)
 {
     for (s->row = 0; s->row < w->out; s->row += s->rows) {
+        const held_slice *held = &s->r->stacks.held[slice_kind(w)];
+        bool at_hand = !weight_in_runs(w) && slice_is_shared(held->of, w);
         if (!event_go_on(s->r->options->events, e) || !lay_out(s, w, e) ||
-            !weight_fetch(&s->stored, s->r->batch, e))
+            (!at_hand && !weight_fetch(&s->stored, s->r->batch, e)))
             return false;
+        if (at_hand)
+            weight_gather(&s->stored, held->part, s->r->batch);
         int64_t tasks = i64_ceil_div(s->rows, s->chunk);
         s->most = scratch_need(&s->room, (uint64_t)tasks, sizeof *s->most, "maxima", e);
         if (s->moved)

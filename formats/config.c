@@ -229,7 +229,7 @@ static bool read_keys(config *c, err *e)
         if (!read_key(c, k, e) || (field == CF_ROPE_TYPE && !read_rope_type(c, e)))
             return false;
     }
-    for (int i = 0; i < config_n_common_fixed; i++)
+    for (int i = 0; !c->family->facts.no_forward && i < config_n_common_fixed; i++)
         if (!check_fixed(c, &config_common_fixed[i], e))
             return false;
     for (int i = 0; i < c->family->n_fixed; i++)

@@ -83,6 +83,7 @@ const dim_row dim_table[DIM_COUNT] = {
     [DIM_Q] = {CF_HEADS, CF_HEAD_DIM, CF_NONE},
     [DIM_KV] = {CF_KV_HEADS, CF_HEAD_DIM, CF_NONE},
     [DIM_HEAD] = {CF_NONE, CF_HEAD_DIM, CF_NONE},
+    [DIM_HEADS] = {CF_NONE, CF_HEADS, CF_NONE},
     [DIM_Q_LORA] = {CF_NONE, CF_Q_LORA, CF_NONE},
     [DIM_MLA_Q] = {CF_HEADS, CF_QK_NOPE, CF_QK_ROPE},
     [DIM_KV_LORA] = {CF_NONE, CF_KV_LORA, CF_NONE},
@@ -144,14 +145,24 @@ static const role_row dense[] = {
     {ROLE_FFN_DOWN, LAYER "mlp.down_proj", "weight", 2, DIM_HIDDEN, DIM_DENSE_INTER, WHEN_DENSE},
 };
 
-static const role_row moe[] = {
+static const role_row router[] = {
     {ROLE_ROUTER, LAYER "mlp.gate", "weight", 2, DIM_EXPERTS, DIM_HIDDEN, WHEN_MOE},
+};
+
+static const role_row experts[] = {
     {ROLE_EXPERT_GATE, LAYER "mlp.experts.{e}.gate_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
      WHEN_MOE},
     {ROLE_EXPERT_UP, LAYER "mlp.experts.{e}.up_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
      WHEN_MOE},
     {ROLE_EXPERT_DOWN, LAYER "mlp.experts.{e}.down_proj", "weight", 2, DIM_HIDDEN, DIM_MOE_INTER,
      WHEN_MOE},
+};
+
+// All experts of a layer in one tensor, as transformers 5 holds them in memory and some save them.
+static const stack_row moe_stacks[] = {
+    {ROLE_EXPERT_GATE, LAYER "mlp.experts.gate_up_proj", 2, 0, false, false},
+    {ROLE_EXPERT_UP, LAYER "mlp.experts.gate_up_proj", 2, 1, false, false},
+    {ROLE_EXPERT_DOWN, LAYER "mlp.experts.down_proj", 1, 0, false, false},
 };
 
 static const role_row select_bias[] = {
@@ -211,6 +222,94 @@ static const layer_rule qwen3_moe_layers[] = {
     {DENSE_EVERY, "decoder_sparse_step", NEED_DEFAULT},
 };
 
+// ---- gpt-oss ----
+// Published in stacks of MXFP4 blocks, gate and up in every second row. Saved in BF16 its stacks
+// are turned, which the square down_proj does not show: names without "_blocks" tell.
+
+static const config_key gpt_oss_keys[] = {
+    SIZE_KEY(CF_MOE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size"),
+    SIZE_KEY(CF_TOP_K, NEED_REQUIRED, READ_ALWAYS, MOST_EXPERTS, "num_experts_per_tok",
+             "experts_per_token"),
+    {CF_RENORM, KEY_BOOL, NEED_UNREAD, READ_ALWAYS, {"norm_topk_prob"}, 0, 0, 1, NULL},
+};
+
+static const role_row gpt_oss_roles[] = {
+    {ROLE_SINKS, LAYER "self_attn.sinks", "", 1, DIM_ONE, DIM_HEADS, WHEN_ALWAYS},
+    {ROLE_ROUTER, LAYER "mlp.router", "weight", 2, DIM_EXPERTS, DIM_HIDDEN, WHEN_MOE},
+    {ROLE_ROUTER_BIAS, LAYER "mlp.router", "bias", 1, DIM_ONE, DIM_EXPERTS, WHEN_MOE},
+};
+
+static const role_row expert_biases[] = {
+    {ROLE_EXPERT_GATE_BIAS, LAYER "mlp.experts.{e}.gate_proj", "bias", 1, DIM_ONE, DIM_MOE_INTER,
+     WHEN_MOE},
+    {ROLE_EXPERT_UP_BIAS, LAYER "mlp.experts.{e}.up_proj", "bias", 1, DIM_ONE, DIM_MOE_INTER,
+     WHEN_MOE},
+    {ROLE_EXPERT_DOWN_BIAS, LAYER "mlp.experts.{e}.down_proj", "bias", 1, DIM_ONE, DIM_HIDDEN,
+     WHEN_MOE},
+};
+
+static const stack_row gpt_oss_stacks[] = {
+    {ROLE_EXPERT_GATE, LAYER "mlp.experts.gate_up_proj", 2, 0, true, true},
+    {ROLE_EXPERT_UP, LAYER "mlp.experts.gate_up_proj", 2, 1, true, true},
+    {ROLE_EXPERT_DOWN, LAYER "mlp.experts.down_proj", 1, 0, false, true},
+    {ROLE_EXPERT_GATE_BIAS, LAYER "mlp.experts.gate_up_proj_bias", 2, 0, true, false},
+    {ROLE_EXPERT_UP_BIAS, LAYER "mlp.experts.gate_up_proj_bias", 2, 1, true, false},
+    {ROLE_EXPERT_DOWN_BIAS, LAYER "mlp.experts.down_proj_bias", 1, 0, false, false},
+};
+
+// ---- Llama 4 ----
+// Published in stacks [experts][in][out], gate and up side by side.
+
+static const config_key llama4_keys[] = {
+    SIZE_KEY(CF_DENSE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size_mlp"),
+    SIZE_KEY(CF_MOE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size"),
+    SIZE_KEY(CF_EXPERTS, NEED_REQUIRED, READ_ALWAYS, MOST_EXPERTS, "num_local_experts"),
+    {CF_N_SHARED, KEY_INT, NEED_UNREAD, READ_ALWAYS, {"n_shared_experts"}, 0, MOST_EXPERTS, 1,
+     NULL},
+    {CF_RENORM, KEY_BOOL, NEED_UNREAD, READ_ALWAYS, {"norm_topk_prob"}, 0, 0, 0, NULL},
+    {CF_ROPE_TYPE, KEY_TEXT, NEED_UNREAD, READ_ALWAYS, {"rope_scaling.rope_type"}, 0, 0, 0, NULL},
+};
+
+static const layer_rule llama4_layers[] = {
+    {DENSE_EVERY, "interleave_moe_layer_step", NEED_DEFAULT},
+};
+
+#define LLAMA4_FFN LAYER "feed_forward."
+
+static const role_row llama4_ffn[] = {
+    {ROLE_FFN_GATE, LLAMA4_FFN "gate_proj", "weight", 2, DIM_DENSE_INTER, DIM_HIDDEN, WHEN_DENSE},
+    {ROLE_FFN_UP, LLAMA4_FFN "up_proj", "weight", 2, DIM_DENSE_INTER, DIM_HIDDEN, WHEN_DENSE},
+    {ROLE_FFN_DOWN, LLAMA4_FFN "down_proj", "weight", 2, DIM_HIDDEN, DIM_DENSE_INTER, WHEN_DENSE},
+    {ROLE_ROUTER, LLAMA4_FFN "router", "weight", 2, DIM_EXPERTS, DIM_HIDDEN, WHEN_MOE},
+    {ROLE_EXPERT_GATE, LLAMA4_FFN "experts.{e}.gate_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
+     WHEN_MOE},
+    {ROLE_EXPERT_UP, LLAMA4_FFN "experts.{e}.up_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
+     WHEN_MOE},
+    {ROLE_EXPERT_DOWN, LLAMA4_FFN "experts.{e}.down_proj", "weight", 2, DIM_HIDDEN, DIM_MOE_INTER,
+     WHEN_MOE},
+    {ROLE_SHARED_GATE, LLAMA4_FFN "shared_expert.gate_proj", "weight", 2, DIM_SHARED_INTER,
+     DIM_HIDDEN, WHEN_SHARED},
+    {ROLE_SHARED_UP, LLAMA4_FFN "shared_expert.up_proj", "weight", 2, DIM_SHARED_INTER, DIM_HIDDEN,
+     WHEN_SHARED},
+    {ROLE_SHARED_DOWN, LLAMA4_FFN "shared_expert.down_proj", "weight", 2, DIM_HIDDEN,
+     DIM_SHARED_INTER, WHEN_SHARED},
+};
+
+static const stack_row llama4_stacks[] = {
+    {ROLE_EXPERT_GATE, LLAMA4_FFN "experts.gate_up_proj", 2, 0, false, true},
+    {ROLE_EXPERT_UP, LLAMA4_FFN "experts.gate_up_proj", 2, 1, false, true},
+    {ROLE_EXPERT_DOWN, LLAMA4_FFN "experts.down_proj", 1, 0, false, true},
+};
+
+static const name_rule llama4_rules[] = {
+    {"tied-head", "{h}lm_head.*", true},
+    {"rotary-inv-freq", "*.rotary_emb.inv_freq", false},
+    {"vision", "vision_model.*", false},
+    {"vision", "multi_modal_projector.*", false},
+    {"vision", "model.vision_model.*", false},
+    {"vision", "model.multi_modal_projector.*", false},
+};
+
 // ---- the table ----
 
 #define SET(rows) {rows, COUNT_OF(rows)}
@@ -228,9 +327,10 @@ static const family families[] = {
         .key = deepseek_v3_keys, .n_keys = COUNT_OF(deepseek_v3_keys),
         .fixed = deepseek_v3_fixed, .n_fixed = COUNT_OF(deepseek_v3_fixed),
         .layers = deepseek_v3_layers, .n_layers = COUNT_OF(deepseek_v3_layers),
-        .roles = {SET(frame), SET(mla), SET(dense), SET(moe), SET(select_bias), SET(shared)},
+        .roles = {SET(frame), SET(mla), SET(dense), SET(router), SET(experts), SET(select_bias),
+                  SET(shared)},
         .rules = usual_rules, .n_rules = COUNT_OF(usual_rules),
-        .fused_experts = LAYER "mlp.experts.gate_up_proj",
+        .stack = moe_stacks, .n_stacks = COUNT_OF(moe_stacks),
     },
     {
         .architecture = {"Qwen3MoeForCausalLM"},
@@ -240,9 +340,35 @@ static const family families[] = {
         .prefix = USUAL_PREFIXES,
         .fixed = qwen3_moe_fixed, .n_fixed = COUNT_OF(qwen3_moe_fixed),
         .layers = qwen3_moe_layers, .n_layers = COUNT_OF(qwen3_moe_layers),
-        .roles = {SET(frame), SET(gqa), SET(head_norms), SET(dense), SET(moe)},
+        .roles = {SET(frame), SET(gqa), SET(head_norms), SET(dense), SET(router), SET(experts)},
         .rules = usual_rules, .n_rules = COUNT_OF(usual_rules),
-        .fused_experts = LAYER "mlp.experts.gate_up_proj",
+        .stack = moe_stacks, .n_stacks = COUNT_OF(moe_stacks),
+    },
+    {
+        .architecture = {"GptOssForCausalLM"},
+        .model_type = {"gpt_oss"},
+        .facts = {.family = "gpt_oss", .mixer = MIXER_GQA, .rope = ROPE_HALF,
+                  .score = SCORE_SOFTMAX,
+                  .no_forward = "attention sinks, sliding windows and experts with biases"},
+        .prefix = USUAL_PREFIXES,
+        .key = gpt_oss_keys, .n_keys = COUNT_OF(gpt_oss_keys),
+        .roles = {SET(frame), SET(gqa), SET(gpt_oss_roles), SET(experts), SET(expert_biases)},
+        .rules = usual_rules, .n_rules = COUNT_OF(usual_rules),
+        .stack = gpt_oss_stacks, .n_stacks = COUNT_OF(gpt_oss_stacks), .stacked = true,
+    },
+    {
+        .architecture = {"Llama4ForConditionalGeneration", "Llama4ForCausalLM"},
+        .model_type = {"llama4", "llama4_text"},
+        .facts = {.family = "llama4", .mixer = MIXER_GQA, .rope = ROPE_PAIR,
+                  .score = SCORE_SIGMOID,
+                  .no_forward = "chunked attention, layers without RoPE and experts whose inputs "
+                                "are weighted"},
+        .prefix = USUAL_PREFIXES,
+        .key = llama4_keys, .n_keys = COUNT_OF(llama4_keys),
+        .layers = llama4_layers, .n_layers = COUNT_OF(llama4_layers),
+        .roles = {SET(frame), SET(gqa), SET(llama4_ffn)},
+        .rules = llama4_rules, .n_rules = COUNT_OF(llama4_rules),
+        .stack = llama4_stacks, .n_stacks = COUNT_OF(llama4_stacks), .stacked = true,
     },
 };
 
@@ -272,6 +398,14 @@ const family *family_find(const char *architecture, const char *model_type)
 // ---- names ----
 
 bool role_row_in_layers(const role_row *r) { return strstr(r->module, "{n}") != NULL; }
+
+const stack_row *family_stack(const family *f, role r)
+{
+    for (int i = 0; i < f->n_stacks; i++)
+        if (f->stack[i].role == r)
+            return &f->stack[i];
+    return NULL;
+}
 
 static size_t put_number(char *to, int64_t value)
 {

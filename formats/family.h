@@ -79,7 +79,7 @@ typedef struct {
 // An extent as times x (a + b) over config fields; CF_NONE leaves a factor or summand out.
 typedef enum {
     DIM_ONE, DIM_HIDDEN, DIM_VOCAB,
-    DIM_Q, DIM_KV, DIM_HEAD,                                       // GQA
+    DIM_Q, DIM_KV, DIM_HEAD, DIM_HEADS,                            // GQA
     DIM_Q_LORA, DIM_MLA_Q, DIM_KV_LORA, DIM_KV_A, DIM_KV_B, DIM_MLA_O, // MLA
     DIM_EXPERTS, DIM_MOE_INTER, DIM_SHARED_INTER, DIM_DENSE_INTER,
     DIM_COUNT
@@ -114,6 +114,17 @@ typedef struct {
     int n;
 } role_set;
 
+// Where a role of the experts is, in checkpoints that hold all experts of a layer in one tensor
+// [experts][..]. Its shape and its own name are those of the role's row. Roles that share a tensor
+// stand behind each other in `roles`.
+typedef struct {
+    role role;
+    const char *module;  // template without {e}; vectors: the whole name
+    int of, index;       // the rows are those of so many weights, of which this is which:
+    bool interleaved;    //   rows index, index + of, ... ; else one behind the other
+    bool turned;         // plain numbers are stored [in][rows] (codes are not)
+} stack_row;
+
 // Wrapping models (vision and text) put the language model under a longer prefix.
 typedef struct {
     const char *body, *head;
@@ -146,9 +157,11 @@ typedef struct {
     role_set roles[FAMILY_MAX_SETS + 1];
     const name_rule *rules;
     int n_rules;
-    // Storage of the experts: one tensor an expert and projection, as in `roles`. A checkpoint that
-    // has this tensor instead stacks all experts of a layer in one; it is refused by name.
-    const char *fused_experts;
+    // Storage of the experts: one tensor an expert and projection as in `roles`, or stacks, in each
+    // layer whichever is there.
+    const stack_row *stack;
+    int n_stacks;
+    bool stacked;            // published in stacks: where neither is there, those are missing
 } family;
 
 extern const config_key config_common[]; // in order of config_field
@@ -163,6 +176,8 @@ const family *family_find(const char *architecture, const char *model_type);
 
 // Whether a row's template has a layer in it, or stands for something outside of all layers.
 bool role_row_in_layers(const role_row *r);
+// Where a role of the experts is in stacks; NULL: the family knows none of it.
+const stack_row *family_stack(const family *f, role r);
 // Expands a template into buf and returns its length. n and e are ignored where not used.
 size_t family_name(char *buf, size_t size, const char *module, const name_prefix *p, int64_t n,
                    int64_t e);

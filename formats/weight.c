@@ -71,8 +71,8 @@ bool weight_place(const weight *w, const codec_part *p, const tensor *t, part_pl
         memmove(dim, dim + 1, (size_t)--n * sizeof *dim);
         to->base = (uint64_t)v->slice * (t->bytes / (uint64_t)v->slices);
     }
-    if (p->split) {
-        if (n < 2 || dim[n - 1] != p->split)
+    if (p->split && n == 3) {
+        if (dim[2] != p->split)
             return false;
         dim[--n - 1] *= p->split;
     }
@@ -108,6 +108,8 @@ int64_t weight_quantum(const weight *w)
         part_place place;
         (void)weight_place(w, p, w->part[i], &place);
         if (p->rank == 1 || (place.row_block == PART_WHOLE && p->packing != PACKED_ROWS))
+            continue;
+        if (place.across && w->codec->form == CODEC_FLOAT)
             continue;
         if (place.across)
             return w->out > 0 ? w->out : 1;
@@ -176,11 +178,29 @@ static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part
     }
 }
 
+bool weight_in_runs(const weight *w)
+{
+    bool runs = !w->view || step_of(w) == 1;
+    for (int i = 0; runs && w->view && i < w->n_parts; i++) {
+        part_place place;
+        (void)weight_place(w, part_of(w, i), w->part[i], &place);
+        runs = w->rank == 1 || !place.across;
+    }
+    return runs;
+}
+
+void weight_slice_range(const weight *w, int i, uint64_t *offset, uint64_t *bytes)
+{
+    int64_t slices = view_of(w)->slices ? view_of(w)->slices : 1;
+    *bytes = w->part[i]->bytes / (uint64_t)slices;
+    *offset = (uint64_t)view_of(w)->slice * *bytes;
+}
+
 void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
                        uint64_t *bytes)
 {
     stored_part r;
-    assert(!w->view && row >= 0 && n > 0 && row <= w->out - n);
+    assert(weight_in_runs(w) && row >= 0 && n > 0 && row <= w->out - n);
     range_of(w, i, row, n, &r);
     assert(r.runs == 1);
     *offset = r.offset;
@@ -219,6 +239,19 @@ bool weight_fetch(const stored_rows *s, void *stored, err *e)
                 return false;
     }
     return true;
+}
+
+void weight_gather(const stored_rows *s, const void *const slice[], void *stored)
+{
+    for (int i = 0; i < s->w->n_parts; i++) {
+        const stored_part *p = &s->part[i];
+        uint64_t base, bytes;
+        weight_slice_range(s->w, i, &base, &bytes);
+        const unsigned char *from = (const unsigned char *)slice[i] + (p->offset - base);
+        unsigned char *to = (unsigned char *)stored + p->at;
+        for (uint64_t k = 0; k < (uint64_t)p->runs; k++)
+            memcpy(to + k * p->run_bytes, from + k * p->stride, p->run_bytes);
+    }
 }
 
 // What the codec is given for rows [row, row + n).
@@ -279,6 +312,39 @@ bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, in
            err_in(e, "weight '%s'", s->w->module);
 }
 
+// to[r][c] = from[c][r], elements of 2 or 4 bytes: `step` from r to r, `pitch` from c to c. A
+// square at a time, so that both sides stay in the cache.
+static void turn(const unsigned char *from, uint64_t step, uint64_t pitch, unsigned char *to,
+                 uint64_t rows, uint64_t cols, uint64_t width)
+{
+    enum { SIDE = 32 };
+    for (uint64_t r0 = 0; r0 < rows; r0 += SIDE)
+        for (uint64_t c0 = 0; c0 < cols; c0 += SIDE)
+            for (uint64_t r = r0; r < rows && r < r0 + SIDE; r++)
+                for (uint64_t c = c0; c < cols && c < c0 + SIDE; c++) {
+                    const unsigned char *one = from + r * step + c * pitch;
+                    unsigned char *place = to + (r * cols + c) * width;
+                    memcpy(place, one, width == 2 ? 2 : 4);
+                }
+}
+
+void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                void *const to[])
+{
+    const weight *w = s->w;
+    part_view view[CODEC_MAX_PARTS];
+    views_of(s, stored, row, n, view);
+    for (int i = 0; i < w->n_parts; i++) {
+        int k = w->of[i];
+        uint64_t width = (uint64_t)dtype_block_bytes(w->part[i]->type);
+        if (view[k].pitch)
+            turn(view[k].bytes, (uint64_t)step_of(w) * width, (uint64_t)view[k].pitch, to[k],
+                 (uint64_t)n, (uint64_t)w->in, width);
+        else if (s->part[i].wanted && (row == 0 || !s->part[i].whole))
+            memcpy(to[k], view[k].bytes, codec_part_bytes(w->codec, k, n, w->in));
+    }
+}
+
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
 {
     assert(row >= 0 && n >= 0 && row <= w->out - n);
@@ -296,9 +362,15 @@ uint64_t weight_stored_bytes(const weight *w)
     uint64_t bytes = 0;
     for (int i = 0; i < w->n_parts; i++) {
         stored_part r = {.bytes = w->part[i]->bytes};
+        part_place place = {0};
         if (w->view && w->out > 0)
             range_of(w, i, 0, w->out, &r);
-        bytes += r.bytes;
+        if (w->view)
+            (void)weight_place(w, part_of(w, i), w->part[i], &place);
+        // What lies in between is not the weight's.
+        bytes += place.across && w->codec->form == CODEC_FLOAT
+                     ? (uint64_t)(weight_elements(w) * dtype_block_bytes(w->part[i]->type))
+                     : r.bytes;
     }
     return bytes;
 }

@@ -2,6 +2,7 @@
 // ggml's block types as codecs: one part, whose rows are runs of blocks (blocks.h).
 #include "base/bytes.h"
 #include "quantize/blocks.h"
+#include "quantize/blocks_grid.h"
 #include "quantize/codec_forms.h"
 
 static bool divides(const codec *c, int64_t in, err *e)
@@ -39,5 +40,9 @@ bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
         return false;
     ops->encode(&(block_rows){.from = from, .n = n, .in = in, .importance = o->importance,
                               .search = o->search, .to = part[0]});
+    if (o->search == SEARCH_BEST && block_has_grid(ops->type))
+        for (int64_t i = 0; i < n * in / c->group; i++)
+            (void)block_on_grid(ops->type, from + i * c->group,
+                                (uint8_t *)part[0] + i * dtype_block_bytes(ops->type));
     return true;
 }

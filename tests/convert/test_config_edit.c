@@ -194,6 +194,32 @@ START_TEST(int4_is_pack_quantized)
 }
 END_TEST
 
+// mlx-lm reads `quantization`, others the second name.
+START_TEST(mlx_names_its_modes)
+{
+    static const struct {
+        const char *type, *mode;
+        int64_t bits;
+    } cases[] = {{"mxfp4-mlx", "mxfp4", 4}, {"mxfp8-mlx", "mxfp8", 8}, {"int4-mlx-g32", "affine", 4}};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        make_plan(cases[i].type, SCOPE_EXPERTS, "bf16");
+        edit(tiny_qwen3_moe_config);
+        for (int second = 0; second < 2; second++) {
+            const char *name = second ? "quantization_config" : "quantization";
+            char path[80];
+            (void)snprintf(path, sizeof path, "%s.mode", name);
+            ck_assert_str_eq(text_at(path), cases[i].mode);
+            (void)snprintf(path, sizeof path, "%s.bits", name);
+            ck_assert_int_eq(number_at(path), cases[i].bits);
+            (void)snprintf(path, sizeof path, "%s.group_size", name);
+            ck_assert_int_eq(number_at(path), 32);
+        }
+    }
+}
+END_TEST
+
 START_TEST(fp8_channel_is_float_quantized)
 {
     tiny_qwen3_moe(&t, &shape);
@@ -483,6 +509,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, every_other_byte_stays);
     tcase_add_test(c, plain_values_need_no_quantization_config);
     tcase_add_test(c, int4_is_pack_quantized);
+    tcase_add_test(c, mlx_names_its_modes);
     tcase_add_test(c, fp8_channel_is_float_quantized);
     tcase_add_test(c, fp8_blocks_are_in_the_native_form);
     tcase_add_test(c, ignored_modules_are_patterns_over_all_layers);

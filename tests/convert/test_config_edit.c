@@ -200,7 +200,8 @@ START_TEST(mlx_names_its_modes)
     static const struct {
         const char *type, *mode;
         int64_t bits;
-    } cases[] = {{"mxfp4-mlx", "mxfp4", 4}, {"mxfp8-mlx", "mxfp8", 8}, {"int4-mlx-g32", "affine", 4}};
+    } cases[] = {{"mxfp4-mlx", "mxfp4", 4}, {"mxfp8-mlx", "mxfp8", 8},
+                 {"int4-mlx-g32", "affine", 4}};
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ggml's block types as codecs: one part, whose rows are runs of blocks (blocks.h).
-#include "base/bytes.h"
+#include "base/reduce.h"
 #include "quantize/blocks.h"
 #include "quantize/blocks_grid.h"
 #include "quantize/codec_forms.h"
@@ -23,6 +23,8 @@ bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part,
 static bool within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
                    int64_t row0, err *e)
 {
+    if (reduce_max_abs(from, n * in) <= largest)
+        return true;
     for (int64_t i = 0; i < n * in; i++)
         if (from[i] > largest || from[i] < -largest)
             return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",

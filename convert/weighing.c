@@ -95,13 +95,13 @@ static void warn(weighing *w, const char *module, const char *what, const char *
 }
 
 // The entry of a weight by its own name, or by llama.cpp's; *first: where its numbers begin.
-static bool find_entry(const weighing *w, const plan_tensor *t, const imatrix_entry **x,
+static bool find_entry(const weighing *w, const weighed *t, const imatrix_entry **x,
                        int64_t *first, char name[LLAMA_NAME_TEXT], err *e)
 {
     strbuf own = {0};
     int64_t slices = 1;
     *first = 0;
-    strbuf_printf(&own, "%s.weight", t->source->module);
+    strbuf_printf(&own, "%s.weight", t->weight->module);
     bool ok = strbuf_ok(&own, e);
     *x = ok ? imatrix_find(&w->imatrix, own.text) : NULL;
     strbuf_free(&own);
@@ -109,52 +109,93 @@ static bool find_entry(const weighing *w, const plan_tensor *t, const imatrix_en
     if (ok && !*x && theirs) {
         *x = imatrix_find(&w->imatrix, theirs);
         slices = t->expert < 0 ? 1 : model_arch(w->source.model)->n_experts;
-        *first = t->expert < 0 ? 0 : t->expert * t->source->in;
+        *first = t->expert < 0 ? 0 : t->expert * t->weight->in;
     }
-    if (*x && (*x)->n != slices * t->source->in)
+    if (*x && (*x)->n != slices * t->weight->in)
         return err_set(e, ERR_INPUT, "the imatrix is of another model: '%s' has %lld numbers "
                        "there, %lld x %lld input columns here", (*x)->name, (long long)(*x)->n,
-                       (long long)slices, (long long)t->source->in);
+                       (long long)slices, (long long)t->weight->in);
     return ok;
 }
 
-static bool weigh_by_imatrix(weighing *w, const plan_tensor *t, float *to, bool *has, err *e)
+// What will be missed is said before anything is made.
+static bool look_into_imatrix(weighing *w, const weighed *t, err *e)
 {
     char name[LLAMA_NAME_TEXT] = "";
+    const imatrix_entry *x;
+    int64_t first;
+    bool unseen;
+    if (!find_entry(w, t, &x, &first, name, e))
+        return false;
+    if (!x) {
+        warn(w, t->weight->module, "has no entry", name, "it is searched unweighted");
+        return true;
+    }
+    if (!imatrix_unseen(&w->imatrix, x, first, &unseen, e))
+        return err_in(e, "imatrix '%s'", w->imatrix.in.name);
+    if (unseen)
+        warn(w, t->weight->module, "counts no tokens for it in", x->name,
+             "all its columns weigh the same");
+    return true;
+}
+
+static bool weigh_by_imatrix(weighing *w, const weighed *t, float *to, bool *has, err *e)
+{
+    char name[LLAMA_NAME_TEXT];
     const imatrix_entry *x;
     int64_t first, unseen;
     if (!find_entry(w, t, &x, &first, name, e))
         return false;
-    if (!x) {
-        warn(w, t->source->module, "has no entry", name, "it is searched unweighted");
+    if (!x)
         return true;
-    }
-    if (!imatrix_read(&w->imatrix, x, first, t->source->in, to, &unseen, e))
+    if (!imatrix_read(&w->imatrix, x, first, t->weight->in, to, &unseen, e))
         return err_in(e, "imatrix '%s'", w->imatrix.in.name);
-    if (unseen > 0)
-        warn(w, t->source->module, "counts no tokens for it in", x->name,
-             "all its columns weigh the same");
-    stats_importance_of_means(to, t->source->in);
+    stats_importance_of_means(to, t->weight->in);
     *has = true;
     return true;
 }
 
-// ---- what make.h asks ------------------------------------------------------------------------
+// ---- doors -----------------------------------------------------------------------------------
+
+static bool knows_nothing(const weighed *t, err *e)
+{
+    return err_set(e, ERR_INPUT, "the statistics know nothing of %s of layer %lld; calibrate "
+                   "this model, or leave --stats away", role_name(t->role), (long long)t->layer);
+}
+
+bool weighing_at(weighing *w, const weighed *t, float *to, bool *has, err *e)
+{
+    *has = false;
+    if (w->has_imatrix)
+        return weigh_by_imatrix(w, t, to, has, e);
+    return importance_of(&w->source, t->role, t->layer, t->expert, t->weight->in, to, has, e) &&
+           (*has || knows_nothing(t, e));
+}
+
+static weighed weighed_of(const plan_tensor *t)
+{
+    return (weighed){t->source, t->role, t->layer, t->expert};
+}
 
 bool weighing_of(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has, err *e)
 {
     weighing *w = ctx;
+    const weighed what = weighed_of(t);
     *has = false;
-    if (!codec_is_searched(t->codec))
-        return true; // importance decides none of its bytes
     w->source.model = m;
+    return !codec_is_searched(t->codec) || weighing_at(w, &what, to, has, e);
+}
+
+bool weighing_check(void *ctx, const model *m, const plan_tensor *t, err *e)
+{
+    weighing *w = ctx;
+    const weighed what = weighed_of(t);
+    bool has;
+    w->source.model = m;
+    if (!codec_is_searched(t->codec))
+        return true;
     if (w->has_imatrix)
-        return weigh_by_imatrix(w, t, to, has, e);
-    if (!importance_of(&w->source, t->role, t->layer, t->expert, t->source->in, to, has, e))
-        return false;
-    if (!*has)
-        return err_set(e, ERR_INPUT, "the statistics know nothing of %s of layer %lld; calibrate "
-                       "this model, or leave --stats away", role_name(t->role),
-                       (long long)t->layer);
-    return true;
+        return look_into_imatrix(w, &what, e);
+    return importance_has(&w->source, t->role, t->layer, t->expert, t->source->in, &has, e) &&
+           (has || knows_nothing(&what, e));
 }

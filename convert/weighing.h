@@ -25,13 +25,26 @@ typedef struct {
 // Reads the file. *w stays where it is until it is closed.
 MUST_USE bool weighing_open(weighing *w, const char *path, err *e);
 void weighing_close(weighing *w); // also of a zeroed one
-// For make_options.importance, with a weighing as ctx: to[in].
+// A weight and the place it is bound to.
+typedef struct {
+    const weight *weight;
+    role role;
+    int64_t layer, expert;
+} weighed;
+
+// Importance of the weight's columns, to[in]. w->source.model is the model.
 //
 // Statistics: ERR_INPUT where they know nothing of a weight that is coded. An imatrix: the entry of
 // the weight's own name, else of llama.cpp's for its role, of experts their slice; ERR_INPUT where
 // its size does not fit. As in llama-quantize a weight without an entry is searched unweighted, and
-// a slice whose count is 0 by ones; here both with a warning.
+// a slice whose count is 0 by ones.
+MUST_USE bool weighing_at(weighing *w, const weighed *t, float *to, bool *has, err *e);
+// The same for make_options.importance, with a weighing as ctx; has nothing for types whose bytes
+// importance does not decide.
 MUST_USE bool weighing_of(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
                           err *e);
+// For make_options.check_importance, before anything is made: the same refusals, and warnings of
+// weights that an imatrix has no entry or no tokens for.
+MUST_USE bool weighing_check(void *ctx, const model *m, const plan_tensor *t, err *e);
 
 #endif

@@ -62,6 +62,14 @@ static bool check_numbers(const imatrix *m, err *e)
     return ok;
 }
 
+bool imatrix_unseen(const imatrix *m, const imatrix_entry *x, int64_t first, bool *unseen, err *e)
+{
+    float count;
+    bool ok = read_count(m, x, first / (x->n / x->n_counts), &count, e);
+    *unseen = ok && x->counts_at && count == 0;
+    return ok;
+}
+
 bool imatrix_read(const imatrix *m, const imatrix_entry *x, int64_t first, int64_t n, float *to,
                   int64_t *unseen, err *e)
 {

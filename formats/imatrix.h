@@ -51,6 +51,9 @@ const imatrix_entry *imatrix_find(const imatrix *m, const char *name); // NULL
 // has changed.
 MUST_USE bool imatrix_read(const imatrix *m, const imatrix_entry *x, int64_t first, int64_t n,
                            float *to, int64_t *unseen, err *e);
+// Whether number `first` belongs to a count of 0.
+MUST_USE bool imatrix_unseen(const imatrix *m, const imatrix_entry *x, int64_t first, bool *unseen,
+                             err *e);
 
 // Statistics as an imatrix under llama.cpp's names: means of x^2 (weighted as our sums are) times
 // counts of tokens. Latent attention's kv_b gets one entry under its own name. An expert that saw

@@ -146,7 +146,8 @@ START_TEST(the_output_binds_to_its_family)
     char *config = folder_read(the.out, "config.json", &len);
     ck_assert_ptr_null(strstr(config, "quantization_config"));
     free(config);
-    ck_assert_str_eq(heard.warned, "");
+    ck_assert_str_eq(heard.warned, "the GGUF keeps the names of the source and says no "
+                     "architecture: llama.cpp does not load it\n");
 }
 END_TEST
 
@@ -351,6 +352,7 @@ static void weigh_with(weighing *w, const char *path)
     ASSERT_OK(weighing_open(w, path, &e), e);
     w->events = &the.order.events;
     the.order.importance = weighing_of;
+    the.order.check_importance = weighing_check;
     the.order.ctx = w;
 }
 
@@ -442,6 +444,13 @@ START_TEST(weights_that_an_imatrix_does_not_know_are_warned_of)
     ck_assert_ptr_nonnull(strstr(heard.warned, "model.layers.0.self_attn.k_proj: the imatrix has "
                                  "no entry 'blk.0.attn_k.weight'; it is searched unweighted\n"));
     ck_assert_int_eq(w.warned, 5);
+    // A dry run says so, too.
+    memset(&heard, 0, sizeof heard);
+    the.order.dry_run = true;
+    the.order.output = the.other;
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "further weights that the imatrix knows nothing of "
+                                 "are not named"));
     weighing_close(&w);
     stats_file_free(&f);
 }
@@ -461,6 +470,8 @@ START_TEST(an_imatrix_of_another_geometry_is_refused)
     make_quantize("Q4_0", SCOPE_EXPERTS, LAYOUT_GGUF);
     is_refused(ERR_INPUT, "the imatrix is of another model: 'blk.0.ffn_down_exps.weight' has 768 "
                "numbers there, 2 x 256 input columns here");
+    the.order.dry_run = true;
+    is_refused(ERR_INPUT, "the imatrix is of another model");
     weighing_close(&w);
     stats_file_free(&f);
 }

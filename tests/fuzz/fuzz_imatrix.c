@@ -13,6 +13,7 @@ static void check_entry(const imatrix *m, const imatrix_entry *x, uint64_t size)
     err e = ERR_INIT;
     size_t len = strlen(x->name);
     int64_t unseen, part;
+    bool none;
     FUZZ_CHECK(len > 0 && len <= IMATRIX_MAX_NAME && utf8_is_valid(x->name, len));
     FUZZ_CHECK(imatrix_find(m, x->name) == x);
     FUZZ_CHECK(x->n > 0 && x->n_counts > 0 && x->n % x->n_counts == 0);
@@ -26,6 +27,8 @@ static void check_entry(const imatrix *m, const imatrix_entry *x, uint64_t size)
     float last = to[x->n - 1];
     FUZZ_OK(imatrix_read(m, x, x->n - 1, 1, to, &part, &e), &e);
     FUZZ_CHECK(to[0] == last && part <= 1);
+    FUZZ_OK(imatrix_unseen(m, x, x->n - 1, &none, &e), &e);
+    FUZZ_CHECK(none == (part == 1));
     stats_importance_of_means(to, 1);
     FUZZ_CHECK(to[0] > 0 && to[0] <= FLT_MAX);
     free(to);

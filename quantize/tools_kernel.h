@@ -273,8 +273,8 @@ INLINE int_choice stored_search(const tool_groups *g, const searched *s, const i
 INLINE tool_choice stored_choice(const tool_groups *g, int_choice c)
 {
     float half = g->bits == 4 ? 8 : 128, zero = c.zero + half;
-    return (tool_choice){.scale = c.scale, .by = c.scale,
-                         .zero = zero < g->least_zero ? g->least_zero : zero, .again = DT_F32};
+    zero = zero < g->least_zero ? g->least_zero : zero;
+    return (tool_choice){.scale = c.scale, .by = c.scale, .zero = zero, .again = DT_F32};
 }
 
 INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t group,

@@ -431,6 +431,15 @@ static bool describable(const codec *a, const codec *b)
     return fp8 == (b->form == CODEC_FP8_BLOCK) && (!fp8 || a->pow2 == b->pow2);
 }
 
+static const char *what_loaders_read(const codec *a, const codec *b)
+{
+    if (a->form == CODEC_TOOL || b->form == CODEC_TOOL)
+        return "one type for all modules from GPTQ, AWQ and MLX configs";
+    return a->form == b->form
+               ? "either kind of scale, not two"
+               : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
+}
+
 static bool one_method(const modules *m, err *e)
 {
     const module *first = NULL, *second = NULL;
@@ -457,9 +466,7 @@ static bool one_method(const modules *m, err *e)
     return err_set(e, ERR_USAGE, "'%s' would be %s and '%s' %s: one quantization_config cannot "
                    "describe both, loaders read %s", str_short(first->name.text, s),
                    first->codec->name, str_short(second->name.text, t), second->codec->name,
-                   first->codec->form == second->codec->form
-                       ? "either kind of scale, not two"
-                       : "either fp8-block or compressed-tensors' types (int4, fp8-channel)");
+                   what_loaders_read(first->codec, second->codec));
 }
 
 static bool codes_anything(const plan *p)

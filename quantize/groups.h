@@ -63,8 +63,8 @@ typedef struct {
 //     (2^bits - 1), zero = RNE(-min / scale), 1 for all zeros between -1 and 1; symmetric: min and
 //     max are both amax, or 0 and amax where nothing is negative, zero = 2^(bits - 1); code =
 //     clamp(RNE(w / scale) + zero). In the first format a zero point of 0 is 1, and scale = max /
-//     (2^bits - 2): it is stored less 1, and only some readers know a borrow. Of BF16 weights with
-//     zero points the codes of 8 bits are those of the decoded weights in BF16.
+//     (2^bits - 2): it is stored less 1, and only some readers know a borrow. Codes are found
+//     again in the decoded weights, rounded to the weights' own type.
 //   AWQ (AutoAWQ 0.2.9; every result rounded to binary16, w too): scale = (max - min) / 15, of at
 //     least 10^-5; zero = clamp(-RNE(min / scale)); code = clamp(RNE(w / scale) + zero)
 //   MLX (mlx 0.32, binary32): scale = (max - min) / (2^bits - 1), at least 10^-7; edge is what is

@@ -2,6 +2,7 @@
 // The rules of groups.h for integers as GPTQ, AWQ and MLX store them, as a template
 // (kernel_lanes.h), with the parts of groups_kernel.h: COMPAT has weights in the lanes, BEST
 // candidates.
+#include "quantize/groups_kernel.h"
 
 // ---- numbers ----------------------------------------------------------------------------------
 
@@ -68,7 +69,7 @@ typedef struct {
     float by;      // that weights are divided by
     float zero, bias;
     bool halves;   // weights and quotients are rounded to binary16
-    bool again;    // codes are those of the decoded weights, rounded to BF16
+    dtype again;   // codes are those of the decoded weights rounded to it; F32: as they are
 } tool_choice;
 
 INLINE void tool_code_lanes(const tool_groups *g, const float *w, const tool_choice *c,
@@ -85,8 +86,8 @@ INLINE void tool_code_lanes(const tool_groups *g, const float *w, const tool_cho
         // Codes are what they are without the first clamp, which keeps the rounding right.
         x = clamp_lanes(x, -1 - most, 1 + most) + ROUND_MAGIC - ROUND_MAGIC;
         code[v] = clamp_lanes(x + c->zero, 0, most);
-        if (c->again) {
-            x = as_lanes(DT_BF16, (code[v] - c->zero) * c->by) + c->zero * c->by;
+        if (c->again != DT_F32) {
+            x = as_lanes(c->again, (code[v] - c->zero) * c->by) + c->zero * c->by;
             code[v] = clamp_lanes(x / c->by + ROUND_MAGIC - ROUND_MAGIC, 0, most);
         }
     }
@@ -152,10 +153,13 @@ INLINE tool_choice gptq_compat(const tool_groups *g, const float *w)
         zero = 1;
         scale = max / (most - 1) > 0x1p-126f ? max / (most - 1) : 0x1p-126f;
     }
-    // GPTQModel packs what it has decoded, which moves some of 8 bits in BF16 by one.
+    // GPTQModel packs what it has decoded, in the weights' type, which moves some codes by one where
+    // that is coarse: 8 bits in BF16, binary16's small numbers.
+    bool coarse = g->from.source == DT_BF16 ? g->bits == 8 && g->zeros
+                                            : g->from.source == DT_F16 && scale < 0x1p-20f;
     return (tool_choice){.scale = kept_scale(g->stored, scale), .by = scale,
                          .zero = between(zero, 0, most),
-                         .again = g->bits == 8 && g->zeros && g->from.source == DT_BF16};
+                         .again = coarse ? g->from.source : DT_F32};
 }
 
 INLINE tool_choice awq_compat(const tool_groups *g, const float *w)
@@ -169,7 +173,7 @@ INLINE tool_choice awq_compat(const tool_groups *g, const float *w)
     float scale = as(DT_F16, spread / 15);
     float zero = -to_whole(as(DT_F16, min / scale));
     return (tool_choice){.scale = scale, .by = scale, .zero = between(zero, 0, 15),
-                         .halves = true};
+                         .halves = true, .again = DT_F32};
 }
 
 INLINE tool_choice mlx_compat(const tool_groups *g, const float *w)
@@ -186,7 +190,8 @@ INLINE tool_choice mlx_compat(const tool_groups *g, const float *w)
         scale = edge / steps;
         bias = edge;
     }
-    return (tool_choice){.scale = kept_scale(g->stored, scale), .by = scale, .bias = bias};
+    return (tool_choice){.scale = kept_scale(g->stored, scale), .by = scale, .bias = bias,
+                         .again = DT_F32};
 }
 
 INLINE tool_choice tool_compat(const tool_groups *g, int64_t group)
@@ -268,8 +273,8 @@ INLINE int_choice stored_search(const tool_groups *g, const searched *s, const i
 INLINE tool_choice stored_choice(const tool_groups *g, int_choice c)
 {
     float half = g->bits == 4 ? 8 : 128, zero = c.zero + half;
-    return (tool_choice){.scale = c.scale, .by = c.scale,
-                         .zero = zero < g->least_zero ? g->least_zero : zero};
+    zero = zero < g->least_zero ? g->least_zero : zero;
+    return (tool_choice){.scale = c.scale, .by = c.scale, .zero = zero, .again = DT_F32};
 }
 
 INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t group,
@@ -312,6 +317,11 @@ INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t g
 typedef struct {
     float scale, bias, error;
 } affine;
+
+INLINE tool_choice affine_choice(const affine *a)
+{
+    return (tool_choice){.scale = a->scale, .by = a->scale, .bias = a->bias, .again = DT_F32};
+}
 
 // Errors of 16 pairs: s^2 sum o ((w - b) / s - code)^2.
 INLINE void affine_errors(const searched *s, bool weighted, float most, const vf scale[VECTORS],
@@ -405,7 +415,7 @@ INLINE void try_cuts(const tool_groups *g, const searched *s, float min, float m
 INLINE void try_squares(const tool_groups *g, const searched *s, affine *best)
 {
     float most = g->bits == 4 ? 15 : 255;
-    const tool_choice c = {.scale = best->scale, .by = best->scale, .bias = best->bias};
+    const tool_choice c = affine_choice(best);
     vf sum[5][VECTORS] = {{{0}}}; // o, o q, o q^2, o r, o q r of the weights less the bias
     for (int64_t j = 0; j < s->n; j += 16) {
         vf code[VECTORS];
@@ -480,7 +490,7 @@ INLINE tool_choice affine_best(const tool_groups *g, const searched *s, tool_cho
     try_squares(g, s, &best);
     const affine list[2] = {best, ends};
     for (int i = 0; i < 2; i++) {
-        tool_choice c = {.scale = list[i].scale, .by = list[i].scale, .bias = list[i].bias};
+        tool_choice c = affine_choice(&list[i]);
         if (c.scale == 0 || !found_again(g, s, &c))
             continue;
         float found = tool_error(g, s, &c);

@@ -69,14 +69,15 @@ START_TEST(best_leaves_no_trained_weight_with_more_error_than_compat)
 {
     const codec *types[256];
     int64_t n = 0, searched = 0;
-    weighing by = {.source = {&by.file, bound}};
+    stats_file f = {0};
+    importance_source by = {&f, bound};
     err e = ERR_INIT;
     for (int64_t i = 0; i < codec_count(); i++)
         if (codec_at(i)->encode && codec_divides(codec_at(i), model_arch(bound)->hidden))
             types[n++] = codec_at(i);
-    make_statistics(&by.file);
-    for (int with = 0; with < 2; with++) {
-        order.importance = with ? &by : NULL;
+    make_statistics(&f);
+    for (int weighed = 0; weighed < 2; weighed++) {
+        order.importance = weighed ? &by : NULL;
         survey_free(&found);
         ASSERT_OK(survey_weights(&found, types, n, &order, &e), e);
         ck_assert_int_eq(found.n, n);
@@ -90,7 +91,7 @@ START_TEST(best_leaves_no_trained_weight_with_more_error_than_compat)
         }
     }
     ck_assert_int_ge(searched, 2 * 20);
-    weighing_close(&by);
+    stats_file_free(&f);
 }
 END_TEST
 
@@ -120,8 +121,8 @@ static double error_of(const weight *w, const codec *c, codec_search search, flo
     err e = ERR_INIT;
     void *part[CODEC_MAX_PARTS] = {0};
     part_view view[CODEC_MAX_PARTS] = {0};
-    encode_options o = {search, false, NULL, 0, weight_plain_type(w),
-                        codec_whole_scale(c, amax, weight_plain_type(w)), 0};
+    encode_options o = {.search = search, .source = weight_plain_type(w),
+                        .whole_scale = codec_whole_scale(c, amax, weight_plain_type(w))};
     float *from = mem_new((uint64_t)(w->out * w->in), sizeof *from, "weights", &e);
     float *back = mem_new((uint64_t)(w->out * w->in), sizeof *back, "weights", &e);
     double sum = 0;
@@ -220,7 +221,8 @@ END_TEST
 START_TEST(statistics_of_another_model_are_refused)
 {
     const codec *type = codec_find("int4-g32");
-    weighing by = {.source = {&by.file, bound}};
+    stats_file none = {0};
+    importance_source by = {&none, bound};
     order.importance = &by;
     ASSERT_REFUSED(survey_weights(&found, &type, 1, &order, &refused),
                    "the statistics know nothing of experts.");

@@ -9,7 +9,6 @@
 
 #include "base/bytes.h"
 #include "quantize/codec_forms.h"
-#include "quantize/eights.h"
 #include "quantize/kernels.h"
 #include "quantize/number.h"
 
@@ -127,6 +126,9 @@ static void fill(const laid *l, int64_t row, int64_t first, int64_t n, float *to
     (void)known;
 }
 
+// Where AWQ puts the codes 0 .. 7 of a word.
+static const int eighth[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+
 // The code of row `row` out of a stream along the rows.
 static uint32_t zero_across(const stored *x, const unsigned char *p, int64_t row)
 {
@@ -220,6 +222,30 @@ static void unpack(uint8_t *to, const uint8_t *from, int bits, int64_t n)
         for (int k = 0; k < 8; k++)
             to[i + k] = (uint8_t)(word >> k * bits) & mask;
     }
+}
+
+// Byte i of word k becomes byte k of word i.
+static void transpose_bytes(uint64_t x[8])
+{
+    static const uint64_t low[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
+    for (int stage = 2; stage >= 0; stage--) {
+        int d = 1 << stage;
+        for (int i = 0; i < 8; i++) {
+            if (i & d)
+                continue;
+            uint64_t other = (x[i] >> 8 * d ^ x[i + d]) & low[stage];
+            x[i + d] ^= other;
+            x[i] ^= other << 8 * d;
+        }
+    }
+}
+
+// Nibble i becomes byte i.
+static uint64_t spread_nibbles(uint32_t word)
+{
+    uint64_t x = (word & 0xffff) | (uint64_t)(word >> 16) << 32;
+    x = (x | x << 8) & 0x00ff00ff00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
 }
 
 // AWQ's codes, a byte each: 8 rows are a column of words, and 8 words of it are 8 rows of 8 codes.

@@ -3,7 +3,7 @@
 """quantize to the forms of GPTQ, AWQ and MLX against their own code: the same bytes where the search is compat, and what they decode
 our files to, is what scruple decodes them to.
 
-usage: tools.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, GPTQModel, autoawq, mlx[cpu]; what is not installed is left out)
+usage: tools.py SCRUPLE MODEL [PART-OF-A-TYPE]        (a BF16 checkpoint; torch, safetensors, GPTQModel, autoawq, mlx[cpu]; what is not installed is left out)
 """
 import glob
 import os
@@ -56,9 +56,10 @@ for name, kind in [(k, v) for k, v in KINDS.items() if len(sys.argv) < 4 or sys.
         unlike = misread = 0
         for module in modules:
             w = original[module + ".weight"]
-            expected = kind["write"](w, kind)
+            if search == "compat":
+                expected = kind["write"](w, kind)
+                unlike += not all(same(ours[f"{module}.{k}"], expected[k]) for k in expected)
             parts = {k: ours[f"{module}.{k}"] for k in expected}
-            unlike += search == "compat" and not all(same(parts[k], expected[k]) for k in expected)
             misread += not torch.equal(kind["read"](parts, kind), plain[module + ".weight"])
         bad = unlike or misread or not modules
         failures += bool(bad)

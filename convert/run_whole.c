@@ -14,6 +14,7 @@ typedef struct {
     float *most;              // [tasks]
     scratch room;             // for them
     const plan_tensor *moved; // the weight is moved into another form, block by block
+    const transcode_census *offers;
     transcode_census *census; // [tasks]
     scratch census_room;
 } scan;
@@ -28,7 +29,6 @@ static bool count_rows(const scan *s, int64_t row, int64_t n, float *values, tra
         return false;
     const transcode_rows x = {.in = in, .n = n, .values = values,
                               .scales = scaled ? scales : NULL};
-    *to = (transcode_census){0};
     transcode_count(s->moved->codec, &x, to);
     return true;
 }
@@ -41,6 +41,8 @@ static bool scan_rows(void *ctx, int64_t begin, int64_t end, int worker, err *e)
         int64_t row = s->row + i * s->chunk, n = i64_min(s->chunk, s->row + s->rows - row);
         if (!weight_decode(&s->stored, s->r->batch, row, n, values, e))
             return false;
+        if (s->moved)
+            s->census[i] = *s->offers;
         if (s->moved && !count_rows(s, row, n, values, &s->census[i], e))
             return false;
         s->most[i] = reduce_max_abs(values, n * s->stored.w->in);
@@ -90,6 +92,20 @@ static bool scan_weight(scan *s, const weight *w, float *amax, transcode_census 
     return true;
 }
 
+// What the sources themselves have.
+static bool offer_globals(const weight *const *with, int n, transcode_census *to, err *e)
+{
+    for (int k = 0; k < n; k++) {
+        float scale;
+        bool divides, has;
+        if (!weight_global(with[k], &scale, &divides, &has, e))
+            return false;
+        if (has)
+            transcode_offer(to, scale, divides);
+    }
+    return true;
+}
+
 bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e)
 {
     const codec *c = t->codec;
@@ -101,7 +117,10 @@ bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e)
     if (c->whole == WHOLE_FUSED && t->owned)
         n = fused_with(r->plan->model, t->role, t->layer, t->expert, with);
     dtype type = weight_plain_type(with[0]);
-    bool ok = scan_weight(&s, with[0], &amax, &census, e);
+    bool ok = !t->exact || offer_globals(with, n ? n : 1, &census, e);
+    const transcode_census offers = census;
+    s.offers = &offers;
+    ok = ok && scan_weight(&s, with[0], &amax, &census, e);
     for (int k = 1; ok && k < n; k++) {
         ok = scan_weight(&s, with[k], &amax, &census, e);
         type = weight_plain_type(with[k]) == type ? type : DT_F32;

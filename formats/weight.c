@@ -2,8 +2,10 @@
 #include "formats/weight.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "quantize/number.h"
 #include "quantize/transcode.h"
 
 // ---- how parts lie ---------------------------------------------------------------------------
@@ -343,6 +345,30 @@ void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n
         else if (s->part[i].wanted && (row == 0 || !s->part[i].whole))
             memcpy(to[k], view[k].bytes, codec_part_bytes(w->codec, k, n, w->in));
     }
+}
+
+bool weight_global(const weight *w, float *scale, bool *divides, bool *has, err *e)
+{
+    stored_rows s;
+    part_view view[CODEC_MAX_PARTS];
+    int at = codec_part_of(w->codec, PART_GLOBAL);
+    *divides = at < 0;
+    if (at < 0)
+        at = codec_part_of(w->codec, PART_DIVISOR);
+    *has = at >= 0 && w->out > 0;
+    if (!*has)
+        return true;
+    if (!weight_lay_out(&s, w, 0, 1, e))
+        return false;
+    unsigned char *stored = mem_new(s.bytes, 1, "a row", e);
+    bool ok = stored && weight_fetch(&s, stored, e);
+    if (ok) {
+        views_of(&s, stored, 0, 1, view);
+        ok = row_to_f32(scale, view[at].bytes, view[at].type, 1) ||
+             err_set(e, ERR_INTERNAL, "'%s': a global scale of no number", w->module);
+    }
+    free(stored);
+    return ok;
 }
 
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)

@@ -126,6 +126,9 @@ void weight_gather(const stored_rows *s, const void *const slice[], void *stored
 void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n,
                 void *const to[]);
 
+// Its global scale, which multiplies or divides; *has = false where it has none.
+MUST_USE bool weight_global(const weight *w, float *scale, bool *divides, bool *has, err *e);
+
 // For who reads a weight once from front to end, every part with all its bytes. True where any rows
 // are one run of bytes in each part: all weights but those with every second row, or columns, of a
 // stack.

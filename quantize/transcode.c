@@ -473,6 +473,25 @@ static void count_group(const float *values, float source_scale, factors known[2
     }
 }
 
+void transcode_offer(transcode_census *to, float global, bool divides)
+{
+    float near = divides ? global : 1 / global;
+    for (int step = 0; step < (divides ? 1 : 3); step++) {
+        float offer = f32_from_bits(f32_bits(near) + (step == 1) - (step == 2));
+        bool usable = offer >= 0x1p-126f && offer <= 0x1p126f;
+        if (usable && to->n_offers < TRANSCODE_OFFERS)
+            to->offer[to->n_offers++] = offer;
+    }
+}
+
+static void count_offers(float scale, transcode_census *to)
+{
+    for (int i = 0; i < to->n_offers; i++) {
+        float byte = e4m3_to_f32(f32_to_e4m3(scale * to->offer[i]));
+        to->taken[i] += byte / to->offer[i] == scale;
+    }
+}
+
 void transcode_count(const codec *c, const transcode_rows *r, transcode_census *to)
 {
     int64_t n = r->n * r->in;
@@ -481,14 +500,19 @@ void transcode_count(const codec *c, const transcode_rows *r, transcode_census *
     to->largest = largest > to->largest ? largest : to->largest;
     to->scale = scale > to->scale ? scale : to->scale;
     factors known[256] = {0};
-    for (int64_t i = 0; c->whole == WHOLE_FUSED && i < n; i += GROUP)
+    for (int64_t i = 0; c->whole == WHOLE_FUSED && i < n; i += GROUP) {
         count_group(r->values + i, r->scales ? r->scales[i] : 0, known, to);
+        if (to->n_offers && r->scales && reduce_max_abs(r->values + i, GROUP) != 0)
+            count_offers(r->scales[i], to);
+    }
 }
 
 void transcode_add(const transcode_census *from, transcode_census *to)
 {
     for (int i = 0; i <= TRANSCODE_STEPS; i++)
         to->held[i] += from->held[i];
+    for (int i = 0; i < from->n_offers; i++)
+        to->taken[i] += from->taken[i];
     to->largest = from->largest > to->largest ? from->largest : to->largest;
     to->scale = from->scale > to->scale ? from->scale : to->scale;
 }
@@ -496,7 +520,7 @@ void transcode_add(const transcode_census *from, transcode_census *to)
 float transcode_whole_scale(const codec *c, const transcode_census *x)
 {
     int64_t held = 0, most = 0;
-    int best = 0;
+    int best = 0, offer = -1;
     if (c->whole == WHOLE_WEIGHT && x->scale != 0)
         return x->scale;
     for (int i = 0; c->whole == WHOLE_FUSED && i < TRANSCODE_STEPS; i++) {
@@ -504,6 +528,11 @@ float transcode_whole_scale(const codec *c, const transcode_census *x)
         best = held > 0 && held >= most ? i : best;
         most = held > most ? held : most;
     }
+    for (int i = 0; i < x->n_offers; i++)
+        if (x->taken[i] > 0 && x->taken[i] >= (offer < 0 ? most : x->taken[offer] + 1))
+            offer = i;
+    if (offer >= 0)
+        return x->offer[offer];
     if (most == 0)
         return codec_whole_scale(c, x->largest, DT_F32);
     return f32_from_bits((uint32_t)(best - TRANSCODE_BIAS + 127) << 23);

@@ -43,20 +43,27 @@ MUST_USE bool transcode_scales(const codec *c, int64_t in, int64_t n, const part
 
 // ---- what has to be known of a weight as a whole ---------------------------------------------
 
-enum { TRANSCODE_STEPS = 254, TRANSCODE_BIAS = 126 };
+enum { TRANSCODE_STEPS = 254, TRANSCODE_BIAS = 126, TRANSCODE_OFFERS = 9 };
 
 typedef struct {
     // How many groups NVFP4 holds with the divisor 2^(i - TRANSCODE_BIAS), less those with i - 1.
     int64_t held[TRANSCODE_STEPS + 1];
+    float offer[TRANSCODE_OFFERS];      // divisors that a source of NVFP4 has or is near to
+    int64_t taken[TRANSCODE_OFFERS];    // groups whose scale is the same under each
+    int n_offers;
     float largest;           // magnitude
     float scale;             // the largest of the source's, 0 where it had none
 } transcode_census;
 
+// Before anything is counted: a global scale of the source, which multiplies or divides. Up to three
+// sources, whose weights are counted together.
+void transcode_offer(transcode_census *to, float global, bool divides);
 // Adds rows, all finite; a zeroed census has seen none.
 void transcode_count(const codec *c, const transcode_rows *r, transcode_census *to);
 void transcode_add(const transcode_census *from, transcode_census *to);
-// The scale that all of the weight has, as codec_whole_scale. NVFP4's divisor is the power of two
-// that holds the most groups, the largest of them; FP8's is the source's largest scale.
+// The scale that all of the weight has, as codec_whole_scale. NVFP4's divisor is what holds the most
+// groups, of those that were offered and (the largest) powers of two; FP8's is the source's largest
+// scale.
 float transcode_whole_scale(const codec *c, const transcode_census *x);
 
 #endif

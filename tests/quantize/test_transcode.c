@@ -24,17 +24,23 @@ typedef struct {
     dtype scale_type;        // of the source
 } move;
 
+static float offered;        // a global scale that the source has; 0: none
+static bool offer_divides;
+
 static float whole_of(const codec *c, const transcode_rows *r)
 {
-    transcode_census all = {0}, one;
+    transcode_census all = {0}, one, none = {0};
     if (!c->whole)
         return 0;
+    if (offered != 0)
+        transcode_offer(&none, offered, offer_divides);
+    all = none;
     for (int64_t row = 0; row < r->n; row++) { // as tasks share a weight
         transcode_rows some = *r;
         some.n = 1;
         some.values += row * r->in;
         some.scales += r->scales ? row * r->in : 0;
-        one = (transcode_census){0};
+        one = none;
         transcode_count(c, &some, &one);
         transcode_add(&one, &all);
     }
@@ -203,6 +209,38 @@ START_TEST(moves_integers_between_the_forms_of_compressed_tensors_gptq_awq_and_m
                 fill_int(0, 16 * COLS, pairs[k].bits, pairs[k].zero, ldexpf(0.7421875f, exponent));
                 ck_assert_int_eq(lost_of((move){pairs[k].to, 16, COLS, scaled, false, DT_BF16}), 0);
             }
+}
+END_TEST
+
+static void fill_nvfp4(float global, bool divides)
+{
+    for (int64_t g = 0; g < 16 * COLS / 16; g++) {
+        float scale = e4m3_to_f32((uint8_t)(0x20 + g % 0x50));
+        fill_fp4(16 * g, 16, divides ? scale / global : scale * global);
+    }
+}
+
+// A divisor comes along. ModelOpt's scale multiplies: of the numbers near its reciprocal the one
+// under which most groups have the very scale; a power of two is one under which all have.
+START_TEST(takes_over_the_global_scale_of_nvfp4)
+{
+    uint32_t random = 7;
+    int64_t lost = 0, of = 0;
+    for (int i = 0; i < 200; i++) {
+        random = random * 1664525 + 1013904223;
+        float global = f32_from_bits((random >> 9) + (120u << 23));
+        fill_nvfp4(1 / global, offer_divides = true);
+        offered = 1 / global;
+        ck_assert_int_eq(lost_by("nvfp4-packed", 16, COLS, true, false), 0);
+        ck_assert(same_bits(16 * COLS) && load_f32(part_bytes[2]) == 1 / global);
+        fill_nvfp4(offered = global, offer_divides = false);
+        lost += lost_by("nvfp4-packed", 16, COLS, true, false);
+        of += 16 * COLS / 16;
+    }
+    ck_assert_msg(lost > 0 && lost < of / 4, "%d of %d", (int)lost, (int)of);
+    fill_nvfp4(offered = 0x1p-9f, offer_divides = false);
+    ck_assert_int_eq(lost_by("nvfp4-packed", 16, COLS, true, false), 0);
+    offered = 0;
 }
 END_TEST
 
@@ -483,6 +521,7 @@ Suite *suite_transcode(void)
     tcase_add_test(c, moves_fp8_under_any_scale);
     tcase_add_test(c, moves_integers_into_ggmls_types);
     tcase_add_test(c, moves_integers_between_the_forms_of_compressed_tensors_gptq_awq_and_mlx);
+    tcase_add_test(c, takes_over_the_global_scale_of_nvfp4);
     tcase_add_test(c, keeps_scales_of_binary16_where_the_form_takes_them);
     tcase_add_test(c, avoids_zero_points_that_a_form_does_not_have);
     tcase_add_test(c, keeps_the_codes_where_the_source_had_the_scale);

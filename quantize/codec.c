@@ -496,3 +496,16 @@ bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in, 
                    (long long)(row0 + at / in), (long long)(at % in),
                    nan ? "not a number" : "infinite", c->name);
 }
+
+bool codec_within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
+                  int64_t row0, err *e)
+{
+    if (reduce_max_abs(from, n * in) <= largest)
+        return true;
+    for (int64_t i = 0; i < n * in; i++)
+        if (from[i] > largest || from[i] < -largest)
+            return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",
+                           (long long)(row0 + i / in), (long long)(i % in), (double)from[i],
+                           c->name);
+    return true;
+}

@@ -153,11 +153,12 @@ INLINE tool_choice gptq_compat(const tool_groups *g, const float *w)
         zero = 1;
         scale = max / (most - 1) > 0x1p-126f ? max / (most - 1) : 0x1p-126f;
     }
-    // GPTQModel packs what it has decoded, in the weights' type, which moves some codes by one where
-    // that is coarse: 8 bits in BF16, binary16's small numbers.
+    // GPTQModel packs what it has decoded, in the weights' type, which moves some codes by one
+    // where that is coarse: 8 bits in BF16, binary16's small numbers.
     bool coarse = g->from.source == DT_BF16 ? g->bits == 8 && g->zeros
                                             : g->from.source == DT_F16 && scale < 0x1p-20f;
-    return (tool_choice){.scale = kept_scale(g->stored, scale), .by = scale,
+    float stored = kept_scale(g->stored, scale); // where that is far more, codes are 0's
+    return (tool_choice){.scale = stored, .by = stored > 2 * scale ? stored : scale,
                          .zero = between(zero, 0, most),
                          .again = coarse ? g->from.source : DT_F32};
 }

@@ -388,7 +388,7 @@ END_TEST
 
 START_TEST(scales_stay_numbers_at_both_ends)
 {
-    static const float LEVELS[] = {0x1p-149f, 0x1p-140f, 0x1p-30f, 0x1p20f, 0x1p120f};
+    static const float LEVELS[] = {0x1p-149f, 0x1p-140f, 0x1p-30f, 0x1p-20f, 0x1p11f};
     for (int64_t i = 0; i < codec_count(); i++) {
         const codec *c = tool_codec(i);
         for (size_t k = 0; c && k < COUNT_OF(LEVELS); k++)
@@ -423,6 +423,13 @@ START_TEST(refuses_columns_and_numbers_that_it_cannot_hold)
                    "int4-awq-channel needs a multiple of 32 columns, the weight has 48");
     w[130] = (float)INFINITY;
     ASSERT_REFUSED(c->encode(c, 64, 8, w, &o, part, &refused), "row 2, column 2 is infinite");
+    w[130] = -65536;
+    ASSERT_REFUSED(c->encode(c, 64, 8, w, &o, part, &refused),
+                   "row 2, column 2: -65536 is too large for int4-gptq-g64");
+    c = codec_find("int4-mlx-g32");
+    w[130] = 0x1p127f;
+    ASSERT_REFUSED(c->encode(c, 64, 8, w, &o, part, &refused), "row 2, column 2: 1.7");
+    c = codec_find("int4-gptq-g64");
     ck_assert_int_eq(codec_row_multiple(c), 8);
     ck_assert_int_eq(codec_row_multiple(codec_find("int8-gptq-v2-g32")), 4);
     ck_assert_int_eq(codec_row_multiple(row), 8);

@@ -44,6 +44,7 @@ static bool through(const codec *c, const encode_options *o, const float *from, 
         part[i] = mem_new(codec_part_bytes(c, i, ROWS, COLUMNS), 1, "a part", &e);
         ck_assert_ptr_nonnull(part[i]);
         view[i] = part_at(part[i], codec_written_type(c, i, o->search, o->source));
+        view[i].pitch = codec_part_pitch(c, i, ROWS);
         (void)codec_fixed_part(c, i, ROWS, COLUMNS, part[i]);
     }
     refused = (err)ERR_INIT;

@@ -5,8 +5,8 @@
 usage: tools.py        (writes tools.txt beside itself; needs torch, numpy, GPTQModel, autoawq, mlx[cpu])
 
 scripts/oracle/tools.py asks the same questions of whole checkpoints; what is not installed is None there. tools.txt has a line an output: its
-name and digest, of the weight of 32 x 1024 that tests/quantize/test_codec_tools.c computes, too. A scale that is 0 in binary16 is the least one
-there is, since a group cannot be stored under 0.
+name and digest, of the weight of 32 x 1024 that tests/quantize/test_codec_tools.c computes, too. A group whose
+scale is 0 in binary16 is coded under the least one there is, as with us.
 """
 import importlib.util
 import pathlib
@@ -48,7 +48,9 @@ def gptq_write(w, kind):
     linear.weight.data = w.clone()
     config = kind["config"] = kind.get("config") or RTNConfig(bits=kind["bits"], group_size=kind["group"], sym=kind["sym"])
     q, scale, zero, g_idx, *_ = RTN(linear, config).quantize()
-    linear.weight.data = q
+    lost = scale.half() == 0  # not with us: such a group is coded under binary16's least number
+    scale = torch.where(lost, 2.0**-24, scale)
+    linear.weight.data = torch.where(lost.repeat_interleave(w.shape[1] // scale.shape[1], 1), torch.round(w * 2.0**24) * 2.0**-24, q)
     m = gptq_module(w, kind["bits"], kind["group"])
     m.pack_original(linear, scale, zero, g_idx)
     if kind["format"] == 1:
@@ -150,7 +152,6 @@ def write_goldens():
             if kind == "int4-gptq-g32-asym" or (how["write"] is mlx_write and dtype == torch.float32):
                 continue  # zero points of 0, scales of binary32: we write others
             for part, t in how["write"](w, how).items():
-                t = torch.where(t == 0, 2.0**-24, t) if part == "scales" and t.dtype == torch.float16 else t
                 t = t.contiguous()
                 values = t.view({2: torch.int16, 4: torch.int32}[t.element_size()]).numpy()
                 lines.append(f"{name}_{kind}_{part} {digest(values.view({2: np.uint16, 4: np.uint32}[t.element_size()]))}")

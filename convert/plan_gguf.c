@@ -27,41 +27,50 @@ static bool has_name(const plan *p, const tensor *t)
 }
 
 // The first tensor that fails, and how many do.
-static const tensor *first_without(const plan *p, bool (*has)(const plan *, const tensor *),
-                                   int64_t *n)
+static const plan_tensor *first_without(const plan *p, bool (*has)(const plan *, const tensor *),
+                                        int64_t *n)
 {
-    const tensor *first = NULL;
+    const plan_tensor *first = NULL;
     *n = 0;
     for (int64_t i = 0; i < p->n_tensors; i++) {
-        const tensor *t = &p->tensor[i].to;
-        if (has(p, t))
+        if (has(p, &p->tensor[i].to))
             continue;
         if ((*n)++ == 0)
-            first = t;
+            first = &p->tensor[i];
     }
     return first;
 }
 
+// What can be done about a tensor whose type the container does not have.
+static const char *remedy(const plan *p, const plan_tensor *t)
+{
+    if (p->options.layout != LAYOUT_GGUF)
+        return "; --to gguf keeps them, --to bf16, f16 or f32 decodes them";
+    if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))
+        return "";
+    return t->owned ? "; a wider --scope or a rule gives it another type"
+                    : "; it belongs to no layer of the model, so no rule gives it another type";
+}
+
 bool plan_fits_container(const plan *p, err *e)
 {
-    bool gguf = p->options.layout == LAYOUT_GGUF;
     char name[STR_SHORT], shape[TENSOR_SHAPE_TEXT];
     int64_t n;
-    const tensor *t = first_without(p, has_type, &n);
+    const plan_tensor *t = first_without(p, has_type, &n);
     if (t)
         return err_set(e, ERR_INPUT, "%s has no type for %lld tensor%s, the first is '%s' (%s)%s",
-                       gguf ? "GGUF" : "safetensors", (long long)n, n == 1 ? "" : "s",
-                       str_short(t->name, name), dtype_name(t->type),
-                       gguf ? "" : "; --to gguf keeps them, --to bf16, f16 or f32 decodes them");
+                       p->options.layout == LAYOUT_GGUF ? "GGUF" : "safetensors", (long long)n,
+                       n == 1 ? "" : "s", str_short(t->to.name, name), dtype_name(t->to.type),
+                       remedy(p, t));
     t = first_without(p, has_rank, &n);
     if (t)
         return err_set(e, ERR_INPUT, "GGUF has at most %d dimensions, %lld tensor%s more, the "
                        "first is '%s' %s", GGUF_MAX_RANK, (long long)n, n == 1 ? " has" : "s have",
-                       str_short(t->name, name), tensor_shape_text(t, shape));
+                       str_short(t->to.name, name), tensor_shape_text(&t->to, shape));
     t = first_without(p, has_name, &n);
     return !t || err_set(e, ERR_INPUT, "GGUF has at most %d bytes for a tensor's name, %lld name%s "
                          "longer, the first is '%s'", GGUF_MAX_NAME, (long long)n,
-                         n == 1 ? " is" : "s are", str_short(t->name, name));
+                         n == 1 ? " is" : "s are", str_short(t->to.name, name));
 }
 
 // ---- headers ---------------------------------------------------------------------------------

@@ -296,7 +296,8 @@ START_TEST(what_stays_and_gguf_cannot_hold_is_refused)
     make_quantize("Q4_K", SCOPE_EXPERTS, LAYOUT_GGUF);
     ASSERT_FAILS(make_checkpoint(&the.order, &the.report, &refused), ERR_INPUT,
                  "GGUF has no type for 4 tensors, the first is "
-                 "'model.layers.0.self_attn.k_proj.weight' (F8_E4M3)");
+                 "'model.layers.0.self_attn.k_proj.weight' (F8_E4M3); a wider --scope or a rule "
+                 "gives it another type");
     the.order.plan.scope = SCOPE_ALL_LINEAR;
     the.order.plan.fallback = codec_find("Q4_0");
     make_runs();

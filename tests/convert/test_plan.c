@@ -583,6 +583,21 @@ START_TEST(layers_of_no_role_are_copied)
 }
 END_TEST
 
+START_TEST(what_belongs_to_no_layer_has_to_suit_a_gguf_as_it_is)
+{
+    static const uint8_t codes[8] = {0};
+    tiny_deepseek_v3(&t, &dense_first);
+    tiny_add(&t, "model.layers.3.eh_proj.weight", DT_F8_E4M3, 1, 8, 0, codes);
+    char *config = tiny_config_with(tiny_deepseek_v3_config, "num_nextn_predict_layers", "1");
+    open_source(config);
+    free(config);
+    plan_options o = quantized("Q8_0", SCOPE_EXPERTS, LAYOUT_GGUF);
+    ASSERT_REFUSED(try_make(&o), "GGUF has no type for 1 tensor, the first is "
+                   "'model.layers.3.eh_proj.weight' (F8_E4M3); it belongs to no layer of the "
+                   "model, so no rule gives it another type");
+}
+END_TEST
+
 START_TEST(every_source_tensor_is_accounted_for)
 {
     tiny_deepseek_v3(&t, &dense_first);
@@ -685,6 +700,7 @@ Suite *suite_plan(void)
     tcase_add_test(c, matrices_are_all_two_dimensional_weights);
     tcase_add_test(c, a_group_that_does_not_divide_asks_for_a_fall_back);
     tcase_add_test(c, layers_of_no_role_are_copied);
+    tcase_add_test(c, what_belongs_to_no_layer_has_to_suit_a_gguf_as_it_is);
     tcase_add_test(c, every_source_tensor_is_accounted_for);
     tcase_add_test(c, every_option_changes_the_identity);
     tcase_add_test(c, the_identity_does_not_depend_on_where_the_source_lies);

@@ -111,12 +111,12 @@ static bool visit_row(synth *s, const role_row *r, int64_t layer, int64_t in_tim
 }
 
 // Rows of the family's table for a layer, or with layer -1 those outside of layers.
-static bool visit_layer(synth *s, int64_t layer, bool mixture, row_visitor visit, err *e)
+static bool visit_layer(synth *s, int64_t layer, layer_kind in, row_visitor visit, err *e)
 {
     for (const role_set *set = s->config.family->roles; set->row; set++)
         for (int i = 0; i < set->n; i++)
             if (role_row_in_layers(&set->row[i]) == (layer >= 0) &&
-                config_has_row(&s->config, &set->row[i], mixture) &&
+                config_has_row(&s->config, &set->row[i], in) &&
                 !visit_row(s, &set->row[i], layer, 1, visit, e))
                 return false;
     return true;
@@ -126,10 +126,10 @@ static bool visit_all(synth *s, row_visitor visit, err *e)
 {
     const arch *a = &s->config.arch;
     for (int64_t layer = -1; layer < a->n_layers; layer++)
-        if (!visit_layer(s, layer, layer >= 0 && s->config.ffn[layer] == FFN_MOE, visit, e))
+        if (!visit_layer(s, layer, config_layer(&s->config, layer), visit, e))
             return false;
     for (int64_t layer = a->n_layers; layer < a->n_layers + a->n_extra_layers; layer++) {
-        if (!visit_layer(s, layer, true, visit, e))
+        if (!visit_layer(s, layer, (layer_kind){.mixture = true}, visit, e))
             return false;
         for (int i = 0; i < s->family->n_mtp; i++)
             if (!visit_row(s, &s->family->mtp[i].row, layer, s->family->mtp[i].in_times, visit, e))

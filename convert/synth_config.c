@@ -158,6 +158,39 @@ static const synth_key_row llama4_keys[] = {
     {"vocab_size", "512", "202048"},
 };
 
+// ---- Qwen3.5-MoE -----------------------------------------------------------------------------
+
+static const synth_key_row qwen3_5_moe_keys[] = {
+    {"architectures", "[\"Qwen3_5MoeForCausalLM\"]", NULL},
+    {"attention_bias", "false", NULL},
+    {"bos_token_id", "null", NULL},
+    {"eos_token_id", "1", "248044"},
+    {"full_attention_interval", "4", NULL},
+    {"head_dim", "32", "256"},
+    {"hidden_act", "\"silu\"", NULL},
+    {"hidden_size", "128", "2048"},
+    {"linear_conv_kernel_dim", "4", NULL},
+    {"linear_key_head_dim", "16", "128"},
+    {"linear_num_key_heads", "2", "16"},
+    {"linear_num_value_heads", "4", "32"},
+    {"linear_value_head_dim", "16", "128"},
+    {"max_position_embeddings", "262144", NULL},
+    {"model_type", "\"qwen3_5_moe_text\"", NULL},
+    {"moe_intermediate_size", "64", "512"},
+    {"num_attention_heads", "4", "16"},
+    {"num_experts", "8", "256"},
+    {"num_experts_per_tok", "4", "8"},
+    {"num_hidden_layers", "4", "40"},
+    {"num_key_value_heads", "2", NULL},
+    {"rms_norm_eps", "1e-06", NULL},
+    {"rope_parameters", "{\"rope_type\":\"default\",\"rope_theta\":10000000,"
+                        "\"partial_rotary_factor\":0.25}", NULL},
+    {"shared_expert_intermediate_size", "64", "512"},
+    {"tie_word_embeddings", "false", NULL},
+    {"torch_dtype", "\"bfloat16\"", NULL},
+    {"vocab_size", "512", "248320"},
+};
+
 // ---- the table -------------------------------------------------------------------------------
 
 #define LIST(name) name, COUNT_OF(name)
@@ -171,6 +204,8 @@ static const synth_family families[] = {
      LIST(gpt_oss_keys), NULL, 0},
     {"llama4", "Llama-4-Scout-17B-16E", "num_hidden_layers", "num_local_experts", "bf16",
      LIST(llama4_keys), NULL, 0},
+    {"qwen3_5_moe", "Qwen3.5-35B-A3B", "num_hidden_layers", "num_experts", "bf16",
+     LIST(qwen3_5_moe_keys), NULL, 0},
 };
 
 const synth_family *synth_family_find(const char *name, err *e)

@@ -230,15 +230,16 @@ static bool are_stacked(const model *m, int64_t layer, bool *stacked, err *e)
 static bool bind_layer(model *m, int64_t layer, err *e)
 {
     const family *f = m->config.family;
-    bool mixture = layer >= 0 && m->config.ffn[layer] == FFN_MOE, stacked = false;
-    if (mixture && !are_stacked(m, layer, &stacked, e))
+    layer_kind in = config_layer(&m->config, layer);
+    bool stacked = false;
+    if (in.mixture && !are_stacked(m, layer, &stacked, e))
         return false;
     for (const role_set *set = f->roles; set->row; set++) {
         for (int i = 0; i < set->n; i++) {
             const role_row *r = &set->row[i];
             const stack_row *stack = stacked && role_is_expert(r->role) ? family_stack(f, r->role)
                                                                         : NULL;
-            if (role_row_in_layers(r) == (layer >= 0) && config_has_row(&m->config, r, mixture) &&
+            if (role_row_in_layers(r) == (layer >= 0) && config_has_row(&m->config, r, in) &&
                 !bind_row(m, r, stack, layer, e))
                 return false;
         }

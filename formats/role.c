@@ -33,6 +33,15 @@ static const struct {
     [ROLE_KV_A_NORM] = {"norm.kv_a", "kv_a norm", CLASS_NORM, false},
     [ROLE_KV_B] = {"attention.kv_b", "kv_b_proj", CLASS_ATTENTION, true},
 
+    [ROLE_DELTA_QKV] = {"delta.qkv", "in_proj_qkv", CLASS_ATTENTION, true},
+    [ROLE_DELTA_Z] = {"delta.z", "in_proj_z", CLASS_ATTENTION, true},
+    [ROLE_DELTA_B] = {"delta.b", "in_proj_b", CLASS_ATTENTION, false},
+    [ROLE_DELTA_A] = {"delta.a", "in_proj_a", CLASS_ATTENTION, false},
+    [ROLE_DELTA_DT_BIAS] = {"delta.dt_bias", "dt_bias", CLASS_ATTENTION, false},
+    [ROLE_DELTA_A_LOG] = {"delta.a_log", "A_log", CLASS_ATTENTION, false},
+    [ROLE_DELTA_NORM] = {"norm.delta", "norm of linear attention", CLASS_NORM, false},
+    [ROLE_DELTA_OUT] = {"delta.out", "out_proj", CLASS_ATTENTION, true},
+
     [ROLE_ROUTER] = {"router", "router", CLASS_ROUTER, false},
     [ROLE_ROUTER_SELECT_BIAS] = {"router.select_bias", "router selection bias", CLASS_ROUTER,
                                  false},
@@ -46,6 +55,7 @@ static const struct {
     [ROLE_SHARED_GATE] = {"shared.gate", "shared expert gate_proj", CLASS_SHARED, true},
     [ROLE_SHARED_UP] = {"shared.up", "shared expert up_proj", CLASS_SHARED, true},
     [ROLE_SHARED_DOWN] = {"shared.down", "shared expert down_proj", CLASS_SHARED, true},
+    [ROLE_SHARED_ROUTER] = {"router.shared", "shared expert gate", CLASS_ROUTER, false},
 
     [ROLE_FFN_GATE] = {"dense.gate", "dense gate_proj", CLASS_DENSE, true},
     [ROLE_FFN_UP] = {"dense.up", "dense up_proj", CLASS_DENSE, true},

@@ -314,20 +314,43 @@ bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, in
            err_in(e, "weight '%s'", s->w->module);
 }
 
-// to[r][c] = from[c][r], elements of 2 or 4 bytes: `step` from r to r, `pitch` from c to c. A
-// square at a time, so that both sides stay in the cache.
-static void turn(const unsigned char *from, uint64_t step, uint64_t pitch, unsigned char *to,
-                 uint64_t rows, uint64_t cols, uint64_t width)
+// Numbers that are stored across: to[r][c] = from[c][r], `step` bytes from r to r and `pitch` from
+// c to c. Tile by tile, so that both sides go along lines of memory.
+typedef struct {
+    const unsigned char *from;
+    int64_t step, pitch;
+    unsigned char *to;
+    int64_t rows, cols;
+} across;
+
+enum { TILE = 64 };
+
+__attribute__((always_inline)) // so that the width is a constant
+static inline void turn_tile(const across *a, int64_t row, int64_t col, size_t width)
 {
-    enum { SIDE = 32 };
-    for (uint64_t r0 = 0; r0 < rows; r0 += SIDE)
-        for (uint64_t c0 = 0; c0 < cols; c0 += SIDE)
-            for (uint64_t r = r0; r < rows && r < r0 + SIDE; r++)
-                for (uint64_t c = c0; c < cols && c < c0 + SIDE; c++) {
-                    const unsigned char *one = from + r * step + c * pitch;
-                    unsigned char *place = to + (r * cols + c) * width;
-                    memcpy(place, one, width == 2 ? 2 : 4);
-                }
+    unsigned char tile[TILE][TILE * 4];
+    int64_t rows = i64_min(TILE, a->rows - row), cols = i64_min(TILE, a->cols - col);
+    for (int64_t c = 0; c < cols; c++) {
+        const unsigned char *line = a->from + (col + c) * a->pitch + row * a->step;
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(tile[c] + (size_t)r * width, line + r * a->step, width);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        unsigned char *line = a->to + (size_t)((row + r) * a->cols + col) * width;
+        for (int64_t c = 0; c < cols; c++)
+            memcpy(line + (size_t)c * width, tile[c] + (size_t)r * width, width);
+    }
+}
+
+static void turn(const across *a, int64_t width)
+{
+    for (int64_t row = 0; row < a->rows; row += TILE)
+        for (int64_t col = 0; col < a->cols; col += TILE) {
+            if (width == 2)
+                turn_tile(a, row, col, 2);
+            else
+                turn_tile(a, row, col, 4);
+        }
 }
 
 void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n,
@@ -338,10 +361,10 @@ void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n
     views_of(s, stored, row, n, view);
     for (int i = 0; i < w->n_parts; i++) {
         int k = w->of[i];
-        uint64_t width = (uint64_t)dtype_block_bytes(w->part[i]->type);
+        int64_t width = dtype_block_bytes(w->part[i]->type);
         if (view[k].pitch)
-            turn(view[k].bytes, (uint64_t)step_of(w) * width, (uint64_t)view[k].pitch, to[k],
-                 (uint64_t)n, (uint64_t)w->in, width);
+            turn(&(across){view[k].bytes, step_of(w) * width, view[k].pitch, to[k], n, w->in},
+                 width);
         else if (s->part[i].wanted && (row == 0 || !s->part[i].whole))
             memcpy(to[k], view[k].bytes, codec_part_bytes(w->codec, k, n, w->in));
     }

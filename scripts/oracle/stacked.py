@@ -6,10 +6,10 @@ usage: stacked.py SCRUPLE MODEL...
 
 Each MODEL (one tensor an expert, deepseek_v3 or qwen3_moe) is loaded by transformers and its state
 is saved as it is in memory, with fused experts (a synthetic qwen3_moe, too): packs of both have to
-be the same bytes, and, where MODEL has a reference.npz, the forward pass has to meet it. Random gpt_oss and llama4 models, whose
-experts transformers saves in stacks, are packed; each expert's output computed from the pack by the
-family's formula has to be what transformers' module computes, and gpt_oss in MXFP4 has to decode to
-what transformers decodes it to. Needs torch, transformers and safetensors. Exit 1 where one is off.
+be the same bytes, and, where MODEL has a reference.npz, the forward pass has to meet it. Random
+gpt_oss, llama4 and qwen3_5_moe models, whose experts transformers has in stacks, are packed; each
+expert's output computed from the pack by the family's formula has to be what transformers' module
+computes, and gpt_oss in MXFP4 has to decode to what transformers decodes it to. Needs torch, transformers and safetensors. Exit 1 where one is off.
 """
 import filecmp
 import json
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import (AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM, Llama4ForCausalLM,
-                          Llama4TextConfig)
+                          Llama4TextConfig, Qwen3_5MoeForCausalLM, Qwen3_5MoeTextConfig)
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from forward_reference import check as check_reference
@@ -82,6 +82,32 @@ def random_state(model):
 def qwen3(tmp):
     run("synth", "qwen3_moe", "-o", tmp / "qwen3_moe")
     fused(tmp, tmp / "qwen3_moe")
+
+
+def fp8(tmp):
+    """Blocks of 128 x 128 and their scales in stacks, as transformers' FP8 experts have them."""
+    run("synth", "deepseek_v3", "-o", tmp / "single", "--set", "num_hidden_layers=2")
+    state = load_file(tmp / "single" / "model.safetensors")
+    fused = {k: v for k, v in state.items() if ".mlp.experts." not in k}
+    base = "model.layers.1.mlp.experts."
+    for part, ending in (("weight", ""), ("weight_scale_inv", "_scale_inv")):
+        def expert(e, projection):
+            return state[f"{base}{e}.{projection}_proj.{part}"].view(torch.uint8)
+        gate_up = torch.stack([torch.cat([expert(e, "gate"), expert(e, "up")]) for e in range(16)])
+        down = torch.stack([expert(e, "down") for e in range(16)])
+        kind = state[f"{base}0.down_proj.{part}"].dtype
+        fused[f"{base}gate_up_proj{ending}"] = gate_up.view(kind)
+        fused[f"{base}down_proj{ending}"] = down.view(kind)
+    (tmp / "fused").mkdir()
+    save_file(fused, tmp / "fused" / "model.safetensors")
+    shutil.copy(tmp / "single" / "config.json", tmp / "fused")
+    for name in ("single", "fused"):
+        pack(tmp / name, tmp / f"{name}-pack")
+        run("convert", tmp / name, "-o", tmp / f"{name}-bf16", "--to", "bf16", "--allow-lossy")
+    files = [f"{kind}/{f.name}" for kind in ("pack", "bf16")
+             for f in tmp.glob(f"single-{kind}/*.safetensors")]
+    say("FP8 blocks in stacks", len(files) == 3 and all(
+        filecmp.cmp(tmp / f"single-{f}", tmp / f"fused-{f}", shallow=False) for f in files))
 
 
 def far(ours, theirs):
@@ -170,13 +196,35 @@ def llama4(tmp):
     say("llama4, experts computed from the pack", worst < TOLERANCE, f"{worst:.1e}: ")
 
 
+def qwen3_5(tmp):
+    model = random_state(Qwen3_5MoeForCausalLM(Qwen3_5MoeTextConfig(
+        vocab_size=64, hidden_size=96, moe_intermediate_size=64, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, num_experts=3,
+        num_experts_per_tok=2, shared_expert_intermediate_size=80, linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16)))
+    state = save_state(model, tmp / "qwen3_5")
+    got = pack(tmp / "qwen3_5", tmp / "qwen3_5-pack")
+    kept = all(torch.equal(got[k], v) for k, v in state.items() if ".experts." not in k)
+    say("qwen3_5_moe, all but experts", kept and any("linear_attn" in k for k in got))
+    worst = 0
+    for n, layer in enumerate(model.model.layers):
+        for e in range(3):
+            x = torch.randn(7, 96)
+            w = {k: got[f"model.layers.{n}.mlp.experts.{e}.{k}_proj.weight"]
+                 for k in ("gate", "up", "down")}
+            ours = F.linear(F.silu(F.linear(x, w["gate"])) * F.linear(x, w["up"]), w["down"])
+            theirs = layer.mlp.experts(x, torch.full((7, 1), e), torch.ones(7, 1)).detach()
+            worst = max(worst, far(ours, theirs))
+    say("qwen3_5_moe, experts computed from the pack", worst < TOLERANCE, f"{worst:.1e}: ")
+
+
 def main():
     global scruple
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     scruple = sys.argv[1]
     for work in [lambda tmp, m=m: fused(tmp, pathlib.Path(m)) for m in sys.argv[2:]] + [
-            qwen3, gpt_oss_experts, gpt_oss_mxfp4, llama4]:
+            qwen3, fp8, gpt_oss_experts, gpt_oss_mxfp4, llama4, qwen3_5]:
         with tempfile.TemporaryDirectory() as tmp:
             work(pathlib.Path(tmp))
     sys.exit(1 if failed else 0)

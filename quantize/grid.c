@@ -261,11 +261,17 @@ static bool steps_fit(const grid *g, grid_block *b, const extremes *x)
     return false;
 }
 
-static bool source_fits(const grid *g, grid_block *b, const extremes *x)
+static bool this_fits(const grid *g, grid_block *b, const extremes *x, float scale)
 {
     float near[MOST_NEAR];
-    return scales_near(g, b->source_scale, near) > 0 && near[0] == b->source_scale &&
-           scale_fits(g, b, x, near[0]);
+    return scales_near(g, scale, near) > 0 && near[0] == scale && scale_fits(g, b, x, scale);
+}
+
+// Codes of E2M1 are halves.
+static bool source_fits(const grid *g, grid_block *b, const extremes *x)
+{
+    return this_fits(g, b, x, b->source_scale) ||
+           (g->element == ELEMENT_INT && this_fits(g, b, x, b->source_scale / 2));
 }
 
 bool grid_finds(const grid *g, grid_block *b)

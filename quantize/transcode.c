@@ -402,8 +402,8 @@ static bool e4m3_shifts(float s, int *from, int *to)
     }
     if (odd == 0)
         return false;
-    for (; odd % 2 == 0; odd /= 2)
-        low++;
+    low += __builtin_ctz(odd);
+    odd >>= __builtin_ctz(odd);
     *from = -9 - low;
     *to = (odd == 15 ? 7 : 8) - (low + 31 - __builtin_clz(odd));
     return odd < 16;

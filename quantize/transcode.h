@@ -55,15 +55,15 @@ typedef struct {
     float scale;             // the largest of the source's, 0 where it had none
 } transcode_census;
 
-// Before anything is counted: a global scale of the source, which multiplies or divides. Up to three
-// sources, whose weights are counted together.
+// Before anything is counted: a global scale of the source, which multiplies or divides. Up to
+// three sources, whose weights are counted together.
 void transcode_offer(transcode_census *to, float global, bool divides);
 // Adds rows, all finite; a zeroed census has seen none.
 void transcode_count(const codec *c, const transcode_rows *r, transcode_census *to);
 void transcode_add(const transcode_census *from, transcode_census *to);
-// The scale that all of the weight has, as codec_whole_scale. NVFP4's divisor is what holds the most
-// groups, of those that were offered and (the largest) powers of two; FP8's is the source's largest
-// scale.
+// The scale that all of the weight has, as codec_whole_scale. NVFP4's divisor is what holds the
+// most groups, of those that were offered and (the largest) powers of two; FP8's scale is the
+// source's largest.
 float transcode_whole_scale(const codec *c, const transcode_census *x);
 
 #endif

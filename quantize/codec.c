@@ -395,6 +395,13 @@ int64_t codec_row_multiple(const codec *c)
     return words ? 32 / c->bits : 1;
 }
 
+codec_holder codec_held_by(const codec *c)
+{
+    if (c->form == CODEC_FLOAT)
+        return HOLDER_ANY;
+    return c->form == CODEC_BLOCKS ? HOLDER_GGUF : HOLDER_SAFETENSORS;
+}
+
 bool codec_is_searched(const codec *c)
 {
     return c->form == CODEC_INT || c->form == CODEC_TOOL || (c->form == CODEC_MX && c->bits == 4) ||

@@ -361,15 +361,19 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
 
 // ---- GPTQ, AWQ, MLX --------------------------------------------------------------------------
 
-// MLX's name of the form; NULL: it is none of MLX.
-static const char *mlx_mode(const codec *c)
+typedef enum { METHOD_NONE, METHOD_CT, METHOD_FP8, METHOD_GPTQ, METHOD_AWQ, METHOD_MLX } method;
+
+static method method_of(const codec *c)
 {
-    int scales = codec_part_of(c, PART_SCALES);
-    if (codec_part_of(c, PART_BIASES) >= 0)
-        return "affine";
-    if (c->form != CODEC_MX || strcmp(c->part[scales].suffix, "scales") != 0)
-        return NULL;
-    return c->element == ELEMENT_E4M3 ? "mxfp8" : "mxfp4";
+    if (c->form == CODEC_STORED)
+        return METHOD_NONE;
+    if (c->form == CODEC_FP8_BLOCK)
+        return METHOD_FP8;
+    if (c->part[0].type == DT_U32)
+        return METHOD_MLX;
+    if (c->form != CODEC_TOOL)
+        return METHOD_CT;
+    return c->eights ? METHOD_AWQ : METHOD_GPTQ;
 }
 
 static void write_size(json_writer *w, const codec *c)
@@ -412,9 +416,11 @@ static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
 // mlx-lm quantizes what has scales.
 static void write_mlx(const modules *m, json_writer *w)
 {
+    const codec *c = m->codec[0];
+    const char *mode = c->group == 16 ? "nvfp4" : c->bits == 8 ? "mxfp8" : "mxfp4";
     jw_object(w, NULL);
-    write_size(w, m->codec[0]);
-    jw_text(w, "mode", mlx_mode(m->codec[0]));
+    write_size(w, c);
+    jw_text(w, "mode", c->form == CODEC_TOOL ? "affine" : mode);
     jw_object_end(w);
 }
 
@@ -423,17 +429,15 @@ static void write_mlx(const modules *m, json_writer *w)
 // are written for one type.
 static bool describable(const codec *a, const codec *b)
 {
-    if (a->form == CODEC_STORED || b->form == CODEC_STORED)
+    method m = method_of(a);
+    if (m == METHOD_NONE || m != method_of(b))
         return false;
-    if (a->form == CODEC_TOOL || b->form == CODEC_TOOL || mlx_mode(a) || mlx_mode(b))
-        return a == b;
-    bool fp8 = a->form == CODEC_FP8_BLOCK;
-    return fp8 == (b->form == CODEC_FP8_BLOCK) && (!fp8 || a->pow2 == b->pow2);
+    return m == METHOD_CT || (m == METHOD_FP8 && a->pow2 == b->pow2) || a == b;
 }
 
 static const char *what_loaders_read(const codec *a, const codec *b)
 {
-    if (a->form == CODEC_TOOL || b->form == CODEC_TOOL)
+    if (method_of(a) > METHOD_FP8 || method_of(b) > METHOD_FP8)
         return "one type for all modules from GPTQ, AWQ and MLX configs";
     return a->form == b->form
                ? "either kind of scale, not two"
@@ -481,16 +485,15 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
 {
     // The value is nested one level inside config.json; the line break in front is skipped later.
     json_writer w = {.out = out, .indent = 2, .depth = 1, .fresh = true};
-    const codec *c = m->codec[0];
     bool ok = true;
-    if (c->form == CODEC_FP8_BLOCK)
-        ok = write_fp8(p, m, &w, e);
-    else if (mlx_mode(c))
-        write_mlx(m, &w);
-    else if (c->form != CODEC_TOOL)
-        ok = write_compressed_tensors(p, m, &w, e);
-    else
-        ok = c->eights ? write_awq(p, m, &w, e) : write_gptq(p, m, &w, e);
+    switch (method_of(m->codec[0])) {
+    case METHOD_NONE: // one_method has refused it
+    case METHOD_CT: ok = write_compressed_tensors(p, m, &w, e); break;
+    case METHOD_FP8: ok = write_fp8(p, m, &w, e); break;
+    case METHOD_GPTQ: ok = write_gptq(p, m, &w, e); break;
+    case METHOD_AWQ: ok = write_awq(p, m, &w, e); break;
+    case METHOD_MLX: write_mlx(m, &w); break;
+    }
     return ok && strbuf_ok(out, e);
 }
 
@@ -499,7 +502,7 @@ static bool set_members(const modules *m, const strbuf *text, const char *config
                         strbuf *out, err *e)
 {
     const char *value = m->n_codecs ? text->text + strspn(text->text, " \n") : NULL;
-    bool mlx = m->n_codecs && mlx_mode(m->codec[0]);
+    bool mlx = m->n_codecs && method_of(m->codec[0]) == METHOD_MLX;
     strbuf half = {0};
     bool ok = json_set_member(config, len, "quantization", mlx ? value : NULL, &half, e) &&
               json_set_member(half.text, half.len, "quantization_config", value, out, e);

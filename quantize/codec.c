@@ -251,11 +251,11 @@ static const codec registry[] = {
                     ZEROS_ACROSS, SCALES_ACROSS}),
     MLX_CODEC(2), MLX_CODEC(3), MLX_CODEC(4), MLX_CODEC(5), MLX_CODEC(6), MLX_CODEC(8),
     MX_CODEC("mxfp4-mlx", ELEMENT_E2M1, 4, 32, .n_parts = 2,
-           .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
-    STORED("nvfp4-mlx", ELEMENT_E2M1, 4, .group = 16, .n_parts = 2,
-           .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
+             .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+    MX_CODEC("nvfp4-mlx", ELEMENT_E2M1, 4, 16, .n_parts = 2,
+             .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
     MX_CODEC("mxfp8-mlx", ELEMENT_E4M3, 8, 32, .n_parts = 2,
-           .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+             .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
     GPTQ_FORMS(4, "", 1), GPTQ_FORMS(4, "-v2", 2), GPTQ_FORMS(8, "", 1), GPTQ_FORMS(8, "-v2", 2),
     AWQ_FORM("int4-awq-g32", 32, .col_block = 32), AWQ_FORM("int4-awq-g64", 64, .col_block = 64),
     AWQ_FORM("int4-awq-g128", 128, .col_block = 128),
@@ -450,7 +450,9 @@ int64_t codec_part_pitch(const codec *c, int i, int64_t rows)
 
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source)
 {
-    if (c->form == CODEC_MX && c->part[i].type == DT_F8_E8M0)
+    bool bytes = c->part[i].type == DT_F8_E8M0 ||
+                 (c->part[i].type == DT_F8_E4M3 && c->part[0].type == DT_U32); // MLX's
+    if (c->form == CODEC_MX && bytes)
         return DT_U8;
     part_kind kind = c->part[i].kind;
     bool follows = c->form == CODEC_INT && kind == PART_SCALES && search == SEARCH_COMPAT;

@@ -179,7 +179,7 @@ uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row);
 // Of a part across that holds `rows` weight rows: bytes from a row of it to the next. 0: of others.
 int64_t codec_part_pitch(const codec *c, int i, int64_t rows);
 // The type that part i is written in: COMPAT's integer scales, and MLX's scales and biases, are F16
-// where the source is, E8M0 is written as U8.
+// where the source is, E8M0 is written as U8, as are all bytes of MLX's scales.
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source);
 // Parts whose content depends on the shape only (weight_shape, g_idx): true and filled in.
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to);

@@ -549,6 +549,17 @@ START_TEST(mlx_is_said_twice_and_forgotten_with_the_codes)
     ck_assert_int_eq(number_at("quantization.bits"), 8);
     ck_assert_int_eq(number_at("quantization.group_size"), 32);
     ck_assert_str_eq(text_at("quantization_config.mode"), "affine");
+    make_plan("mxfp4-mlx", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "mxfp4");
+    ck_assert_int_eq(number_at("quantization.group_size"), 32);
+    make_plan("nvfp4-mlx", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "nvfp4");
+    ck_assert_int_eq(number_at("quantization.group_size"), 16);
+    make_plan("mxfp8-mlx", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "mxfp8");
     char *before = tiny_config_with(tiny_qwen3_moe_config, "quantization", "{\"bits\": 4}");
     make_plan("int4-g32", SCOPE_EXPERTS, NULL);
     edit(before);

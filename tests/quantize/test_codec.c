@@ -119,9 +119,8 @@ START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
         {"MXFP4_MOE", "MXFP4"},      {"Q8_1", "Q8_0"},               {"Q8_K", "Q8_0"},
         {"IQ4_KS", "IQ4_XS"},        {"IQ3_XXS", "Q3_K"},            {"IQ2_S", "Q2_K"},
         {"TQ1_0", "Q2_K"},           {"Q2_0", "Q2_K"},
-        {"W8A8", "fp8-channel"},     {"int4", "int4-g32"},
-
-        {"GPTQ", "int4-gptq-g128"},  {"awq", "int4-awq-g128"},        {"MLX", "int4-mlx-g64"},
+        {"W8A8", "fp8-channel"},     {"int4", "int4-g32"},           {"GPTQ", "int4-gptq-g128"},
+        {"awq", "int4-awq-g128"},    {"MLX", "int4-mlx-g64"},
     };
     for (size_t i = 0; i < COUNT_OF(REFUSED); i++) {
         const codec *c;

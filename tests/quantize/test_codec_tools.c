@@ -78,7 +78,7 @@ static void decode(const codec *c, const codec *as, const encode_options *o, flo
 static void pack_eight(const codec *c, bool along_rows, uint32_t word[ROWS * COLS / 8])
 {
     err e = ERR_INIT;
-    part_room room[CODEC_MAX_PARTS] = {{NULL}};
+    part_room room[CODEC_MAX_PARTS] = {0};
     ASSERT_OK(coded_init(&coded, c, 8, 128, &e), e);
     for (int64_t i = 0; i < 8 * 128; i++)
         coded.code[i] = (uint8_t)((along_rows ? i / 128 : i) % 8);
@@ -121,7 +121,7 @@ START_TEST(packs_the_words_of_compressed_tensors)
     fill(DT_F32);
     for (size_t k = 0; k < COUNT_OF(NAMES); k++) {
         const codec *c = codec_find(NAMES[k]);
-        part_room room[CODEC_MAX_PARTS] = {{NULL}};
+        part_room room[CODEC_MAX_PARTS] = {0};
         err e = ERR_INIT;
         encode(c, options_of(SEARCH_COMPAT, DT_F32), part_bytes);
         ASSERT_OK(coded_init(&coded, c, ROWS, COLS, &e), e);

@@ -314,6 +314,18 @@ START_TEST(counts_groups_whose_exponents_nvfp4_cannot_hold_together)
 }
 END_TEST
 
+START_TEST(counts_groups_whose_exponents_lie_beyond_e4m3)
+{
+    static const char *const to[] = {"NVFP4", "nvfp4-mlx"};
+    for (int exponent = -20; exponent <= 20; exponent++)
+        for (int k = 0; k < 4; k++) {
+            fill_fp4(0, 2 * 64, ldexpf(1, exponent));
+            ck_assert_int_eq(lost_by(to[k % 2], 2, 64, k / 2, false),
+                             exponent < -9 || exponent > 8 ? 8 : 0);
+        }
+}
+END_TEST
+
 // 6 x 2^6 is the largest E4M3 code of such values, 1.5 x 2^-8 the smallest with a half in it.
 START_TEST(counts_fp8_blocks_whose_fp4_exponents_lie_too_far_apart)
 {
@@ -526,6 +538,7 @@ Suite *suite_transcode(void)
     tcase_add_test(c, avoids_zero_points_that_a_form_does_not_have);
     tcase_add_test(c, keeps_the_codes_where_the_source_had_the_scale);
     tcase_add_test(c, counts_groups_whose_exponents_nvfp4_cannot_hold_together);
+    tcase_add_test(c, counts_groups_whose_exponents_lie_beyond_e4m3);
     tcase_add_test(c, counts_fp8_blocks_whose_fp4_exponents_lie_too_far_apart);
     tcase_add_test(c, counts_blocks_of_rows_that_have_scales_of_their_own);
     tcase_add_test(c, counts_nvfp4_groups_that_mxfp4_has_no_scale_for);

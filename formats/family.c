@@ -424,7 +424,7 @@ static const family families[] = {
         .architecture = {"GptOssForCausalLM"},
         .model_type = {"gpt_oss"},
         .facts = {.family = "gpt_oss", .mixer = MIXER_GQA, .rope = ROPE_HALF,
-                  .score = SCORE_SOFTMAX,
+                  .score = SCORE_SOFTMAX, .loads_stacks_only = true,
                   .no_forward = "attention sinks, sliding windows and experts with biases"},
         .prefix = USUAL_PREFIXES,
         .key = gpt_oss_keys, .n_keys = COUNT_OF(gpt_oss_keys),
@@ -436,7 +436,7 @@ static const family families[] = {
         .architecture = {"Llama4ForConditionalGeneration", "Llama4ForCausalLM"},
         .model_type = {"llama4", "llama4_text"},
         .facts = {.family = "llama4", .mixer = MIXER_GQA, .rope = ROPE_PAIR,
-                  .score = SCORE_SIGMOID,
+                  .score = SCORE_SIGMOID, .loads_stacks_only = true,
                   .no_forward = "chunked attention, layers without RoPE and experts whose inputs "
                                 "are weighted"},
         .prefix = USUAL_PREFIXES,

@@ -16,10 +16,9 @@ static const char *const names[ROLE_COUNT] = {
     [ROLE_KV_B] = "attn_kv_b",
     [ROLE_DELTA_QKV] = "attn_qkv",
     [ROLE_DELTA_Z] = "attn_gate",
-    [ROLE_DELTA_B] = "ssm_beta",
-    [ROLE_DELTA_A] = "ssm_alpha",
-    [ROLE_DELTA_OUT] = "ssm_out",
+    // ROLE_DELTA_OUT (ssm_out) has its columns in another order there.
     [ROLE_ROUTER] = "ffn_gate_inp",
+    [ROLE_SHARED_ROUTER] = "ffn_gate_inp_shexp",
     [ROLE_EXPERT_GATE] = "ffn_gate_exps",
     [ROLE_EXPERT_UP] = "ffn_up_exps",
     [ROLE_EXPERT_DOWN] = "ffn_down_exps",

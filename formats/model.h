@@ -22,6 +22,7 @@ typedef struct {
     const char *family;          // "deepseek_v3"
     const char *no_forward;      // what its forward pass has that this version does not compute
                                  // (all else works); NULL: it is computed
+    bool loads_stacks_only;      // transformers does not make its stacks of single experts
     int64_t hidden, n_layers, vocab;
     int64_t n_heads, n_kv_heads, head_dim;      // GQA
     int64_t q_lora, kv_lora, qk_nope, qk_rope, v_dim; // MLA; q_lora 0: direct q_proj

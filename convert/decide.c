@@ -185,21 +185,38 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
     case SCOPE_EXPERTS: return role_is_expert(a->role) && !is_vector(a);
     case SCOPE_ALL_LINEAR: return role_is_linear(a->role);
     case SCOPE_MATRICES: return !is_vector(a);
+    case SCOPE_STORED: return !is_vector(a) && a->weight->codec->form != CODEC_FLOAT;
     }
     return false;
 }
 
-// The codec asked for, or the fall-back where its group does not divide the columns.
-static const codec *dividing(const codec *c, const codec *fallback, const weight *w, bool by_rule,
-                             err *e)
+static bool fits(const codec *c, const weight *w)
 {
-    if (codec_divides(c, w->in))
+    return codec_divides(c, w->in) && w->out % codec_row_multiple(c) == 0;
+}
+
+// The codec asked for, or the fall-back where its group does not divide the columns.
+static const codec *dividing(const plan_options *o, const codec *c, const codec *fallback,
+                             const weight *w, bool by_rule, err *e)
+{
+    if (fits(c, w))
         return c;
-    if (fallback && codec_divides(fallback, w->in))
+    if (fallback && fits(fallback, w))
         return fallback;
-    if (fallback)
+    bool rows = codec_divides(c, w->in);
+    if (o->exact)
+        err_set(e, ERR_INPUT, "%s: %s needs %s that are a multiple of %lld, it has %lld", w->module,
+                c->name, rows ? "rows" : "columns",
+                (long long)(rows ? codec_row_multiple(c) : codec_multiple(c)),
+                (long long)(rows ? w->out : w->in));
+    else if (fallback)
         err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
                 w->module, c->name, fallback->name, (long long)w->in);
+    else if (rows)
+        err_set(e, ERR_INPUT, "%s: %s needs rows that are a multiple of %lld, it has %lld; "
+                "--fallback TYPE%s names the type for such tensors", w->module, c->name,
+                (long long)codec_row_multiple(c), (long long)w->out,
+                by_rule ? " or a rule's 'fallback'" : "");
     else
         err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
                 "--fallback TYPE%s names the type for such tensors", w->module, c->name,
@@ -232,8 +249,8 @@ static bool by_rule(const decider *d, const entry *x, const tensor_account *a, c
     if (is_vector(a))
         return err_set(e, ERR_INPUT, "%s: '%s' is a vector, it can only be kept",
                        recipe_rule_text(r, text), str_short(t->name, s));
-    const codec *c = dividing(r->codec, r->fallback ? r->fallback : o->fallback, a->weight, true,
-                              e);
+    const codec *c = dividing(o, r->codec, r->fallback ? r->fallback : o->fallback, a->weight,
+                              true, e);
     if (!c)
         return err_in(e, "%s", recipe_rule_text(r, text));
     settle(out, a->weight, c, r->has_search ? r->search : o->search,
@@ -245,7 +262,7 @@ static bool by_scope(const plan_options *o, const tensor_account *a, decision *o
 {
     if (!in_scope(o, a))
         return true;
-    const codec *c = dividing(o->codec, o->fallback, a->weight, false, e);
+    const codec *c = dividing(o, o->codec, o->fallback, a->weight, false, e);
     if (!c)
         return false;
     out->rule = n_rules(o);

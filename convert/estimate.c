@@ -155,7 +155,9 @@ static bool coded_alike(const plan_tensor *a, const plan_tensor *b)
 static bool encode_sample(const plan_tensor *t, int64_t rows, const float *values, err *e)
 {
     const codec *k = t->codec;
-    const encode_options with = {.search = t->search, .positive_scales = t->positive_scales,
+    // Moving blocks takes about as long as encoding without a search.
+    const encode_options with = {.search = t->exact ? SEARCH_COMPAT : t->search,
+                                 .positive_scales = t->positive_scales,
                                  .source = weight_plain_type(t->source),
                                  .whole_scale = codec_whole_scale(k, 1, DT_F32)};
     void *part[CODEC_MAX_PARTS] = {0};

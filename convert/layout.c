@@ -146,12 +146,12 @@ static const codec_part *part_of(const plan *p, const plan_tensor *t)
     return &w->codec->part[w->of[t->part]];
 }
 
-// Rows that follow the weight's own rows travel with the expert; block scales, shapes and globals
-// lie in the tail.
+// Rows (or columns) that follow the weight's own rows travel with the expert; block scales, shapes
+// and globals lie in the tail.
 static bool in_record(const plan *p, const plan_tensor *t)
 {
     const codec_part *part = part_of(p, t);
-    return part->rank == 2 && part->row_block == 1;
+    return part->rank == 2 && (part->row_block == 1 || part->across);
 }
 
 typedef struct {

@@ -151,7 +151,8 @@ static bool needs_roles(const maker *m, bool *needs, err *e)
     const plan_options *p = &m->options->plan;
     bool foreign = false;
     *needs = m->options->needs_model;
-    if (!*needs || p->scope != SCOPE_MATRICES || p->rules || p->layout == LAYOUT_EXPERTS)
+    bool of_types = p->scope == SCOPE_MATRICES || p->scope == SCOPE_STORED;
+    if (!*needs || !of_types || p->rules || p->layout == LAYOUT_EXPERTS)
         return true;
     bool ok = model_is_foreign(m->source, &foreign, e);
     *needs = !foreign;

@@ -9,6 +9,7 @@
 #include "convert/decide.h"
 #include "convert/layout.h"
 #include "convert/plan_gguf.h"
+#include "quantize/transcode.h"
 
 // ---- which tensors there will be -------------------------------------------------------------
 
@@ -31,6 +32,15 @@ static void take_account(plan_tensor *t, const tensor_account *a)
     t->layer = a->layer;
     t->expert = a->expert;
     t->part = a->part;
+}
+
+dtype plan_part_type(const plan_tensor *t)
+{
+    if (t->cut)
+        return t->source->part[t->part]->type;
+    if (t->exact)
+        return transcode_written_type(t->codec, t->part, weight_scale_type(t->source));
+    return codec_written_type(t->codec, t->part, t->search, weight_plain_type(t->source));
 }
 
 static bool name_part(plan *p, plan_tensor *t, err *e)
@@ -68,10 +78,10 @@ static bool add_parts(plan *p, uint64_t *cap, const bound_weight *b, const decis
         t->search = cut ? SEARCH_BEST : d->search;
         t->positive_scales = !cut && d->positive_scales;
         t->part = part;
+        t->exact = !cut && p->options.exact;
         if (!name_part(p, t, e))
             return false;
-        t->to.type = cut ? w->part[part]->type
-                         : codec_written_type(c, part, d->search, weight_plain_type(w));
+        t->to.type = plan_part_type(t);
         int64_t shape[2] = {w->in, 0};
         t->to.rank = w->rank == 1 ? 1 : codec_part_shape(c, part, w->out, w->in, shape);
         memcpy(t->to.shape, shape, sizeof shape);
@@ -92,6 +102,8 @@ static bool decode_alone(const plan *p, const tensor *t, const codec **from, con
     if (!*from && dtype_is_block(t->type))
         return err_set(e, ERR_INPUT, "tensor '%s' has type %s, which this version does not decode",
                        str_short(t->name, name), dtype_name(t->type));
+    if (p->options.scope == SCOPE_STORED)
+        matrix = dtype_is_block(t->type);
     if (*from && matrix && *from != p->options.codec)
         *to = p->options.codec;
     return true;
@@ -113,6 +125,7 @@ static bool add_alone(plan *p, plan_tensor *t, const codec *from, const codec *t
     t->source = w;
     t->codec = to;
     t->search = SEARCH_BEST;
+    t->exact = p->options.exact;
     t->from = NULL;
     t->to.bytes = codec_part_bytes(to, 0, w->out, w->in);
     return true;
@@ -190,12 +203,29 @@ static bool collect_tensors(plan *p, const decision *decided, err *e)
     return ok;
 }
 
+// A moving that moves nothing was not what was meant, unless all is there already.
+static bool moves_something(const plan *p, err *e)
+{
+    const codec *c = p->options.codec;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        bool there = !p->model && t->to.type == c->part[0].type;
+        if (p->model && plan_weight(p, t))
+            there = plan_weight(p, t)->codec == c;
+        if (t->exact || there)
+            return true;
+    }
+    return err_set(e, ERR_INPUT, "no weight of this checkpoint is stored in codes that could "
+                   "become %s (--scope experts and --scope all-linear take plain numbers, too)",
+                   c->name);
+}
+
 static bool choose_tensors(plan *p, err *e)
 {
     decision *decided = NULL;
     bool ok = !p->model || (p->options.scope == SCOPE_NONE && !p->options.rules) ||
               decide(&p->options, p->source, p->model, &decided, e);
-    ok = ok && collect_tensors(p, decided, e);
+    ok = ok && collect_tensors(p, decided, e) && (!p->options.exact || moves_something(p, e));
     free(decided);
     return ok;
 }
@@ -346,7 +376,8 @@ static bool identify(plan *p, err *e)
                 strbuf_puts(&line, t->cut ? "cut\n" : "moved\n");
             else
                 strbuf_printf(&line, "%s<-%s %s%s\n", t->codec->name, t->source->codec->name,
-                              recipe_search_name(t->search), t->positive_scales ? " +" : "");
+                              t->exact ? "exact" : recipe_search_name(t->search),
+                              t->positive_scales ? " +" : "");
         }
         if (!line.failed)
             sha256_add(sha, line.text, line.len);
@@ -377,8 +408,8 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
                        PLAN_LEAST_ALIGNMENT, GGUF_MAX_ALIGNMENT, (unsigned long long)o->alignment);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
-    assert(m || (o->layout != LAYOUT_EXPERTS && !o->rules &&
-                 (o->scope == SCOPE_NONE || o->scope == SCOPE_MATRICES)));
+    bool of_types = o->scope == SCOPE_MATRICES || o->scope == SCOPE_STORED;
+    assert(m || (o->layout != LAYOUT_EXPERTS && !o->rules && (o->scope == SCOPE_NONE || of_types)));
     assert((o->scope == SCOPE_NONE) == !o->codec);
     if (!choose_tensors(&p, e) || !plan_fits_container(&p, e) || !layout_files(&p, e) ||
         !name_files(&p, e) || !write_headers(&p, e) || !layout_records(&p, e) ||

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "convert/run_parts.h"
+#include "verify/metrics.h"
 
 enum { COPY = 1 << 20 }; // bytes that come back from scratch at a time
 
@@ -20,12 +21,13 @@ bool run_result_init(run_result *r, const plan *p, err *e)
     r->record = mem_new((uint64_t)p->n_files, sizeof *r->record, "digests", e);
     r->header = mem_new((uint64_t)p->n_files, sizeof *r->header, "digests", e);
     r->changed = mem_new((uint64_t)p->n_tensors, sizeof *r->changed, "counts", e);
+    r->loss = mem_new((uint64_t)p->n_tensors, sizeof *r->loss, "counts", e);
     r->source = mem_new(sources, sizeof *r->source, "digests", e);
     r->read = mem_new(sources, sizeof *r->read, "digests", e);
     r->file = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *r->file, "digests", e);
     r->whole = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *r->whole, "digests", e);
-    bool ok = r->resumed && r->tensor && r->record && r->header && r->changed && r->source &&
-              r->read && r->file && r->whole;
+    bool ok = r->resumed && r->tensor && r->record && r->header && r->changed && r->loss &&
+              r->source && r->read && r->file && r->whole;
     for (int64_t f = 0; ok && f < p->n_files; f++) {
         xxh128_of(p->file[f].header.text, p->file[f].header.len, &r->header[f]);
         if (!p->file[f].holds_experts)
@@ -48,6 +50,7 @@ void run_result_free(run_result *r, const plan *p)
     free(r->tensor);
     free(r->header);
     free(r->changed);
+    free(r->loss);
     free(r->source);
     free(r->read);
     free(r->file);
@@ -92,6 +95,18 @@ bool run_source_ids(const plan *p, run_result *r, source_id *to, err *e)
         r->read[i] = true;
     }
     return source_ids_of(p->source, r->source, to, e);
+}
+
+void run_loss_add(run_loss *to, const run_loss *x)
+{
+    to->error += x->error;
+    to->signal += x->signal;
+    to->largest = x->largest > to->largest ? x->largest : to->largest;
+}
+
+double run_loss_db(const run_loss *x)
+{
+    return metrics_sqnr_db(&(matrix_sums){.error = x->error, .ref = x->signal});
 }
 
 // ---- tensors ---------------------------------------------------------------------------------

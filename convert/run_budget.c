@@ -61,18 +61,33 @@ uint64_t run_slice_bytes(const weight *w)
     return sum;
 }
 
-uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
+// Parts across are complete with the last rows: there is room for all of them.
+static uint64_t encoded_bytes(const plan_tensor *t, int64_t rows, bool across)
 {
     uint64_t sum = 0;
+    rows = i64_min(rows, t->source->out);
     for (int i = 0; i < codec_written(t->codec); i++)
-        sum += round_up_64(codec_part_bytes(t->codec, i, i64_min(rows, t->source->out),
-                                            t->source->in));
+        if (t->codec->part[i].across == across)
+            sum += round_up_64(codec_part_bytes(t->codec, i, across ? t->source->out : rows,
+                                                t->source->in));
     return sum;
+}
+
+uint64_t run_across_bytes(const plan_tensor *t) { return encoded_bytes(t, 0, true); }
+
+uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
+{
+    return encoded_bytes(t, rows, false) + encoded_bytes(t, rows, true);
+}
+
+uint64_t run_loss_bytes(const plan_tensor *t, int64_t rows)
+{
+    return t->exact ? round_up_64((uint64_t)i64_min(rows, t->source->out) * sizeof(run_loss)) : 0;
 }
 
 static uint64_t batch_bytes(const plan_tensor *t, int64_t rows)
 {
-    return run_stored_bytes(t, rows) + run_encoded_bytes(t, rows);
+    return run_stored_bytes(t, rows) + run_encoded_bytes(t, rows) + run_loss_bytes(t, rows);
 }
 
 int64_t run_batch_rows(const plan_tensor *t, uint64_t batch)
@@ -124,9 +139,13 @@ static demands demands_of(const plan *p, bool begun)
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts)
             continue;
-        // Values, and what the check of exactness decodes.
+        // Values, and what the check of exactness decodes; codes and scales before they are packed;
+        // the source's scales where blocks are moved, and those of blocks that are encoded.
         uint64_t values = (uint64_t)run_chunk_rows(t) * (uint64_t)t->source->in;
-        d.worker = most_of(d.worker, round_up_64(values * 2 * sizeof(float)));
+        uint64_t floats = !t->exact ? 2 : p->options.lossy ? 4 : 3;
+        bool apart = t->codec->form == CODEC_TOOL || (t->exact && t->codec->form == CODEC_INT);
+        uint64_t coded = apart ? values + values / 2 : 0;
+        d.worker = most_of(d.worker, round_up_64(values * floats * sizeof(float) + coded));
         uint64_t *slice = &d.slice[slice_kind(t->source)];
         *slice = most_of(*slice, run_slice_bytes(t->source));
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));

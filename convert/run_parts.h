@@ -30,6 +30,10 @@ int64_t run_batch_rows(const plan_tensor *t, uint64_t batch); // that are read t
 // on a multiple of 64.
 uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows);
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows);
+uint64_t run_across_bytes(const plan_tensor *t); // of these the encoded parts across: all rows
+// Of a batch that is moved block by block there is a run_loss a row behind the encoded bytes, so
+// that sums do not depend on how rows are cut.
+uint64_t run_loss_bytes(const plan_tensor *t, int64_t rows);
 // Of the slice that a weight lies in, where it is read whole (slice_take); else 0.
 uint64_t run_slice_bytes(const weight *w);
 

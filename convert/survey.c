@@ -131,6 +131,7 @@ static bool code_rows(const surveyor *s, const codec *c, codec_search search, in
     for (int i = 0; i < codec_written(c); i++) {
         part[i] = at;
         view[i] = part_at(at, codec_written_type(c, i, search, o.source));
+        view[i].pitch = codec_part_pitch(c, i, rows);
         (void)codec_fixed_part(c, i, rows, in, at);
         at += (codec_part_bytes(c, i, rows, in) + 63) / 64 * 64;
     }

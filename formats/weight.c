@@ -2,7 +2,11 @@
 #include "formats/weight.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "quantize/number.h"
+#include "quantize/transcode.h"
 
 // ---- how parts lie ---------------------------------------------------------------------------
 
@@ -300,6 +304,16 @@ bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_
     return c->scales(c, s->w->in, n, view, to, e) || err_in(e, "weight '%s'", s->w->module);
 }
 
+bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
+                       bool *has, err *e)
+{
+    part_view view[CODEC_MAX_PARTS];
+    assert(row >= s->row && n > 0 && row + n <= s->row + s->n);
+    views_of(s, stored, row, n, view);
+    return transcode_scales(s->w->codec, s->w->in, n, view, to, has, e) ||
+           err_in(e, "weight '%s'", s->w->module);
+}
+
 // Numbers that are stored across: to[r][c] = from[c][r], `step` bytes from r to r and `pitch` from
 // c to c. Tile by tile, so that both sides go along lines of memory.
 typedef struct {
@@ -356,6 +370,30 @@ void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n
     }
 }
 
+bool weight_global(const weight *w, float *scale, bool *divides, bool *has, err *e)
+{
+    stored_rows s;
+    part_view view[CODEC_MAX_PARTS];
+    int at = codec_part_of(w->codec, PART_GLOBAL);
+    *divides = at < 0;
+    if (at < 0)
+        at = codec_part_of(w->codec, PART_DIVISOR);
+    *has = at >= 0 && w->out > 0;
+    if (!*has)
+        return true;
+    if (!weight_lay_out(&s, w, 0, 1, e))
+        return false;
+    unsigned char *stored = mem_new(s.bytes, 1, "a row", e);
+    bool ok = stored && weight_fetch(&s, stored, e);
+    if (ok) {
+        views_of(&s, stored, 0, 1, view);
+        ok = row_to_f32(scale, view[at].bytes, view[at].type, 1) ||
+             err_set(e, ERR_INTERNAL, "'%s': a global scale of no number", w->module);
+    }
+    free(stored);
+    return ok;
+}
+
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
 {
     assert(row >= 0 && n >= 0 && row <= w->out - n);
@@ -389,6 +427,14 @@ uint64_t weight_stored_bytes(const weight *w)
 dtype weight_plain_type(const weight *w)
 {
     return w->codec->form == CODEC_FLOAT ? w->part[0]->type : DT_F32;
+}
+
+dtype weight_scale_type(const weight *w)
+{
+    for (int i = 0; i < w->n_parts; i++)
+        if (part_of(w, i)->kind == PART_SCALES)
+            return w->part[i]->type;
+    return transcode_block_scale_type(w->codec);
 }
 
 int64_t weight_elements(const weight *w) { return w->out * w->in; }

@@ -75,6 +75,8 @@ uint64_t weight_stored_bytes(const weight *w);   // of all parts those that are 
 int64_t weight_elements(const weight *w);
 // The type of plain numbers; DT_F32, which decoding gives, of all else.
 dtype weight_plain_type(const weight *w);
+// The type that its scales are stored in; DT_F32 where it has none.
+dtype weight_scale_type(const weight *w);
 // Ranges of rows that begin and end at multiples of it (or end with the weight) share no byte of
 // any part that is more than one for all rows; `out` for codes that are stored transposed. Numbers
 // that are stored transposed share none whatever the range.
@@ -112,6 +114,9 @@ MUST_USE bool weight_decode(const stored_rows *s, const void *stored, int64_t ro
 // The scale of each value of them; of a codec that has scales.
 MUST_USE bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n,
                             float *to, err *e);
+// The same of any weight; *has = false where it has none, and of ggml's K-quants and their like.
+MUST_USE bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                                float *to, bool *has, err *e);
 // The same out of the slices of a stack that it lies in: slice[i] is what weight_slice_range says
 // of part i.
 void weight_gather(const stored_rows *s, const void *const slice[], void *stored);
@@ -120,6 +125,9 @@ void weight_gather(const stored_rows *s, const void *const slice[], void *stored
 // with row 0.
 void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n,
                 void *const to[]);
+
+// Its global scale, which multiplies or divides; *has = false where it has none.
+MUST_USE bool weight_global(const weight *w, float *scale, bool *divides, bool *has, err *e);
 
 // For who reads a weight once from front to end, every part with all its bytes. True where any rows
 // are one run of bytes in each part: all weights but those with every second row, or columns, of a

@@ -418,6 +418,8 @@ static bool bind_coded(weight *w, int gptq_format, err *e)
     trial best = {0};
     look_around(&f);
     for (int64_t i = 0; i < codec_count(); i++) {
+        if (codec_at(i)->form == CODEC_TOOL)
+            continue; // what these write is read by others
         trial t = try_codec(&f, codec_at(i));
         if (t.fit == FIT_ALL)
             return t.codec->gptq_format && !gptq_format ? refuse_gptq(w, e)

@@ -33,8 +33,12 @@ typedef struct {
     // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
     void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
     void (*add_bias)(float *to, float bias, int64_t n);
+    // code[i] = RNE((from[i] - bias) / scale) + zero, kept within 0 and most (at most 255)
+    void (*to_whole)(uint8_t *code, const float *from, float bias, float zero, float scale,
+                     float most, int64_t n);
     void (*int_rows)(const int_groups *g);
     void (*fp_rows)(const fp_groups *g);
+    void (*tool_rows)(const tool_groups *g);
 } kernels;
 
 #define KERNELS_DECLARE(level)                                                                   \
@@ -53,8 +57,11 @@ typedef struct {
     void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
     void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);           \
     void add_bias_##level(float *to, float bias, int64_t n);                                    \
+    void to_whole_##level(uint8_t *code, const float *from, float bias, float zero,             \
+                          float scale, float most, int64_t n);                                  \
     void int_rows_##level(const int_groups *g);                                                 \
-    void fp_rows_##level(const fp_groups *g);
+    void fp_rows_##level(const fp_groups *g);                                                   \
+    void tool_rows_##level(const tool_groups *g);
 
 KERNELS_DECLARE(plain)
 KERNELS_DECLARE(avx2)

@@ -158,17 +158,12 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
 }
 
 // The codec asked for, or the fall-back where its group does not divide the columns.
-static bool fits(const codec *c, const weight *w)
-{
-    return codec_divides(c, w->in) && w->out % codec_row_multiple(c) == 0;
-}
-
 static const codec *dividing(const codec *c, const codec *fallback, const weight *w, bool by_rule,
                              err *e)
 {
-    if (fits(c, w))
+    if (codec_fits(c, w->out, w->in))
         return c;
-    if (fallback && fits(fallback, w))
+    if (fallback && codec_fits(fallback, w->out, w->in))
         return fallback;
     if (fallback)
         err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",

@@ -404,10 +404,19 @@ KERNEL_TARGET void KERNEL(int_rows)(const int_groups *g)
 
 // ---- E2M1 and E4M3 ----------------------------------------------------------------------------
 
-// What a stored scale stands for.
+// What a stored scale stands for; codes of E8M0 end at 254 here.
 INLINE float fp_scale(const fp_groups *g, uint8_t code)
 {
-    return g->form == FP_NVFP4 ? e4m3_to_f32(code) / g->global : e8m0_to_f32(code);
+    if (g->form == FP_NVFP4)
+        return e4m3_to_f32(code) / g->global;
+    return f32_from_bits(code ? (uint32_t)code << 23 : 0x400000);
+}
+
+// w / scale. A power of two from 2^-127 to 2^127 has an exact inverse, and so has the product the
+// quotient's bits.
+INLINE vf fp_quotient(const fp_groups *g, vf w, float scale)
+{
+    return g->form == FP_NVFP4 ? w / scale : w * (1.0f / scale);
 }
 
 INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
@@ -430,7 +439,7 @@ INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
 // E2M1 of the quotient; a zero has no sign.
 INLINE vi e2m1_code_lanes(const fp_groups *g, vf w, float scale)
 {
-    vf x = w / scale;
+    vf x = fp_quotient(g, w, scale);
     return e2m1_codes((g->form == FP_NVFP4 ? x : as_lanes(g->from.source, x)) + 0.0f);
 }
 
@@ -540,18 +549,42 @@ INLINE void mxfp8_write(const fp_groups *g, int64_t group)
         vf x;
         memcpy(&x, w + j, sizeof x);
         store_codes(g->codes + group * g->from.n + j,
-                    e4m3_codes(as_lanes(g->from.source, x / scale)));
+                    e4m3_codes(as_lanes(g->from.source, fp_quotient(g, x, scale))));
     }
+}
+
+INLINE void fp_all(const fp_groups *g, fp_form form, dtype source)
+{
+    fp_groups known = *g; // when this is compiled, where it is inlined
+    known.form = form;
+    known.from.source = source;
+    for (int64_t i = 0; i < known.from.groups; i++) {
+        if (form == FP_MXFP8)
+            mxfp8_write(&known, i);
+        else
+            e2m1_write(&known, i, fp_compat(&known, known.from.w + i * known.from.n));
+    }
+}
+
+INLINE void mx_all(const fp_groups *g, fp_form form)
+{
+    if (g->from.source == DT_BF16)
+        fp_all(g, form, DT_BF16);
+    else if (g->from.source == DT_F16)
+        fp_all(g, form, DT_F16);
+    else
+        fp_all(g, form, DT_F32);
 }
 
 KERNEL_TARGET void KERNEL(fp_rows)(const fp_groups *g)
 {
-    for (int64_t i = 0; i < g->from.groups; i++) {
-        if (g->form == FP_MXFP8)
-            mxfp8_write(g, i);
-        else if (g->from.search == SEARCH_BEST)
+    if (g->form == FP_MXFP8)
+        mx_all(g, FP_MXFP8);
+    else if (g->from.search == SEARCH_BEST)
+        for (int64_t i = 0; i < g->from.groups; i++)
             e2m1_best(g, i);
-        else
-            e2m1_write(g, i, fp_compat(g, g->from.w + i * g->from.n));
-    }
+    else if (g->form == FP_MXFP4)
+        mx_all(g, FP_MXFP4);
+    else
+        fp_all(g, FP_NVFP4, g->from.source);
 }

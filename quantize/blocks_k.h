@@ -113,7 +113,7 @@ INLINE vf k_proportional(const k_affine *a, const vf *v, vi *code)
     for (int j = 0; j < a->subs; j++) {
         code[j] = nearest_int(v[j] * inverse) & 255;
         if (a->limit > 15)
-            code[j] = k_at_most(code[j], SPREAD_INT(63));
+            code[j] = smaller_int(code[j], SPREAD_INT(63));
     }
     return most / a->limit;
 }
@@ -129,8 +129,8 @@ INLINE void k_fit_scales(const k_affine *a, bool weighted, k_super *s)
         s->d = k_fit_positive(a->subs, a->limit, scale, s->sum_w, s->s);
         s->dmin = k_fit_positive(a->subs, a->limit, min, s->sum_w, s->m);
         for (int j = 0; j < a->subs && a->top > 15; j++) { // ggml does so in Q5_K only
-            s->s[j] = k_at_most(s->s[j], SPREAD_INT(63));
-            s->m[j] = k_at_most(s->m[j], SPREAD_INT(63));
+            s->s[j] = smaller_int(s->s[j], SPREAD_INT(63));
+            s->m[j] = smaller_int(s->m[j], SPREAD_INT(63));
         }
     } else {
         s->d = k_proportional(a, scale, s->s);
@@ -421,7 +421,7 @@ INLINE void k_q6_factors(k_signed *s)
     vf inverse = -128.0f / either(s->none, SPREAD(1.0f), largest);
     s->d = either(s->none, SPREAD(0.0f), 1.0f / inverse);
     for (int j = 0; j < 16; j++) {
-        vi byte = k_at_most(nearest_int(s->scale[j] * inverse), SPREAD_INT(127)) & ~s->none;
+        vi byte = smaller_int(nearest_int(s->scale[j] * inverse), SPREAD_INT(127)) & ~s->none;
         s->s[j] = byte << 24 >> 24;
     }
 }

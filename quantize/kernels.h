@@ -35,8 +35,8 @@ typedef struct {
     void (*from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n);
     // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
     void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
-    // Words of eight codes, those of AWQ's rows 8 k .. 8 k + 7 of a column, a column's `pitch` bytes
-    // after the last one's: byte i of row r, to[r * row + i], is the code of row r in column i.
+    // Words of eight codes, those of rows 8 k .. 8 k + 7 in AWQ's order, a column's words `pitch`
+    // bytes after the last one's: to[r * row + i] is the code of row r in column i.
     void (*split_eights)(uint8_t *to, int64_t row, const uint8_t *words, int64_t pitch,
                          int64_t n_words, int64_t columns);
     void (*add_bias)(float *to, float bias, int64_t n);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // scruple bench: how fast this machine encodes and decodes.
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/version.h"
 #include "cli/command.h"
 #include "cli/table.h"
+#include "cli/types.h"
 #include "quantize/speed.h"
 
 typedef struct {
@@ -37,12 +40,10 @@ typedef struct {
     codec_speed speed[2];
 } row;
 
-enum { MOST_ROWS = 256 };
-
 typedef struct {
     double copy[2];
     int threads, n;
-    row row[MOST_ROWS];
+    row *row;
 } results;
 
 static const char *search_text(const row *r)
@@ -50,52 +51,24 @@ static const char *search_text(const row *r)
     return !r->searched ? "-" : r->search == SEARCH_BEST ? "best" : "compat";
 }
 
-static bool is_wanted(const bench_options *o, const codec *c)
-{
-    for (uint64_t i = 0; i < o->types.n; i++)
-        if (str_same_nocase(o->types.item[i], c->name))
-            return true;
-    return o->types.n == 0;
-}
-
-static bool all_known(const bench_options *o, err *e)
-{
-    const char *name[MOST_ROWS];
-    size_t n = 0;
-    for (int64_t i = 0; i < codec_count() && n < MOST_ROWS; i++)
-        name[n++] = codec_at(i)->name;
-    for (uint64_t i = 0; i < o->types.n; i++) {
-        bool known = false;
-        for (size_t k = 0; k < n; k++)
-            known = known || str_same_nocase(o->types.item[i], name[k]);
-        const char *near = known ? NULL : str_nearest(o->types.item[i], name, n);
-        if (!known)
-            return err_set(e, ERR_USAGE, "no codec is called '%s'%s%s%s", o->types.item[i],
-                           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    return true;
-}
-
-static bool measure(const context *ctx, const bench_options *o, speed_bench *b, results *out,
-                    err *e)
+static bool measure(const context *ctx, const codec *const *types, int64_t n, speed_bench *b,
+                    results *out, err *e)
 {
     pool *const pools[2] = {NULL, ctx->pool};
     for (int k = 0; k < 2; k++)
         if (!speed_of_copy(b, pools[k], &out->copy[k], e))
             return false;
-    for (int64_t i = 0; i < codec_count(); i++) {
-        const codec *c = codec_at(i);
+    for (int64_t i = 0; i < n; i++) {
+        const codec *c = types[i];
         bool searched = codec_is_searched(c);
         for (int search = searched ? SEARCH_COMPAT : SEARCH_BEST; search <= SEARCH_BEST; search++) {
             row *r = &out->row[out->n];
-            if (!is_wanted(o, c) || out->n == MOST_ROWS)
-                continue;
             *r = (row){.codec = c, .search = (codec_search)search, .searched = searched};
             for (int k = 0; k < 2; k++)
                 if (!speed_of(b, c, r->search, pools[k], &r->speed[k], e))
                     return err_in(e, "%s", c->name);
             out->n++;
-            event_progress(ctx->events, "codecs", (uint64_t)i + 1, (uint64_t)codec_count());
+            event_progress(ctx->events, "codecs", (uint64_t)i + 1, (uint64_t)n);
         }
     }
     return true;
@@ -185,13 +158,19 @@ static bool run(const context *ctx, const void *options, err *e)
     if (strcmp(o->what, "codecs") != 0)
         return err_set(e, ERR_USAGE, "'%s' is nothing that is measured; what is: codecs", o->what);
     results x = {.threads = pool_threads(ctx->pool)};
-    bool ok = all_known(o, e) && speed_open(&b, o->seconds, ctx->events, e) &&
-              measure(ctx, o, b, &x, e);
+    const codec **types = NULL;
+    int64_t n = 0;
+    bool ok = types_choose(&o->types, NULL, &types, &n, e);
+    x.row = ok ? mem_new((uint64_t)n * 2, sizeof *x.row, "results", e) : NULL;
+    ok = x.row && speed_open(&b, o->seconds, ctx->events, e) &&
+         measure(ctx, types, n, b, &x, e);
     if (ok)
         (ctx->json ? as_json : as_text)(&x, &out);
     ok = ok && print_out(&out, e);
     strbuf_free(&out);
     speed_close(b);
+    free(x.row);
+    free(types);
     return ok;
 }
 

@@ -58,6 +58,7 @@ typedef struct {
     X(explain)      \
     X(tokens)       \
     X(convert)      \
+    X(survey)       \
     X(calibrate)    \
     X(quantize)     \
     X(run)          \

@@ -3,15 +3,8 @@
 // has, and shares with the weights that runtimes join it with. The weights are read for it once
 // more than otherwise, in batches, in the memory that the run has.
 #include "base/reduce.h"
+#include "convert/fused.h"
 #include "convert/run_parts.h"
-
-// Roles that runtimes make one matrix of.
-static const role fused[][3] = {
-    {ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_COUNT},
-    {ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_COUNT},
-    {ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_COUNT},
-    {ROLE_Q, ROLE_K, ROLE_V},
-};
 
 typedef struct {
     runner *r;
@@ -65,31 +58,20 @@ static bool scan_weight(scan *s, const weight *w, float *amax, err *e)
     return true;
 }
 
-static const role *partners(role r)
-{
-    for (size_t i = 0; i < COUNT_OF(fused); i++)
-        for (int k = 0; k < 3; k++)
-            if (fused[i][k] == r)
-                return fused[i];
-    return NULL;
-}
-
 bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e)
 {
     const codec *c = t->codec;
-    const role *with = c->whole == WHOLE_FUSED ? partners(t->role) : NULL;
-    dtype type = weight_plain_type(t->source);
+    const weight *with[FUSED_MOST] = {t->source};
     scan s = {.r = r, .chunk = run_chunk_rows(t)};
     float amax = 0;
-    bool ok = with || scan_weight(&s, t->source, &amax, e);
-    for (int k = 0; ok && with && k < 3; k++) {
-        const weight *w = with[k] == ROLE_COUNT
-                              ? NULL : model_weight(r->plan->model, with[k], t->layer, t->expert);
-        // A joined matrix has the same columns for all.
-        if (!w || w->in != t->source->in)
-            continue;
-        ok = scan_weight(&s, w, &amax, e);
-        type = weight_plain_type(w) == type ? type : DT_F32;
+    int n = 0;
+    if (c->whole == WHOLE_FUSED && t->owned)
+        n = fused_with(r->plan->model, t->role, t->layer, t->expert, with);
+    dtype type = weight_plain_type(with[0]);
+    bool ok = scan_weight(&s, with[0], &amax, e);
+    for (int k = 1; ok && k < n; k++) {
+        ok = scan_weight(&s, with[k], &amax, e);
+        type = weight_plain_type(with[k]) == type ? type : DT_F32;
     }
     *scale = ok ? codec_whole_scale(c, amax, type) : 0;
     scratch_free(&s.room);

@@ -77,7 +77,8 @@ typedef struct {
     codec_search search;
     bool positive_scales;     // integers without zero points: never a negative scale
     const float *importance;  // [in] > 0, or NULL: weights of the squared error
-    int64_t row0;             // index of the first row given, for sentences about non-finite values
+    int64_t row0;             // index of the first row given, for sentences about values; what is
+                              // there once for all rows is written with row 0
     dtype source;             // BF16 or F16: what all values are of, and what COMPAT computes in
                               // where the format's own tool does; all else is binary32
     float whole_scale;        // codec_whole_scale of the weight, where the codec has one

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ggml's block types as codecs: one part, whose rows are runs of blocks (blocks.h).
-#include "base/bytes.h"
+#include "base/reduce.h"
 #include "quantize/blocks.h"
+#include "quantize/blocks_grid.h"
 #include "quantize/codec_forms.h"
 
 static bool divides(const codec *c, int64_t in, err *e)
@@ -22,6 +23,8 @@ bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part,
 static bool within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
                    int64_t row0, err *e)
 {
+    if (reduce_max_abs(from, n * in) <= largest)
+        return true;
     for (int64_t i = 0; i < n * in; i++)
         if (from[i] > largest || from[i] < -largest)
             return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",
@@ -39,5 +42,9 @@ bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
         return false;
     ops->encode(&(block_rows){.from = from, .n = n, .in = in, .importance = o->importance,
                               .search = o->search, .to = part[0]});
+    if (o->search == SEARCH_BEST && block_has_grid(ops->type))
+        for (int64_t i = 0; i < n * in / c->group; i++)
+            (void)block_on_grid(ops->type, from + i * c->group,
+                                (uint8_t *)part[0] + i * dtype_block_bytes(ops->type));
     return true;
 }

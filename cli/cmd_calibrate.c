@@ -8,12 +8,18 @@
 #include "cli/output_path.h"
 #include "cli/table.h"
 #include "convert/calibrate.h"
+#include "formats/imatrix.h"
 
 typedef struct {
     const char *model, *output, *text, *tokens;
     int64_t context, max_tokens;
     text_list merge;
+    int to;
 } calibrate_words;
+
+enum { TO_STATS, TO_IMATRIX, TO_IMATRIX_DAT };
+static const char *const forms[] = {[TO_STATS] = "stats", [TO_IMATRIX] = "imatrix",
+                                    [TO_IMATRIX_DAT] = "imatrix-dat", NULL};
 
 static const option options_table[] = {
     {OPTION_ARG(calibrate_words, model), .name = "input", .letter = 'i', .value = "MODEL",
@@ -32,11 +38,16 @@ static const option options_table[] = {
      .help = "stop after that many, 0 for all"},
     {OPTION_WORDS(calibrate_words, merge), .name = "merge", .value = "STATS",
      .help = "add these statistics files, in this order, instead of running a model"},
+    {OPTION_CHOICE(calibrate_words, to), .name = "to", .value = "FORM", .choices = forms,
+     .preset = "stats",
+     .help = "imatrix: what llama-quantize --imatrix reads, as GGUF; imatrix-dat: its older form; "
+             "neither can be merged again"},
 };
 
 static const command_example examples[] = {
     {"From text", "scruple calibrate nano --text calib.txt.gz -o nano.stats"},
     {"Two runs together", "scruple calibrate --merge a.stats b.stats -o both.stats"},
+    {"For llama-quantize", "scruple calibrate --merge a.stats --to imatrix -o a-imatrix.gguf"},
 };
 
 static bool check_words(const calibrate_words *o, err *e)
@@ -45,7 +56,7 @@ static bool check_words(const calibrate_words *o, err *e)
         if (o->model || o->text || o->tokens)
             return err_set(e, ERR_USAGE, "--merge takes statistics files alone: no MODEL, --text "
                            "or --tokens beside it");
-        if (o->merge.n < 2)
+        if (o->merge.n < 2 && o->to == TO_STATS)
             return err_set(e, ERR_USAGE, "--merge needs at least two statistics files");
         return true;
     }
@@ -192,6 +203,14 @@ static bool tell(const context *c, const stats_file *f, err *e)
     return ok;
 }
 
+static bool write_file(const context *c, const calibrate_words *o, const stats_file *f, err *e)
+{
+    if (o->to == TO_STATS)
+        return stats_file_write(f, o->output, c->force, e);
+    return imatrix_write(f, o->output, o->to == TO_IMATRIX ? IMATRIX_GGUF : IMATRIX_DAT, c->force,
+                         e);
+}
+
 static bool run(const context *c, const void *options, err *e)
 {
     const calibrate_words *o = options;
@@ -203,7 +222,7 @@ static bool run(const context *c, const void *options, err *e)
     output_path_free(&to);
     ok = ok && (o->merge.n ? merge_files(o, &f, e) : run_model(c, o, &f, e));
     if (ok && !c->dry_run)
-        ok = stats_file_write(&f, o->output, c->force, e) && tell(c, &f, e);
+        ok = write_file(c, o, &f, e) && tell(c, &f, e);
     else if (ok && o->merge.n)
         ok = tell(c, &f, e);
     stats_file_free(&f);
@@ -221,8 +240,12 @@ const command cmd_calibrate = {
         "threads, and files of several runs add up with --merge.\n"
         "\n"
         "Prints how many tokens each layer's experts saw. Experts that saw few or none\n"
-        "are no failure: quantize blends their statistics with the layer's.",
-    .usage = "MODEL --text FILE|--tokens FILE -o STATS\n--merge STATS STATS... -o STATS",
+        "are no failure: quantize blends their statistics with the layer's.\n"
+        "\n"
+        "--to imatrix writes them for llama.cpp: means of x^2 and counts, under its names\n"
+        "for the weights.",
+    .usage = "MODEL --text FILE|--tokens FILE -o STATS\n--merge STATS STATS... -o STATS\n"
+             "--merge STATS... --to imatrix|imatrix-dat -o FILE",
     .example = examples,
     .n_examples = COUNT_OF(examples),
     .table = options_table,

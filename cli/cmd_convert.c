@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // scruple convert: another container or layout, without loss.
 #include "cli/made.h"
+#include "cli/rules.h"
 
 #include "convert/job.h"
 
 typedef struct {
     const char *model, *output, *to, *save_plan;
-    uint64_t page;
+    uint64_t page, shard_bytes, gguf_alignment;
+    int64_t shard_tensors;
     const char *expect;
     bool allow_lossy, read_back;
 } convert_options;
@@ -25,6 +27,7 @@ static const option table[] = {
                           "2MiB"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
      .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
+    SHARD_ROWS(convert_options),
     EXPECT_OPTION(convert_options, expect),
     READ_BACK_OPTION(convert_options, read_back),
     {OPTION_TEXT(convert_options, save_plan), .name = "save-plan", .value = "FILE",
@@ -44,8 +47,12 @@ static bool run(const context *c, const void *options, err *e)
     job_paths paths = {.input = o->model, .output = o->output};
     job j;
     what.plan.page = o->page;
+    what.plan.shard_bytes = o->shard_bytes;
+    what.plan.shard_tensors = o->shard_tensors;
     what.allow_lossy = o->allow_lossy;
-    if (!order_set_form(&what, o->to, e) || !job_from_order(&j, &what, &paths, e))
+    if (!order_set_form(&what, o->to, e) ||
+        !order_set_alignment(&what.plan, o->gguf_alignment, e) ||
+        !job_from_order(&j, &what, &paths, e))
         return false;
     j.make.save_plan = o->save_plan;
     j.make.expect = o->expect;

@@ -284,6 +284,7 @@ static bool run(const context *ctx, const void *options, err *e)
     checkpoint *c = NULL;
     with.rules = &rules;
     bool ok = rules_choose(&o->rules, &rules, &with, e) &&
+              order_set_layout(&with, &rules, NULL, e) &&
               checkpoint_open(&c, o->model, ctx->events, e) && explain(ctx, o, &with, c, e);
     checkpoint_close(c);
     recipe_free(&rules);

@@ -10,7 +10,6 @@
 #include "cli/types.h"
 #include "convert/order.h"
 #include "convert/survey.h"
-#include "convert/weighing.h"
 
 typedef struct {
     const char *model, *statistics;
@@ -22,7 +21,8 @@ typedef struct {
 static const option options_table[] = {
     MODEL_ARG(survey_words, model),
     {OPTION_TEXT(survey_words, statistics), .name = "stats", .value = "STATS",
-     .help = "weigh errors by these statistics, as quantize would", .alias = {"imatrix"}},
+     .help = "weigh errors by these statistics (or an imatrix of llama.cpp), as quantize would",
+     .alias = {"imatrix"}},
     {OPTION_CHOICE(survey_words, scope), .name = "scope", .value = "SCOPE",
      .choices = order_scopes, .preset = "experts",
      .help = "which weights: experts, or all-linear"},
@@ -147,7 +147,7 @@ static bool look(const context *ctx, const survey_words *o, model *m, weighing *
     survey s = {0};
     strbuf out = {0};
     weights->source.model = m;
-    with.importance = o->statistics ? &weights->source : NULL;
+    with.importance = o->statistics ? weights : NULL;
     bool ok = types_choose(&o->types, is_written, &types, &n, e) &&
               survey_weights(&s, types, n, &with, e);
     if (ok)

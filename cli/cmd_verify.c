@@ -102,7 +102,7 @@ static bool open_models(verification *v, err *e)
         !model_open(&v->ref, v->ref_file, ev, e))
         return err_in(e, "reference");
     if (!checkpoint_open(&v->cand_file, v->o->cand, ev, e) ||
-        !model_open(&v->cand, v->cand_file, ev, e))
+        !model_open_like(&v->cand, v->cand_file, v->ref, ev, e))
         return err_in(e, "candidate");
     return true;
 }

@@ -19,7 +19,8 @@ typedef struct {
      .help = "int4 or int8 with -g16 to -g1024 or -channel, and -asym for zero points "       \
              "(W4A16, W4A16_ASYM, W8A16: -g128), nvfp4-packed, mxfp4-packed, mxfp8 "          \
              "(NVFP4A16, MXFP4A16, MXFP8A16), fp8-block, fp8-block-pow2, fp8-channel, "       \
-             "fp8-tensor",                                                                    \
+             "fp8-tensor; into a GGUF: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, " \
+             "IQ4_XS, MXFP4, NVFP4",                                                          \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
      .choices = order_scopes, .preset = "experts",                                            \
@@ -38,6 +39,19 @@ typedef struct {
      .help = "int4: never a negative scale"},                                                 \
     {OPTION_TEXT(T, rules.fallback), .name = "fallback", .value = "TYPE",                     \
      .help = "type for tensors whose columns the group does not divide (also bf16)"}
+
+// Rows of quantize and convert for where files are cut: T has shard_bytes and shard_tensors; and
+// for where tensors of a GGUF begin: gguf_alignment.
+#define SHARD_ROWS(T)                                                                         \
+    {OPTION_BYTES(T, shard_bytes), .name = "shard-size", .value = "SIZE",                     \
+     .preset = "5000000000", .min = 1, .alias = {"split-max-size"},              \
+     .help = "cut files of tensors before they pass this, never inside a module; an expert "  \
+             "pack's layers stay whole"},                                                     \
+    {OPTION_INT(T, shard_tensors), .name = "shard-tensors", .value = "N", .preset = "0",      \
+     .alias = {"split-max-tensors"}, .help = "and before they pass this number; 0: any"},     \
+    {OPTION_BYTES(T, gguf_alignment), .name = "gguf-alignment", .value = "BYTES",             \
+     .help = "of tensors in a GGUF, a power of two from 8 to 16MiB; 32, or what a GGUF "      \
+             "source says, where it is left away"}
 
 // Fills in what the options decide: scope, codec, fallback, search, signs, and the rules, which are
 // read into *rules (to be freed in any case); out->rules stays as it is. ERR_USAGE where nothing

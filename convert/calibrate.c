@@ -115,28 +115,46 @@ bool calibrate(stats_file *out, const calibrate_options *o, err *e)
     return true;
 }
 
+// The sums that a matrix' input adds up to; NULL in *sums where there are none.
+static bool find_sums(const importance_source *s, role r, int64_t layer, int64_t expert, int64_t in,
+                      const stats **sums, err *e)
+{
+    const arch *a = model_arch(s->model);
+    int64_t n_experts = expert < 0 ? 1 : a->n_experts;
+    *sums = stats_file_find(s->file, forward_announced_as(a, r), layer);
+    if (!*sums || ((*sums)->cols == in && (*sums)->n_experts == n_experts))
+        return true;
+    return err_set(e, ERR_INPUT, "the statistics are of another model: layer %lld %s has %lld x "
+                   "%lld input columns there, %lld x %lld here", (long long)layer, role_name(r),
+                   (long long)(*sums)->n_experts, (long long)(*sums)->cols, (long long)n_experts,
+                   (long long)in);
+}
+
+bool importance_has(const importance_source *s, role r, int64_t layer, int64_t expert, int64_t in,
+                    bool *has, err *e)
+{
+    const stats *sums;
+    bool ok = find_sums(s, r, layer, expert, in, &sums, e);
+    *has = ok && sums;
+    return ok;
+}
+
 bool importance_of(const importance_source *s, role r, int64_t layer, int64_t expert, int64_t in,
                    float *to, bool *has, err *e)
 {
-    const arch *a = model_arch(s->model);
-    role under = forward_announced_as(a, r);
-    const stats *sums = stats_file_find(s->file, under, layer);
-    int64_t index = expert < 0 ? 0 : expert, n_experts = expert < 0 ? 1 : a->n_experts;
+    const stats *sums;
     *has = false;
+    if (!find_sums(s, r, layer, expert, in, &sums, e))
+        return false;
     if (!sums)
         return true;
-    if (sums->cols != in || sums->n_experts != n_experts)
-        return err_set(e, ERR_INPUT, "the statistics are of another model: layer %lld %s has "
-                       "%lld x %lld input columns there, %lld x %lld here", (long long)layer,
-                       role_name(r), (long long)sums->n_experts, (long long)sums->cols,
-                       (long long)n_experts, (long long)in);
     double *prior = mem_new((uint64_t)in, sizeof *prior, "importance", e);
     if (!prior)
         return false;
     // Inputs of gate and up have the layer's column energies as prior; those of down, which other
     // experts' neurons tell nothing about, the layer's mean energy in every column.
     stats_prior(sums, r == ROLE_EXPERT_DOWN, prior);
-    stats_importance(sums, index, prior, to);
+    stats_importance(sums, expert < 0 ? 0 : expert, prior, to);
     free(prior);
     *has = true;
     return true;

@@ -34,5 +34,8 @@ typedef struct {
 // where the set does not fit the model.
 MUST_USE bool importance_of(const importance_source *s, role r, int64_t layer, int64_t expert,
                             int64_t in, float *to, bool *has, err *e);
+// Whether importance_of would have something to say, without the arithmetic.
+MUST_USE bool importance_has(const importance_source *s, role r, int64_t layer, int64_t expert,
+                             int64_t in, bool *has, err *e);
 
 #endif

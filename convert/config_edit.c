@@ -64,9 +64,10 @@ static void add_template(strbuf *out, const char *name, int skip)
     }
 }
 
+// Blocks say all by their own types: no config declares them.
 static const codec *quantized_as(const codec *c)
 {
-    return c && c->form != CODEC_FLOAT ? c : NULL;
+    return c && c->form != CODEC_FLOAT && c->form != CODEC_BLOCKS ? c : NULL;
 }
 
 static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err *e)

@@ -25,8 +25,10 @@ static bool make_ready(job *j, const job_paths *paths, err *e)
     j->make.plan.rules = o->quantize ? &o->rules : NULL;
     if (j->weighs) {
         j->make.importance = weighing_of;
+        j->make.check_importance = weighing_check;
         j->make.ctx = &j->weights;
         j->make.statistics = j->weights.description.text;
+        j->weights.events = &j->make.events;
     }
     return true;
 }

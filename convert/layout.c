@@ -98,8 +98,8 @@ static plan_file *new_file(plan *p, uint64_t *cap, int64_t first, int64_t n, err
     return f;
 }
 
-// Cuts tensors [first, first + n), in order, into files of at most shard_bytes, never inside a
-// module.
+// Cuts tensors [first, first + n), in order, into files of at most shard_bytes and
+// shard_tensors, never inside a module.
 static bool cut_plain(plan *p, uint64_t *cap, int64_t first, int64_t n, err *e)
 {
     int64_t begin = first, end = first + n;
@@ -110,7 +110,9 @@ static bool cut_plain(plan *p, uint64_t *cap, int64_t first, int64_t n, err *e)
         do
             more += p->tensor[next++].to.bytes;
         while (next < end && same_module(&p->tensor[i], &p->tensor[next]));
-        if (i > begin && bytes + more > p->options.shard_bytes) {
+        bool full = bytes + more > p->options.shard_bytes ||
+                    (p->options.shard_tensors && next - begin > p->options.shard_tensors);
+        if (i > begin && full) {
             if (!new_file(p, cap, begin, i - begin, e))
                 return false;
             begin = i;

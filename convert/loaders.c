@@ -113,6 +113,11 @@ void loaders_warn(const plan *p, const events *v)
 {
     if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))
         return;
+    if (p->options.layout == LAYOUT_GGUF) {
+        event_warn(v, "the GGUF keeps the names of the source and says no architecture: llama.cpp "
+                   "does not load it");
+        return;
+    }
     warn_of_copied(p, v);
     warn_of_mixed_experts(p, v);
     warn_of_unusual_roles(p, v);

@@ -17,6 +17,8 @@ typedef struct {
     // Importance of columns, see run.h; statistics: JSON for the manifest. Both may be NULL.
     bool (*importance)(void *ctx, const model *m, const plan_tensor *t, float *to, bool *has,
                        err *e);
+    // Asked of every coded weight before anything is made; NULL: of none.
+    bool (*check_importance)(void *ctx, const model *m, const plan_tensor *t, err *e);
     void *ctx;
     const char *statistics;
     const char *options_json;   // the options that decide bytes, for the manifest

@@ -165,6 +165,16 @@ static void note_lost_values(const maker *m)
                    "safetensors and are left behind", (long long)h->n_values);
 }
 
+static bool check_importance(const maker *m, err *e)
+{
+    const make_options *o = m->options;
+    for (int64_t i = 0; o->check_importance && i < m->plan.n_tensors; i++)
+        if (m->plan.tensor[i].starts &&
+            !o->check_importance(o->ctx, m->model, &m->plan.tensor[i], e))
+            return false;
+    return true;
+}
+
 bool maker_prepare(maker *m, err *e)
 {
     const make_options *o = m->options;
@@ -185,6 +195,8 @@ bool maker_prepare(maker *m, err *e)
         return false;
     if (o->mode == OUTPUT_LOOK || o->mode == OUTPUT_MERGE)
         return true;
+    if (!check_importance(m, e))
+        return false;
     note_lost_values(m);
     loaders_warn(&m->plan, o->events);
     for (uint64_t i = 0; i < m->companions.n_left; i++)

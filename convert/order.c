@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/order.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "convert/recipe_table.h"
@@ -9,7 +10,7 @@ const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32
                                    NULL};
 const char *const order_scopes[] = {"experts", "all-linear", NULL};
 const char *const order_searches[] = {"best", "compat", NULL};
-const char *const order_layouts[] = {"plain", "experts", NULL};
+const char *const order_layouts[] = {"plain", "experts", "gguf", NULL};
 
 const char *order_command(const order *o) { return o->quantize ? "quantize" : "convert"; }
 
@@ -40,7 +41,70 @@ bool order_set_form(order *o, const char *form, err *e)
     return true;
 }
 
+// ---- which container -------------------------------------------------------------------------
+
+// The types that are asked for, in pairs that do not go into one container.
+typedef struct {
+    const codec *codec[3];  // by holder: the first one of it,
+    char by[3][RECIPE_RULE_TEXT]; //   and who asks for it
+} wanted;
+
+static void want(wanted *w, const codec *c, const char *by, const recipe_rule *r)
+{
+    codec_holder h = c ? codec_held_by(c) : HOLDER_ANY;
+    if (h == HOLDER_ANY || w->codec[h])
+        return;
+    w->codec[h] = c;
+    if (r)
+        (void)recipe_rule_text(r, w->by[h]);
+    else
+        (void)snprintf(w->by[h], sizeof w->by[h], "%s", by);
+}
+
+bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked, err *e)
+{
+    wanted w = {0};
+    want(&w, p->codec, "--type", NULL);
+    want(&w, p->fallback, "--fallback", NULL);
+    for (int64_t i = 0; rules && i < rules->n; i++) {
+        want(&w, rules->rule[i].codec, NULL, &rules->rule[i]);
+        want(&w, rules->rule[i].fallback, NULL, &rules->rule[i]);
+    }
+    const codec *gguf = w.codec[HOLDER_GGUF], *other = w.codec[HOLDER_SAFETENSORS];
+    const char *by = w.by[HOLDER_GGUF], *other_by = w.by[HOLDER_SAFETENSORS];
+    if (gguf && other)
+        return err_set(e, ERR_USAGE, "%s (%s) is a type of GGUF files, %s (%s) one of safetensors: "
+                       "one output cannot hold both", gguf->name, by, other->name, other_by);
+    if (gguf && asked && *asked != LAYOUT_GGUF)
+        return err_set(e, ERR_USAGE, "%s (%s) is a type of GGUF files, --layout %s writes "
+                       "safetensors", gguf->name, by, order_layouts[*asked]);
+    if (other && asked && *asked == LAYOUT_GGUF)
+        return err_set(e, ERR_USAGE, "%s (%s) is a type of safetensors, --layout gguf has none for "
+                       "it", other->name, other_by);
+    if (asked || gguf)
+        p->layout = asked ? *asked : LAYOUT_GGUF;
+    return true;
+}
+
+bool order_set_alignment(plan_options *p, uint64_t alignment, err *e)
+{
+    p->alignment = alignment;
+    return !alignment || p->layout == LAYOUT_GGUF ||
+           err_set(e, ERR_USAGE, "--gguf-alignment is for GGUF outputs only");
+}
+
 // ---- writing ---------------------------------------------------------------------------------
+
+// Where files are cut and tensors begin, as far as somebody asked for it.
+static void write_places(const plan_options *p, json_writer *w)
+{
+    if (p->shard_bytes != PLAN_SHARD_BYTES)
+        jw_int(w, "shard_bytes", (int64_t)p->shard_bytes);
+    if (p->shard_tensors)
+        jw_int(w, "shard_tensors", p->shard_tensors);
+    if (p->alignment)
+        jw_int(w, "alignment", (int64_t)p->alignment);
+}
 
 static void write_convert(const order *o, json_writer *w)
 {
@@ -53,6 +117,7 @@ static void write_convert(const order *o, json_writer *w)
         jw_int(w, "page", (int64_t)p->page);
     if (p->codec)
         jw_bool(w, "allow_lossy", o->allow_lossy);
+    write_places(p, w);
 }
 
 static void write_types(const order *o, json_writer *w)
@@ -74,6 +139,7 @@ static void write_layout(const order *o, json_writer *w)
     jw_text(w, "layout", order_layouts[p->layout]);
     if (p->layout == LAYOUT_EXPERTS)
         jw_int(w, "page", (int64_t)p->page);
+    write_places(p, w);
     if (o->weighted)
         jw_text(w, "statistics", hex_of(o->statistics.b, sizeof o->statistics.b, hex));
 }
@@ -163,6 +229,28 @@ static bool take_page(reader *r, order *o)
     return true;
 }
 
+// A whole number from `least` to `most` where the key is there.
+static bool take_number(reader *r, const char *key, int64_t least, int64_t most, int64_t *value)
+{
+    const json *found = take(r, key);
+    return !found || (json_as_int(found, value) && *value >= least && *value <= most) ||
+           bad(r, key);
+}
+
+static bool take_places(reader *r, order *o)
+{
+    plan_options *p = &o->plan;
+    int64_t bytes = (int64_t)p->shard_bytes, alignment = 0;
+    if (!take_number(r, "shard_bytes", 1, INT64_MAX, &bytes) ||
+        !take_number(r, "shard_tensors", 1, INT64_MAX, &p->shard_tensors) ||
+        !take_number(r, "alignment", PLAN_LEAST_ALIGNMENT, GGUF_MAX_ALIGNMENT, &alignment))
+        return false;
+    p->shard_bytes = (uint64_t)bytes;
+    p->alignment = (uint64_t)alignment;
+    bool fine = (alignment & (alignment - 1)) == 0 && (!alignment || p->layout == LAYOUT_GGUF);
+    return fine || bad(r, "alignment");
+}
+
 static bool take_statistics(reader *r, order *o)
 {
     const json *found = take(r, "statistics");
@@ -177,13 +265,21 @@ static bool parse_convert(reader *r, order *o)
     int form;
     return take_choice(r, "to", order_forms, &form) &&
            order_set_form(o, order_forms[form], r->e) && take_page(r, o) &&
-           (!o->plan.codec || take_bool(r, "allow_lossy", &o->allow_lossy));
+           (!o->plan.codec || take_bool(r, "allow_lossy", &o->allow_lossy)) && take_places(r, o);
 }
 
 static bool take_rules(reader *r, order *o)
 {
     const json *found = take(r, "rules");
     return !found || recipe_read_rules(&o->rules, found, "the plan", r->e);
+}
+
+static bool check_layout(reader *r, order *o)
+{
+    if (order_set_layout(&o->plan, &o->rules, &o->plan.layout, r->e))
+        return true;
+    r->e->kind = ERR_INPUT;
+    return false;
 }
 
 static bool parse_quantize(reader *r, order *o)
@@ -203,7 +299,7 @@ static bool parse_quantize(reader *r, order *o)
     o->plan.layout = (plan_layout)layout;
     if (o->plan.codec ? o->plan.codec->form == CODEC_FLOAT : o->rules.n == 0)
         return bad(r, "type");
-    return take_page(r, o) && take_statistics(r, o);
+    return check_layout(r, o) && take_page(r, o) && take_places(r, o) && take_statistics(r, o);
 }
 
 bool order_parse(order *o, const char *command, const json *options, err *e)

@@ -29,6 +29,13 @@ const char *order_command(const order *o); // "quantize"
 bool order_needs_model(const order *o);    // roles are needed (not by --to safetensors and gguf)
 // convert --to FORM, in any case; ERR_USAGE with the nearest.
 MUST_USE bool order_set_form(order *o, const char *form, err *e);
+// Sets the layout of a quantization whose types and rules are known: `asked`, or (NULL) GGUF where
+// they are ggml's, else what it was. ERR_USAGE where types of GGUF and of safetensors stand side by
+// side, or the layout is the other one's; rules may be NULL.
+MUST_USE bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked,
+                               err *e);
+// ERR_USAGE for an alignment (0: none was asked for) without a GGUF.
+MUST_USE bool order_set_alignment(plan_options *p, uint64_t alignment, err *e);
 // The order whole, as an object.
 void order_write(const order *o, json_writer *w, const char *key);
 // What scruple.json has under "options" and the plan's identity covers: without what decides types

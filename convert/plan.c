@@ -300,6 +300,11 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
          (o->page & (o->page - 1)) != 0))
         return err_set(e, ERR_USAGE, "a page is a power of two from %d to %d, not %llu",
                        PLAN_LEAST_PAGE, PLAN_LARGEST_PAGE, (unsigned long long)o->page);
+    if (o->alignment && (o->alignment < PLAN_LEAST_ALIGNMENT ||
+                         o->alignment > GGUF_MAX_ALIGNMENT ||
+                         (o->alignment & (o->alignment - 1)) != 0))
+        return err_set(e, ERR_USAGE, "a GGUF's alignment is a power of two from %d to %d, not %llu",
+                       PLAN_LEAST_ALIGNMENT, GGUF_MAX_ALIGNMENT, (unsigned long long)o->alignment);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
     assert(m || (o->layout != LAYOUT_EXPERTS && !o->rules &&

@@ -11,7 +11,8 @@
 #include "formats/model.h"
 #include "formats/pack_index.h"
 
-enum { PLAN_LEAST_PAGE = 4096, PLAN_LARGEST_PAGE = 2 << 20 };
+enum { PLAN_LEAST_PAGE = 4096, PLAN_LARGEST_PAGE = 2 << 20, PLAN_LEAST_ALIGNMENT = 8 };
+#define PLAN_SHARD_BYTES 5000000000u
 typedef enum { LAYOUT_PLAIN, LAYOUT_EXPERTS, LAYOUT_GGUF } plan_layout;
 typedef enum {
     SCOPE_NONE,
@@ -29,7 +30,10 @@ typedef struct {
     const codec *fallback;     // where the codec's group does not divide the columns; may be NULL
     uint64_t page;             // data start of expert shards: a power of two, 4 KiB to 2 MiB
     uint64_t shard_bytes;      // plain shards and resident parts are cut before their tensors
-                               // pass this size, never inside a module
+                               // pass this size, never inside a module,
+    int64_t shard_tensors;     // or this number; 0: any
+    uint64_t alignment;        // of tensors in a GGUF, a power of two from 8 to 2^24; 0: the
+                               // source's, or the format's own
     const char *recipe;        // what else decides bytes (layout, statistics' digest): goes
                                // into the digest as it is
     const recipe *rules;       // ordered, before the scope; NULL: none
@@ -37,8 +41,8 @@ typedef struct {
     bool positive_scales;
 } plan_options;
 
-#define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, 5000000000u, "", NULL, \
-                       SEARCH_BEST, false}
+#define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, PLAN_SHARD_BYTES, \
+                       0, 0, "", NULL, SEARCH_BEST, false}
 
 typedef struct {
     const tensor *from;        // moved: the source tensor; NULL where coded
@@ -78,8 +82,8 @@ typedef struct {
 } plan;
 
 // model may be NULL with LAYOUT_PLAIN or _GGUF, SCOPE_NONE or _MATRICES and no rules. ERR_INPUT for
-// what the codec or the layout cannot hold and for rules that decide nothing, ERR_USAGE for a page
-// or shard size that is none. Source, model and rules outlive the plan.
+// what the codec or the layout cannot hold and for rules that decide nothing, ERR_USAGE for a
+// page, an alignment or a shard size that is none. Source, model and rules outlive the plan.
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);

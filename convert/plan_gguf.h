@@ -10,7 +10,7 @@
 // with the first of them and how many there are.
 MUST_USE bool plan_fits_container(const plan *p, err *e);
 // Fills in a file's header and size and its tensors' places; `list` has room for them. A GGUF
-// source's key-values go into the first file.
+// source's key-values go into the first file, general.file_type only where nothing is coded.
 MUST_USE bool plan_gguf_header(plan *p, int64_t file, tensor *list, err *e);
 
 #endif

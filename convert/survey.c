@@ -193,12 +193,9 @@ static bool survey_one(surveyor *s, const tensor_account *a, float *importance, 
     bool has = false;
     if (!open_weight(s, a, e))
         return false;
-    if (o->importance && !importance_of(o->importance, a->role, a->layer, a->expert, s->w->in,
-                                        importance, &has, e))
+    const weighed what = {s->w, a->role, a->layer, a->expert};
+    if (o->importance && !weighing_at(o->importance, &what, importance, &has, e))
         return false;
-    if (o->importance && !has)
-        return err_set(e, ERR_INPUT, "the statistics know nothing of %s of layer %lld",
-                       role_name(a->role), (long long)a->layer);
     s->importance = has ? importance : NULL;
     if (!pool_for(o->pool, s->to->n * 2 * s->chunks, 1, code_chunks, s, e))
         return false;

@@ -6,14 +6,14 @@
 #define SCRUPLE_CONVERT_SURVEY_H
 
 #include "base/pool.h"
-#include "convert/calibrate.h"
-#include "convert/plan.h"
+#include "convert/weighing.h"
 
 typedef struct {
     const model *model;
     plan_scope scope;                    // SCOPE_EXPERTS or SCOPE_ALL_LINEAR
     int64_t most;                        // weights at most, evenly spread; 0: all
-    const importance_source *importance; // weights of the squared error; NULL: all 1
+    weighing *importance;                // weights of the squared error, its model is this one;
+                                         // NULL: all 1
     pool *pool;
     uint64_t memory;                     // ceiling
     const events *events;                // told of "weights"

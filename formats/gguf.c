@@ -501,7 +501,7 @@ void gguf_free(gguf_header *h)
 
 const gguf_value *gguf_find(const gguf_header *h, const char *key)
 {
-    for (int64_t i = 0; i < h->n_values; i++)
+    for (int64_t i = 0; h && i < h->n_values; i++)
         if (strcmp(h->value[i].key, key) == 0)
             return &h->value[i];
     return NULL;

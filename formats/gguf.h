@@ -58,7 +58,7 @@ MUST_USE bool gguf_parse_header(gguf_header *out, const void *bytes, uint64_t le
                                 uint64_t file_bytes, int file_index, err *e);
 void gguf_free(gguf_header *h);
 
-const gguf_value *gguf_find(const gguf_header *h, const char *key); // NULL
+const gguf_value *gguf_find(const gguf_header *h, const char *key); // NULL; h may be NULL
 // Of a whole number of any width that is not negative; false for anything else, NULL among it.
 bool gguf_as_u64(const gguf_value *v, uint64_t *out);
 // Of a text that was read: valid UTF-8 without NUL. NULL for anything else, NULL among it.

@@ -255,11 +255,11 @@ static bool check_codecs(const model *m, err *e)
 
 // ---- doors ----
 
-static bool open_config(model *m, const events *v, err *e)
+static bool open_config(model *m, const checkpoint *beside, const events *v, err *e)
 {
     char *text;
     size_t len;
-    if (!file_read_beneath(checkpoint_dir(m->from), "config.json", CONFIG_MAX_BYTES, &text, &len,
+    if (!file_read_beneath(checkpoint_dir(beside), "config.json", CONFIG_MAX_BYTES, &text, &len,
                            e))
         return false;
     bool done = config_init(&m->config, text, len, v, e);
@@ -267,10 +267,12 @@ static bool open_config(model *m, const events *v, err *e)
     return done;
 }
 
-static bool bind_all(model *m, err *e)
+// How another checkpoint's weights are stored says nothing about these.
+static bool bind_all(model *m, bool own_config, err *e)
 {
     choose_prefix(m);
-    if (!refuse_fused_experts(m, e) || !quant_config_read(&m->quant, &m->config, e))
+    if (!refuse_fused_experts(m, e) ||
+        (own_config && !quant_config_read(&m->quant, &m->config, e)))
         return false;
     for (int64_t layer = -1; layer < m->config.arch.n_layers; layer++)
         if (!bind_layer(m, layer, e))
@@ -306,29 +308,47 @@ static bool refuse_foreign(const checkpoint *c, err *e)
                    architecture ? str_short(architecture, buf) : "", architecture ? "'" : "");
 }
 
-bool model_open(model **out, const checkpoint *c, const events *v, err *e)
+static bool open_with(model **out, const checkpoint *c, const checkpoint *beside, const events *v,
+                      err *e)
 {
-    bool foreign;
-    *out = NULL;
-    if (!model_is_foreign(c, &foreign, e) || (foreign && !refuse_foreign(c, e)))
-        return false;
     model *m = mem_new(1, sizeof *m, "a model", e);
     if (!m)
         return false;
     m->from = c;
-    if (!open_config(m, v, e))
+    if (!open_config(m, beside, v, e))
         goto failed;
     uint64_t n_slots = (uint64_t)(m->config.arch.n_layers + 1) * ROLE_COUNT;
     m->slot = mem_new(n_slots, sizeof *m->slot, "the model's roles", e);
     m->account = m->slot ? mem_new((uint64_t)checkpoint_count(c), sizeof *m->account,
                                    "the tensors' roles", e) : NULL;
-    if (!m->account || !bind_all(m, e))
+    if (!m->account || !bind_all(m, beside == c, e))
         goto failed;
     *out = m;
     return true;
 failed:
     model_close(m);
     return false;
+}
+
+bool model_open(model **out, const checkpoint *c, const events *v, err *e)
+{
+    bool foreign;
+    *out = NULL;
+    return model_is_foreign(c, &foreign, e) && (!foreign || refuse_foreign(c, e)) &&
+           open_with(out, c, c, v, e);
+}
+
+bool model_open_like(model **out, const checkpoint *c, const model *like, const events *v, err *e)
+{
+    bool foreign;
+    *out = NULL;
+    if (!model_is_foreign(c, &foreign, e))
+        return false;
+    if (!foreign || architecture_of(c))
+        return model_open(out, c, v, e);
+    event_warn(v, "'%s' has no config.json beside it; the one beside '%s' is taken for its",
+               checkpoint_path(c), checkpoint_path(like->from));
+    return open_with(out, c, like->from, NULL, e);
 }
 
 void model_close(model *m)

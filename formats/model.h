@@ -54,6 +54,10 @@ MUST_USE bool model_is_foreign(const checkpoint *c, bool *foreign, err *e);
 // Needs config.json in checkpoint_dir. Keys of it that nothing reads are a note (events). The
 // checkpoint has to outlive the model.
 MUST_USE bool model_open(model **out, const checkpoint *c, const events *events, err *e);
+// The same for a checkpoint that is to be compared with `like`: a GGUF without an architecture and
+// without config.json beside it is bound by that of `like`, but for what it says of stored types.
+MUST_USE bool model_open_like(model **out, const checkpoint *c, const model *like,
+                              const events *events, err *e);
 void model_close(model *m);
 
 const arch *model_arch(const model *m);

@@ -334,6 +334,13 @@ int64_t codec_multiple(const codec *c)
 
 bool codec_divides(const codec *c, int64_t in) { return in % codec_multiple(c) == 0; }
 
+codec_holder codec_held_by(const codec *c)
+{
+    if (c->form == CODEC_FLOAT)
+        return HOLDER_ANY;
+    return c->form == CODEC_BLOCKS ? HOLDER_GGUF : HOLDER_SAFETENSORS;
+}
+
 bool codec_is_searched(const codec *c)
 {
     return c->form == CODEC_INT || (c->form == CODEC_MX && c->bits == 4) ||

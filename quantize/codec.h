@@ -158,6 +158,9 @@ uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type); //
 uint64_t codec_bytes(const codec *c, int64_t out, int64_t in);  // all parts
 int64_t codec_multiple(const codec *c);          // what columns have to be a multiple of: the group
 bool codec_divides(const codec *c, int64_t in);  // they are
+// Which container holds what the codec writes.
+typedef enum { HOLDER_ANY, HOLDER_SAFETENSORS, HOLDER_GGUF } codec_holder;
+codec_holder codec_held_by(const codec *c);
 bool codec_is_searched(const codec *c); // search, signs and importance decide its bytes
 // The parts that are written, the first ones: all but optional ones.
 int codec_written(const codec *c);

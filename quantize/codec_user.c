@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What users call types. Names of other tools mean what their makers mean by them: where we write
 // the very same form they are accepted, else refused with the name of the nearest form we have.
+#include <assert.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -14,6 +15,10 @@ static const struct {
     {"BFLOAT16", "bf16"}, {"FLOAT16", "f16"}, {"FP16", "f16"}, {"FLOAT32", "f32"}, {"FP32", "f32"},
 };
 
+static const char mixes[] =
+    "the name stands for a mix of types that llama-quantize chooses tensor by tensor "
+    "(--tensor-type and --recipe choose here)";
+
 // First match wins; a name that ends in '*' stands for all that begin so.
 static const struct {
     const char *name, *instead, *reason;
@@ -22,8 +27,6 @@ static const struct {
      "compressed-tensors' FP8_BLOCK quantizes activations too and names its tensors otherwise"},
     {"FP8_DYNAMIC", "fp8-channel", "FP8_DYNAMIC quantizes activations too"},
     {"FP8", "fp8-channel", "FP8 has one scale a tensor and static activation scales"},
-    {"NVFP4", "nvfp4-packed", "NVFP4 quantizes activations too"},
-    {"MXFP4", "mxfp4-packed", "MXFP4 quantizes activations too"},
     {"FP4*", "nvfp4-packed", NULL},
     {"NF4*", "int4-g32", NULL},
     {"W4A8", "int4-g128", NULL},
@@ -31,11 +34,21 @@ static const struct {
     {"W8A*", "fp8-channel", NULL},
     {"INT8", "int8-g128", "the group size belongs to the name"},
     {"INT4", "int4-g32", "the group size belongs to the name"},
-    {"Q4_*", "int4-g32", NULL},
-    {"IQ4_*", "int4-g32", NULL},
-    {"Q8_*", "fp8-block", NULL},
-    {"Q?_*", "int4-g32", NULL},
-    {"IQ?_*", "int4-g32", NULL},
+    {"Q2_K_*", "Q2_K", mixes},
+    {"Q3_K_*", "Q3_K", mixes},
+    {"Q4_K_*", "Q4_K", mixes},
+    {"Q5_K_*", "Q5_K", mixes},
+    {"MXFP4_MOE", "MXFP4", mixes},
+    {"Q8_*", "Q8_0", NULL},
+    {"Q6_*", "Q6_K", NULL},
+    {"Q5_*", "Q5_K", NULL},
+    {"Q4_*", "Q4_K", NULL},
+    {"Q3_*", "Q3_K", NULL},
+    {"Q?_*", "Q2_K", NULL},
+    {"IQ4_*", "IQ4_XS", NULL},
+    {"IQ3_*", "Q3_K", NULL},
+    {"IQ?_*", "Q2_K", NULL},
+    {"TQ?_*", "Q2_K", NULL},
     {"GPTQ*", "int4-g128", NULL},
     {"AWQ*", "int4-g128", NULL},
 };
@@ -56,10 +69,10 @@ bool codec_from_user(const char *text, const codec **out, err *e)
     *out = NULL;
     const char *name[96];
     size_t n = 0;
-    for (int64_t i = 0; i < codec_count() && n < COUNT_OF(name); i++) {
-        // What a GGUF file is made of, and what is only read.
-        if (codec_at(i)->form == CODEC_BLOCKS || !codec_at(i)->encode)
+    for (int64_t i = 0; i < codec_count(); i++) {
+        if (!codec_at(i)->encode) // what is only read
             continue;
+        assert(n < COUNT_OF(name));
         name[n++] = codec_at(i)->name;
         if (str_same_nocase(text, codec_at(i)->name)) {
             *out = codec_at(i);
@@ -88,5 +101,6 @@ bool codec_from_user(const char *text, const codec **out, err *e)
                    "unknown type '%s'; types are f32, f16, bf16, fp8-block, fp8-block-pow2, "
                    "fp8-channel, fp8-tensor, mxfp8, mxfp4-packed, nvfp4-packed, and int4 or int8 "
                    "with -g16 to -g1024 or -channel, and "
-                   "-asym for zero points (int4-g32, int8-channel-asym)", text);
+                   "-asym for zero points (int4-g32, int8-channel-asym); for GGUF files Q8_0, "
+                   "Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 and NVFP4", text);
 }

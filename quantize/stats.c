@@ -107,3 +107,18 @@ void stats_importance(const stats *s, int64_t expert, const double *prior, float
         importance[j] = largest == 0 ? 1.0f : value < 0x1p-126f ? 0x1p-126f : value;
     }
 }
+
+void stats_importance_of_means(float *means, int64_t cols)
+{
+    float largest = 0;
+    for (int64_t j = 0; j < cols; j++)
+        largest = means[j] > largest ? means[j] : largest;
+    // Two steps, since the factor of the smallest numbers is none itself.
+    int exponent = (int)(f32_bits(largest) >> 23), half = (127 - exponent) / 2;
+    float a = f32_from_bits((uint32_t)(127 + half) << 23);
+    float b = f32_from_bits((uint32_t)(127 + 127 - exponent - half) << 23);
+    for (int64_t j = 0; j < cols; j++) {
+        float value = means[j] * a * b;
+        means[j] = largest == 0 ? 1.0f : value < 0x1p-126f ? 0x1p-126f : value;
+    }
+}

@@ -31,5 +31,8 @@ void stats_prior(const stats *s, bool flat, double *prior);
 // n_eff = weight_sum^2 / weight_sq_sum (0 where the expert never was hit). [cols], positive:
 // zeros are lifted to the smallest positive normal relative to the largest. algorithms: 1.4c.
 void stats_importance(const stats *s, int64_t expert, const double *prior, float *importance);
+// The same out of means of x^2 that others have made, finite and not negative: scaled by a power of
+// two so that the largest lies in [1, 2), zeros lifted; all 1 where all are 0. In place, [cols].
+void stats_importance_of_means(float *means, int64_t cols);
 
 #endif

@@ -192,6 +192,9 @@ static bool judge_weight(const gate *g, const weight_parity *w, strbuf *sentence
     else if (coded && sqnr_floor(g, w, &floor) && !(sqnr >= floor))
         strbuf_printf(sentence, "%s: SQNR is %.2f dB, the gate wants at least %g as %s", place,
                       sqnr, floor, w->cand_codec->name);
+    else if (coded && g->has[GATE_MAX_STEPS] && !metrics_has_steps(&w->sums))
+        strbuf_printf(sentence, "%s: %s has no steps to count, and the gate limits them", place,
+                      w->cand_codec->name);
     else if (coded && above(g, GATE_MAX_STEPS, w->sums.max_steps))
         strbuf_printf(sentence, "%s: the largest error is %.3g steps, the gate wants at most %g",
                       place, w->sums.max_steps, g->value[GATE_MAX_STEPS]);

@@ -19,9 +19,15 @@ logit_metrics metrics_of_logits(const float *ref, const float *cand, int64_t n);
 // Sums over the elements of a matrix; add rows as they come, in order.
 typedef struct {
     double error, ref, cand, dot; // sum of (c - r)^2, r^2, c^2, r c
-    double max_abs, max_steps;    // largest |c - r|; largest |c - r| / step of the candidate there
+    double max_abs, max_steps;    // largest |c - r|; largest |c - r| / step of the candidate there;
+                                  // 0 beside an error: its steps are not known
     int64_t n, n_equal;           // elements; bit-equal ones (-0 and +0 differ)
 } matrix_sums;
+
+static inline bool metrics_has_steps(const matrix_sums *s)
+{
+    return s->error == 0 || s->max_steps > 0;
+}
 
 // steps: distance of neighbouring representable values at each candidate element, or NULL.
 void metrics_add(matrix_sums *s, const float *ref, const float *cand, const float *steps,

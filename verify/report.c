@@ -54,6 +54,14 @@ static void sums_json(const matrix_sums *s, json_writer *w)
     jw_double(w, "max_error", s->max_abs);
 }
 
+static void steps_json(const matrix_sums *s, json_writer *w)
+{
+    if (metrics_has_steps(s))
+        jw_double(w, "max_error_steps", s->max_steps);
+    else
+        jw_null(w, "max_error_steps");
+}
+
 static void weights_json(const parity *p, json_writer *w)
 {
     jw_array(w, "weights");
@@ -68,7 +76,7 @@ static void weights_json(const parity *p, json_writer *w)
         jw_text(w, "reference_type", x->ref_codec->name);
         jw_text(w, "candidate_type", x->cand_codec->name);
         sums_json(&x->sums, w);
-        jw_double(w, "max_error_steps", x->sums.max_steps);
+        steps_json(&x->sums, w);
         if (x->broken)
             jw_bool(w, "broken", true);
         jw_object_end(w);
@@ -90,7 +98,7 @@ static void classes_json(const parity *p, json_writer *w)
         jw_text(w, "class", role_class_name((role_class)c));
         jw_int(w, "weights", n);
         sums_json(&s, w);
-        jw_double(w, "max_error_steps", s.max_steps);
+        steps_json(&s, w);
         if (worst->broken)
             jw_bool(w, "broken", true);
         else

@@ -93,6 +93,14 @@ static void sides(const report *r, table *t)
     cellf(t, "%.3f", report_bits(m[1], true));
 }
 
+static void steps(table *t, const matrix_sums *s)
+{
+    if (metrics_has_steps(s))
+        cellf(t, "%.3g", s->max_steps);
+    else
+        cell(t, "-");
+}
+
 enum { WORST = 5 };
 
 // The weights that lie farthest from the reference by SQNR; of equals the first.
@@ -120,7 +128,7 @@ static void worst_weights(const parity *p, table *t)
         char where[MODEL_WHERE_TEXT];
         cell(t, role_where(list[i]->role, list[i]->layer, list[i]->expert, where));
         db(t, metrics_sqnr_db(&list[i]->sums));
-        cellf(t, "%.3g", list[i]->sums.max_steps);
+        steps(t, &list[i]->sums);
     }
 }
 
@@ -143,7 +151,7 @@ static void weights(const report *r, table *t)
         cellf(t, "%.3g", metrics_relative_error(&s));
         db(t, metrics_sqnr_db(&s));
         cellf(t, "%.6f", metrics_cosine(&s));
-        cellf(t, "%.3g", s.max_steps);
+        steps(t, &s);
         if (worst->broken)
             cell(t, "broken");
         else

@@ -45,6 +45,11 @@ bool steps_fill(const steps_args *a, float *steps, int64_t *zero_row, int64_t *z
     const codec *c = a->w->codec;
     int64_t in = a->w->in, zero = -1;
     *zero_row = *zero_col = -1;
+    if (c->form == CODEC_BLOCKS) {
+        for (int64_t i = 0; i < a->n * in; i++)
+            steps[i] = INFINITY;
+        return true;
+    }
     if (!c->scales) {
         plain_steps(a, steps);
         return true;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far apart neighbouring representable values are where a candidate's values lie: |scale| for
 // integers, |scale| times the spacing of E4M3 or E2M1 for those, the type's own spacing for plain
-// types. An error in steps tells a wrong code from a coarse grid.
+// types; infinite for ggml's blocks, whose steps nothing here knows. An error in steps tells a
+// wrong code from a coarse grid.
 #ifndef SCRUPLE_VERIFY_STEPS_H
 #define SCRUPLE_VERIFY_STEPS_H
 

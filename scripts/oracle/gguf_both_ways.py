@@ -4,7 +4,8 @@
 
 What GGUFWriter writes (every type of tensors and of values, alignments, split files) scruple must list as GGUFReader does, move byte for byte,
 and decode, where it decodes the type, to the bits of gguf.quants.dequantize. What scruple writes of MODEL, a safetensors checkpoint, GGUFReader
-must read as the safetensors package reads MODEL. Exit 1 with a line for each difference.
+must read as the safetensors package reads MODEL, and what it quantizes with
+--search compat must have the bytes of gguf.quants.quantize, of the types that it has. Exit 1 with a line for each difference.
 """
 import importlib.metadata, json, pathlib, subprocess, sys, tempfile
 
@@ -179,6 +180,37 @@ def check_written(work):
     return len(ours)
 
 
+def check_quantized(work):
+    """The blocks of quantize --search compat, where the package has the type's quantizer."""
+    source = {}
+    for file in sorted(pathlib.Path(model).glob("*.safetensors")):
+        for name, t in safetensors.deserialize(file.read_bytes()):
+            if t["dtype"] == "BF16" and len(t["shape"]) == 2:
+                source[name] = (np.frombuffer(t["data"], np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(t["shape"])
+    known = []
+    for kind in TYPES:
+        if kind in PLAIN or kind == T.BF16 or kind.name.startswith("TQ"):
+            continue
+        try:
+            quants.quantize(np.ones((1, 256), np.float32), kind)
+        except NotImplementedError:
+            continue
+        known.append(kind.name)
+        out, n = work / f"quantized-{kind.name}", 0
+        run("quantize", model, "-o", out, "--type", kind.name, "--scope", "all-linear", "--search", "compat", "-q")
+        for t in GGUFReader(out / "model.gguf").tensors:
+            if t.tensor_type != kind:
+                continue
+            n += 1
+            if not np.array_equal(t.data, quants.quantize(source[t.name], kind)):
+                bad.append(f"{kind.name} of {t.name}: other bytes than the package's")
+        if n == 0:
+            bad.append(f"{kind.name}: nothing was quantized")
+    if not known:
+        bad.append("the package quantizes no type that scruple has")
+    return known
+
+
 with tempfile.TemporaryDirectory() as folder:
     work, rng = pathlib.Path(folder), np.random.default_rng(11)
     write_all(work / "all.gguf", rng)
@@ -200,9 +232,10 @@ with tempfile.TemporaryDirectory() as folder:
         bad.append(f"sets of {n_parts} parts")
     decoded, known = check_decoded(work, rng)
     n = check_written(work)
+    quantized = check_quantized(work)
 
 for line in bad:
     print(line)
 print(f"gguf {importlib.metadata.version('gguf')}: {len(TYPES)} types listed and moved, sets of {n_parts} parts, {len(decoded)} of {len(known)} block types decoded "
-      f"({', '.join(decoded)}), {n} tensors written: {len(bad)} differences")
+      f"({', '.join(decoded)}), {n} tensors written, {', '.join(quantized)} quantized: {len(bad)} differences")
 sys.exit(bool(bad))

@@ -11,6 +11,7 @@
 #include "convert/recipe.h"
 #include "convert/saved_plan.h"
 #include "formats/checkpoint.h"
+#include "formats/imatrix.h"
 #include "formats/npy.h"
 #include "formats/pack_reader.h"
 #include "formats/quant_config.h"
@@ -142,6 +143,15 @@ static bool read_stats(const char *path, err *e)
     return ok;
 }
 
+static bool read_imatrix(const char *path, err *e)
+{
+    imatrix m;
+    bool ok = imatrix_open(&m, path, e);
+    ck_assert(ok == (m.n > 0));
+    imatrix_close(&m);
+    return ok;
+}
+
 static bool read_recipe(const char *path, err *e)
 {
     recipe r = {0};
@@ -186,7 +196,8 @@ static const struct {
     const char *folder;
     bool (*read)(const char *path, err *e);
 } formats[] = {
-    {"config/", read_config}, {"gguf/", read_model}, {"index/", read_index},
+    {"config/", read_config}, {"gguf/", read_model}, {"imatrix/", read_imatrix},
+    {"index/", read_index},
     {"journal/", read_journal}, {"model/", read_model}, {"note/", read_note},
     {"npy/", read_npy}, {"npz/", read_npz},
     {"pack/", read_pack}, {"plan/", read_plan}, {"recipe/", read_recipe},

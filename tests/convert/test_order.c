@@ -39,6 +39,8 @@ START_TEST(orders_come_back_as_they_were_written)
     comes_back("convert", "{\"to\":\"experts\",\"page\":4096}");
     comes_back("convert", "{\"to\":\"safetensors\"}");
     comes_back("convert", "{\"to\":\"gguf\"}");
+    comes_back("convert", "{\"to\":\"gguf\",\"shard_bytes\":1000,\"shard_tensors\":7,"
+               "\"alignment\":4096}");
     comes_back("convert", "{\"to\":\"bf16\",\"allow_lossy\":true}");
     comes_back("convert", "{\"to\":\"f32\",\"allow_lossy\":false}");
     comes_back("quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
@@ -52,6 +54,9 @@ START_TEST(orders_come_back_as_they_were_written)
                "layer<3\",\"*.gate_proj\"],\"type\":\"int4-g64\",\"search\":\"compat\","
                "\"positive_scales\":true,\"fallback\":\"int4-g32\",\"optional\":true},{\"match\":["
                "\"router\"],\"type\":\"keep\"}],\"layout\":\"plain\"}");
+    comes_back("quantize", "{\"type\":\"Q4_K\",\"scope\":\"experts\",\"search\":\"compat\","
+               "\"positive_scales\":false,\"fallback\":\"Q8_0\",\"layout\":\"gguf\","
+               "\"shard_bytes\":123456789012,\"alignment\":64,\"statistics\":\"" HEX "\"}");
 }
 END_TEST
 
@@ -96,6 +101,14 @@ START_TEST(orders_that_are_none_are_refused)
         {"convert", "{\"to\":\"experts\",\"page\":\"16\"}", "'page'"},
         {"convert", "{\"to\":\"bf16\"}", "'allow_lossy'"},
         {"convert", "{\"to\":\"safetensors\",\"page\":4096}", "does not know"},
+        {"convert", "{\"to\":\"gguf\",\"alignment\":12}", "'alignment'"},
+        {"convert", "{\"to\":\"gguf\",\"alignment\":33554432}", "'alignment'"},
+        {"convert", "{\"to\":\"safetensors\",\"alignment\":64}", "'alignment'"},
+        {"convert", "{\"to\":\"gguf\",\"shard_bytes\":0}", "'shard_bytes'"},
+        {"convert", "{\"to\":\"gguf\",\"shard_tensors\":-1}", "'shard_tensors'"},
+        {"quantize", "{\"type\":\"Q4_K\",\"scope\":\"experts\",\"search\":\"best\","
+         "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}",
+         "Q4_K (--type) is a type of GGUF files, --layout plain writes safetensors"},
         {"quantize", "{\"type\":\"int4-g32\"}", "'scope'"},
         {"quantize", "{\"type\":\"bf16\",\"scope\":\"experts\",\"search\":\"best\","
          "\"positive_scales\":false,\"fallback\":null,\"layout\":\"plain\"}", "'type'"},
@@ -123,6 +136,56 @@ START_TEST(orders_that_are_none_are_refused)
 }
 END_TEST
 
+// What types go into, and what cannot stand together.
+START_TEST(the_layout_follows_from_the_types)
+{
+    static const plan_layout plain = LAYOUT_PLAIN, gguf = LAYOUT_GGUF;
+    static const struct {
+        const char *type, *fallback, *rule;
+        const plan_layout *asked;
+        int layout;        // -1: refused
+        const char *words;
+    } cases[] = {
+        {"int4-g32", NULL, NULL, NULL, LAYOUT_EXPERTS, NULL},
+        {"int4-g32", "bf16", NULL, &plain, LAYOUT_PLAIN, NULL},
+        {"Q4_K", "bf16", "attention=f32", NULL, LAYOUT_GGUF, NULL},
+        {"Q4_K", "Q8_0", "attention=keep", &gguf, LAYOUT_GGUF, NULL},
+        {NULL, NULL, "attention=Q8_0", NULL, LAYOUT_GGUF, NULL},
+        {NULL, NULL, "attention=f16", NULL, LAYOUT_EXPERTS, NULL},
+        {NULL, NULL, "attention=f16", &gguf, LAYOUT_GGUF, NULL},
+        {"Q4_K", "int4-g32", NULL, NULL, -1,
+         "Q4_K (--type) is a type of GGUF files, int4-g32 (--fallback) one of safetensors: one "
+         "output cannot hold both"},
+        {"fp8-block", NULL, "attention=Q6_K", NULL, -1,
+         "Q6_K (--tensor-type attention=Q6_K) is a type of GGUF files, fp8-block (--type) one"},
+        {"Q4_K", NULL, NULL, &plain, -1, "--layout plain writes safetensors"},
+        {"mxfp8", NULL, NULL, &gguf, -1,
+         "mxfp8 (--type) is a type of safetensors, --layout gguf has none for it"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        err e = ERR_INIT;
+        plan_options p = PLAN_DEFAULTS;
+        recipe rules = {0};
+        p.layout = LAYOUT_EXPERTS;
+        p.codec = cases[i].type ? codec_find(cases[i].type) : NULL;
+        p.fallback = cases[i].fallback ? codec_find(cases[i].fallback) : NULL;
+        if (cases[i].rule)
+            ASSERT_OK(recipe_add_option(&rules, cases[i].rule, &e), e);
+        if (cases[i].layout < 0) {
+            ASSERT_FAILS(order_set_layout(&p, &rules, cases[i].asked, &refused), ERR_USAGE,
+                         cases[i].words);
+        } else {
+            ASSERT_OK(order_set_layout(&p, &rules, cases[i].asked, &e), e);
+            ck_assert_int_eq(p.layout, cases[i].layout);
+        }
+        recipe_free(&rules);
+    }
+    plan_options p = PLAN_DEFAULTS;
+    ASSERT_FAILS(order_set_alignment(&p, 64, &refused), ERR_USAGE,
+                 "--gguf-alignment is for GGUF outputs only");
+}
+END_TEST
+
 Suite *suite_order(void)
 {
     Suite *s = suite_create("order");
@@ -130,6 +193,7 @@ Suite *suite_order(void)
     tcase_add_test(c, orders_come_back_as_they_were_written);
     tcase_add_test(c, an_order_decides_the_plan_alike);
     tcase_add_test(c, orders_that_are_none_are_refused);
+    tcase_add_test(c, the_layout_follows_from_the_types);
     suite_add_tcase(s, c);
     return s;
 }

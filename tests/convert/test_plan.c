@@ -223,6 +223,42 @@ START_TEST(shards_are_cut_at_their_size_and_never_inside_a_module)
 }
 END_TEST
 
+START_TEST(shards_are_cut_at_a_number_of_tensors)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_source(tiny_qwen3_moe_config);
+    plan_options o = quantized("int4-g32", SCOPE_EXPERTS, LAYOUT_PLAIN);
+    o.shard_tensors = 7;
+    make(&o);
+    ck_assert_int_ge(p.n_files, p.n_tensors / 7);
+    for (int64_t f = 0; f < p.n_files; f++)
+        ck_assert_int_le(p.file[f].n, 7);
+    o.shard_tensors = 2; // a module has three, which stay together
+    make(&o);
+    for (int64_t f = 0; f < p.n_files; f++)
+        ck_assert_int_le(p.file[f].n, 3);
+}
+END_TEST
+
+START_TEST(an_alignment_is_a_power_of_two_within_limits)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_source(tiny_qwen3_moe_config);
+    static const uint64_t bad[] = {1, 4, 12, 48, 33554432};
+    plan_options o = PLAN_DEFAULTS;
+    o.layout = LAYOUT_GGUF;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        o.alignment = bad[i];
+        ASSERT_FAILS(try_make(&o), ERR_USAGE,
+                     "a GGUF's alignment is a power of two from 8 to 16777216, not");
+    }
+    o.alignment = 16384;
+    make(&o);
+    for (int64_t i = 0; i < p.n_tensors; i++)
+        ck_assert_uint_eq(p.tensor[i].to.offset % 16384, 0);
+}
+END_TEST
+
 START_TEST(a_module_inside_a_module_does_not_tear_it)
 {
     // '.' sorts before '_': by whole names "a.weight.x" would stand between these two.
@@ -547,6 +583,21 @@ START_TEST(layers_of_no_role_are_copied)
 }
 END_TEST
 
+START_TEST(what_belongs_to_no_layer_has_to_suit_a_gguf_as_it_is)
+{
+    static const uint8_t codes[8] = {0};
+    tiny_deepseek_v3(&t, &dense_first);
+    tiny_add(&t, "model.layers.3.eh_proj.weight", DT_F8_E4M3, 1, 8, 0, codes);
+    char *config = tiny_config_with(tiny_deepseek_v3_config, "num_nextn_predict_layers", "1");
+    open_source(config);
+    free(config);
+    plan_options o = quantized("Q8_0", SCOPE_EXPERTS, LAYOUT_GGUF);
+    ASSERT_REFUSED(try_make(&o), "GGUF has no type for 1 tensor, the first is "
+                   "'model.layers.3.eh_proj.weight' (F8_E4M3); it belongs to no layer of the "
+                   "model, so no rule gives it another type");
+}
+END_TEST
+
 START_TEST(every_source_tensor_is_accounted_for)
 {
     tiny_deepseek_v3(&t, &dense_first);
@@ -638,6 +689,8 @@ Suite *suite_plan(void)
     tcase_add_test(c, resident_tensors_are_cut_too);
     tcase_add_test(c, experts_must_be_equal);
     tcase_add_test(c, a_page_is_a_power_of_two_within_limits);
+    tcase_add_test(c, an_alignment_is_a_power_of_two_within_limits);
+    tcase_add_test(c, shards_are_cut_at_a_number_of_tensors);
     tcase_add_test(c, parts_of_records_must_be_multiples_of_eight_bytes);
     suite_add_tcase(s, c);
     c = tcase_create("choice");
@@ -647,6 +700,7 @@ Suite *suite_plan(void)
     tcase_add_test(c, matrices_are_all_two_dimensional_weights);
     tcase_add_test(c, a_group_that_does_not_divide_asks_for_a_fall_back);
     tcase_add_test(c, layers_of_no_role_are_copied);
+    tcase_add_test(c, what_belongs_to_no_layer_has_to_suit_a_gguf_as_it_is);
     tcase_add_test(c, every_source_tensor_is_accounted_for);
     tcase_add_test(c, every_option_changes_the_identity);
     tcase_add_test(c, the_identity_does_not_depend_on_where_the_source_lies);

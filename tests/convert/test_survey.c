@@ -69,15 +69,14 @@ START_TEST(best_leaves_no_trained_weight_with_more_error_than_compat)
 {
     const codec *types[256];
     int64_t n = 0, searched = 0;
-    stats_file f = {0};
-    importance_source by = {&f, bound};
+    weighing by = {.source = {&by.file, bound}};
     err e = ERR_INIT;
     for (int64_t i = 0; i < codec_count(); i++)
         if (codec_at(i)->encode && codec_divides(codec_at(i), model_arch(bound)->hidden))
             types[n++] = codec_at(i);
-    make_statistics(&f);
-    for (int weighed = 0; weighed < 2; weighed++) {
-        order.importance = weighed ? &by : NULL;
+    make_statistics(&by.file);
+    for (int with = 0; with < 2; with++) {
+        order.importance = with ? &by : NULL;
         survey_free(&found);
         ASSERT_OK(survey_weights(&found, types, n, &order, &e), e);
         ck_assert_int_eq(found.n, n);
@@ -91,7 +90,7 @@ START_TEST(best_leaves_no_trained_weight_with_more_error_than_compat)
         }
     }
     ck_assert_int_ge(searched, 2 * 20);
-    stats_file_free(&f);
+    weighing_close(&by);
 }
 END_TEST
 
@@ -221,8 +220,7 @@ END_TEST
 START_TEST(statistics_of_another_model_are_refused)
 {
     const codec *type = codec_find("int4-g32");
-    stats_file none = {0};
-    importance_source by = {&none, bound};
+    weighing by = {.source = {&by.file, bound}};
     order.importance = &by;
     ASSERT_REFUSED(survey_weights(&found, &type, 1, &order, &refused),
                    "the statistics know nothing of experts.");

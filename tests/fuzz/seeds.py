@@ -168,6 +168,11 @@ parts = [p.replace(b"split.tensors.count\5\0\0\0\5", b"split.tensors.count\5\0\0
 put("gguf", "parts", b"\x80" + struct.pack("<H", len(parts[0])) + parts[0] + parts[1])
 put("gguf", "parts-cut", b"\x86" + struct.pack("<H", len(parts[0]) - 40) + parts[0][:-40] + parts[1])
 
+# imatrix files: the hostile ones
+for file in sorted((data / "hostile/imatrix").iterdir()):
+    if file.stat().st_size < 1200:
+        put("imatrix", file.name, file.read_bytes())
+
 # experts.idx, by docs/expert-pack.md; the target puts the digests in
 def pack(page, layers, files, version=1):
     strings, rows, tables = b"", b"", [b"", b"", b"", b""]

@@ -102,6 +102,11 @@ START_TEST(understands_users_in_any_case)
     check_user("Bf16", "bf16");
     check_user("FP8-Block", "fp8-block");
     check_user("float32", "f32");
+    check_user("q4_k", "Q4_K");
+    check_user("Q8_0", "Q8_0");
+    check_user("iq4_nl", "IQ4_NL");
+    check_user("MXFP4", "MXFP4"); // ggml's
+    check_user("nvfp4", "NVFP4");
 }
 END_TEST
 
@@ -109,10 +114,11 @@ START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
 {
     static const char *const REFUSED[][2] = {
         {"FP8_BLOCK", "fp8-block"},  {"fp8_dynamic", "fp8-channel"}, {"FP8", "fp8-channel"},
-        {"NVFP4", "nvfp4-packed"},   {"MXFP4", "mxfp4-packed"},
-        {"Q4_K_M", "int4-g32"},      {"q6_k", "int4-g32"},           {"IQ4_NL", "int4-g32"},
-        {"Q8_0", "fp8-block"},       {"W8A8", "fp8-channel"},        {"int4", "int4-g32"},
-        {"GPTQ", "int4-g128"},
+        {"Q4_K_M", "Q4_K"},          {"q3_k_L", "Q3_K"},             {"Q5_K_S", "Q5_K"},
+        {"MXFP4_MOE", "MXFP4"},      {"Q8_1", "Q8_0"},               {"Q8_K", "Q8_0"},
+        {"IQ4_KS", "IQ4_XS"},        {"IQ3_XXS", "Q3_K"},            {"IQ2_S", "Q2_K"},
+        {"TQ1_0", "Q2_K"},           {"Q2_0", "Q2_K"},
+        {"W8A8", "fp8-channel"},     {"int4", "int4-g32"},           {"GPTQ", "int4-g128"},
     };
     for (size_t i = 0; i < COUNT_OF(REFUSED); i++) {
         const codec *c;

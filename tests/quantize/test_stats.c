@@ -127,6 +127,28 @@ START_TEST(gives_positive_importance_to_columns_without_energy)
 }
 END_TEST
 
+START_TEST(scales_means_of_others_by_a_power_of_two)
+{
+    static const float largest[] = {1, 1.5f, 3, 0.01f, 0x1.fffffep127f, 0x1p-126f, 0x1p-100f};
+    for (size_t i = 0; i < COUNT_OF(largest); i++) {
+        float m[4] = {largest[i], largest[i] * 0.75f, 0, largest[i] * 0x1p-10f};
+        stats_importance_of_means(m, 4);
+        ck_assert(m[0] >= 1 && m[0] < 2);
+        ck_assert(m[1] == m[0] * 0.75f && m[2] == 0x1p-126f);
+        if (largest[i] > 0x1p-100f)
+            ck_assert(m[3] == m[0] * 0x1p-10f);
+        int exponent;
+        ck_assert(frexpf(m[0] / largest[i], &exponent) == 0.5f || largest[i] < 0x1p-125f ||
+                  largest[i] > 0x1p126f);
+    }
+    float zeros[2] = {0, 0}, least[2] = {0x1p-149f, 0};
+    stats_importance_of_means(zeros, 2);
+    ck_assert(zeros[0] == 1 && zeros[1] == 1);
+    stats_importance_of_means(least, 2);
+    ck_assert(least[0] > least[1] && least[1] > 0);
+}
+END_TEST
+
 START_TEST(refuses_statistics_that_no_memory_holds)
 {
     stats s;
@@ -146,6 +168,7 @@ Suite *suite_stats(void)
     tcase_add_test(c, has_the_layers_mean_energy_as_prior);
     tcase_add_test(c, blends_the_experts_own_energy_with_the_prior);
     tcase_add_test(c, gives_positive_importance_to_columns_without_energy);
+    tcase_add_test(c, scales_means_of_others_by_a_power_of_two);
     tcase_add_test(c, refuses_statistics_that_no_memory_holds);
     suite_add_tcase(s, c);
     return s;

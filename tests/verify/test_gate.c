@@ -136,6 +136,11 @@ START_TEST(weights_meet_their_thresholds)
          "layer 3, expert 5, down_proj: SQNR is 20.00 dB, the gate wants at least 20.01");
     both(GATE_MAX_STEPS, 1.4, 1.5, &p, NULL, "the largest error is 1.5 steps");
     both(GATE_EXACT, 1, 0, &p, NULL, "6 of 10 values differ");
+    // ggml's blocks have no steps to count: such a gate cannot be met.
+    w.cand_codec = codec_find("Q4_K");
+    w.sums.max_steps = 0;
+    with(GATE_MAX_STEPS, 100);
+    expect(&p, NULL, "Q4_K has no steps to count, and the gate limits them");
     // A weight stored as the reference's is no business of SQNR and steps.
     w.cand_codec = w.ref_codec;
     with(GATE_MIN_SQNR_DB, 90);

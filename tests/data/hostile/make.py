@@ -11,7 +11,7 @@ all others are refused; the sentences are in tests/formats/test_hostile.c.
 """
 import json, pathlib, shutil, struct
 
-import make_binary, make_gguf, make_json, make_runs
+import make_binary, make_gguf, make_imatrix, make_json, make_runs
 
 HERE = pathlib.Path(__file__).parent
 YES, NO = "accepts", "refuses"
@@ -211,7 +211,7 @@ for name, (content, official) in sorted(cases.items()):
 # sentence that holds the third column.
 EXPECTED = HERE / "expected.tsv"
 known = {name: sentence for name, _, sentence in (line.split("\t") for line in EXPECTED.read_text().splitlines())}
-others = [(*c[:2], 3 if c[2] else None) for c in make_json.cases + make_binary.cases + make_gguf.cases] + make_runs.cases
+others = [(*c[:2], 3 if c[2] else None) for c in make_json.cases + make_binary.cases + make_gguf.cases + make_imatrix.cases] + make_runs.cases
 beside = {"index/a.safetensors": cases["accept-two-in-order"][0], "index/b.safetensors": cases["accept-one-z"][0],
           "index/c.safetensors": cases["accept-one-x"][0],
           "pack/layer.safetensors": make_binary.SHARD}

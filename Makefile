@@ -67,6 +67,15 @@ $(BUILD)/tests/all: $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(TEST_OBJ) $(CLI_LIB_OBJ) $(BUILD)/libscruple.a \
 	  $(CHECK_LIBS) $(LIB_LIBS)
 
+# The vector kernels are large functions of much inlined code. Compilers spend most of their time
+# there on where variables lie and, with sanitizers, on checks of pointers that the address
+# sanitizer sees anyway when they are used.
+KERNEL_CFLAGS = -fno-var-tracking
+UNCHECKED = -fno-sanitize=null,object-size,pointer-overflow,nonnull-attribute
+KERNEL_CFLAGS_asan = $(UNCHECKED)
+KERNEL_CFLAGS_fuzz = $(UNCHECKED) -O1
+$(BUILD)/quantize/kernels_%.o: ALL_CFLAGS += $(KERNEL_CFLAGS) $(KERNEL_CFLAGS_$(VARIANT))
+
 # The table of suites follows from the file names: tests/<room>/test_<name>.c has suite_<name>.
 $(BUILD)/tests/suites.h: $(TEST_SRC) Makefile
 	@mkdir -p $(@D)

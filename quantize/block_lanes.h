@@ -7,13 +7,6 @@
 
 #include "quantize/kernel_lanes.h"
 
-// A loop of a known small number of rounds, unrolled, so that its array lies in registers.
-#if defined(__clang__)
-#define UNROLLED(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
-#else
-#define UNROLLED(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
-#endif
-
 #if KERNEL_LANES == 16
 #define EACH_LANE(of, h)                                                                         \
     of(h, 0), of(h, 1), of(h, 2), of(h, 3), of(h, 4), of(h, 5), of(h, 6), of(h, 7), of(h, 8),    \
@@ -87,25 +80,6 @@ INLINE vf nearest_small(vf x) { return x + 0x1.8p23f - 0x1.8p23f; }
 INLINE vf clamp(vf x, float least, float most)
 {
     return smaller(larger(x, SPREAD(least)), SPREAD(most));
-}
-
-// clamp(nearest_small(x)) in two steps, so that two of the second can share the first. Beside the
-// number that rounds by being added and subtracted, floats order like their bits: integer
-// minimum and maximum keep the adders free. Which bound a NaN becomes is not said.
-INLINE vf rounded(vf x) { return x + 0x1.8p23f; }
-
-INLINE vf within(vf rounded_x, float least, float most)
-{
-    vf low = SPREAD(0x1.8p23f + least), high = SPREAD(0x1.8p23f + most);
-#if KERNEL_LANES == 16
-    __m512i x = _mm512_max_epi32((__m512i)rounded_x, (__m512i)low);
-    return (vf)_mm512_min_epi32(x, (__m512i)high) - 0x1.8p23f;
-#elif KERNEL_LANES == 8
-    __m256i x = _mm256_max_epi32((__m256i)rounded_x, (__m256i)low);
-    return (vf)_mm256_min_epi32(x, (__m256i)high) - 0x1.8p23f;
-#else
-    return smaller(larger(rounded_x, low), high) - 0x1.8p23f;
-#endif
 }
 
 // A true lane is -1.

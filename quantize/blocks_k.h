@@ -113,7 +113,7 @@ INLINE vf k_proportional(const k_affine *a, const vf *v, vi *code)
     for (int j = 0; j < a->subs; j++) {
         code[j] = nearest_int(v[j] * inverse) & 255;
         if (a->limit > 15)
-            code[j] = k_at_most(code[j], SPREAD_INT(63));
+            code[j] = smaller_int(code[j], SPREAD_INT(63));
     }
     return most / a->limit;
 }
@@ -129,8 +129,8 @@ INLINE void k_fit_scales(const k_affine *a, bool weighted, k_super *s)
         s->d = k_fit_positive(a->subs, a->limit, scale, s->sum_w, s->s);
         s->dmin = k_fit_positive(a->subs, a->limit, min, s->sum_w, s->m);
         for (int j = 0; j < a->subs && a->top > 15; j++) { // ggml does so in Q5_K only
-            s->s[j] = k_at_most(s->s[j], SPREAD_INT(63));
-            s->m[j] = k_at_most(s->m[j], SPREAD_INT(63));
+            s->s[j] = smaller_int(s->s[j], SPREAD_INT(63));
+            s->m[j] = smaller_int(s->m[j], SPREAD_INT(63));
         }
     } else {
         s->d = k_proportional(a, scale, s->s);
@@ -254,45 +254,6 @@ INLINE void k_improve_super(const k_affine *a, k_super *s, const k_batch *b)
         s->s[j] = __builtin_convertvector(st.s[j], vi);
         s->m[j] = __builtin_convertvector(st.m[j], vi);
     }
-}
-
-INLINE void k_affine_encode(const k_affine *a, const block_rows *r, int64_t bytes)
-{
-    k_batch b;
-    k_super s;
-    int64_t n = r->n * (r->in / K_SUPER);
-    KERNEL(k_start)(&b, r);
-    for (int64_t first = 0; first < n; first += KERNEL_LANES) {
-        KERNEL(k_load)(&b, r, first);
-        if (r->importance)
-            k_fit_lines(a, &b, true, &s);
-        else
-            k_fit_lines(a, &b, false, &s);
-        k_fit_scales(a, r->importance != NULL, &s);
-        k_write_affine(a, &s, &b);
-        if (b.best) {
-            b.form = 1;
-            k_improve_super(a, &s, &b);
-            k_write_affine(a, &s, &b);
-            k_choose(&b);
-        }
-        KERNEL(k_store)(&b, r, first, bytes);
-    }
-}
-
-KERNEL_TARGET static void KERNEL(q2_k_encode)(const block_rows *r)
-{
-    k_affine_encode(&k_affine_q2, r, 84);
-}
-
-KERNEL_TARGET static void KERNEL(q4_k_encode)(const block_rows *r)
-{
-    k_affine_encode(&k_affine_q4, r, 144);
-}
-
-KERNEL_TARGET static void KERNEL(q5_k_encode)(const block_rows *r)
-{
-    k_affine_encode(&k_affine_q5, r, 176);
 }
 
 // ---- Q3_K and Q6_K: value d S q ----
@@ -421,7 +382,7 @@ INLINE void k_q6_factors(k_signed *s)
     vf inverse = -128.0f / either(s->none, SPREAD(1.0f), largest);
     s->d = either(s->none, SPREAD(0.0f), 1.0f / inverse);
     for (int j = 0; j < 16; j++) {
-        vi byte = k_at_most(nearest_int(s->scale[j] * inverse), SPREAD_INT(127)) & ~s->none;
+        vi byte = smaller_int(nearest_int(s->scale[j] * inverse), SPREAD_INT(127)) & ~s->none;
         s->s[j] = byte << 24 >> 24;
     }
 }
@@ -473,26 +434,6 @@ INLINE void k_fit_q3(const k_batch *b, bool weighted, k_signed *s)
     k_q3_plain_factors(s);
 }
 
-KERNEL_TARGET static void KERNEL(q3_k_encode)(const block_rows *r)
-{
-    k_batch b;
-    k_signed s;
-    int64_t n = r->n * (r->in / K_SUPER);
-    KERNEL(k_start)(&b, r);
-    for (int64_t first = 0; first < n; first += KERNEL_LANES) {
-        KERNEL(k_load)(&b, r, first);
-        k_fit_q3(&b, r->importance != NULL, &s);
-        k_write_q3(&s, r->importance != NULL, &b);
-        if (b.best) {
-            b.form = 1;
-            k_improve_signed_super((k_signed_search){4, 32, 32}, &s, &b);
-            k_write_q3(&s, r->importance != NULL, &b);
-            k_choose(&b);
-        }
-        KERNEL(k_store)(&b, r, first, 110);
-    }
-}
-
 INLINE void k_fit_q6(const k_batch *b, bool weighted, k_signed *s)
 {
     for (int j = 0; j < 16; j++) {
@@ -506,25 +447,77 @@ INLINE void k_fit_q6(const k_batch *b, bool weighted, k_signed *s)
     k_q6_factors(s);
 }
 
-KERNEL_TARGET static void KERNEL(q6_k_encode)(const block_rows *r)
+// ---- a row of a type ----
+
+typedef struct {
+    int64_t bytes;          // of a super-block
+    const k_affine *affine; // NULL: value d S q, with `best`
+    k_signed_search best;
+} k_type;
+
+// Where the importance is known when this is compiled there is less to look at.
+INLINE void k_fit(const k_type *t, const k_batch *b, bool weighted, k_super *s, k_signed *g)
+{
+    if (t->affine) {
+        k_fit_lines(t->affine, b, weighted, s);
+        k_fit_scales(t->affine, weighted, s);
+    } else if (t->best.top == 4) {
+        k_fit_q3(b, weighted, g);
+    } else {
+        k_fit_q6(b, weighted, g);
+    }
+}
+
+INLINE void k_write(const k_type *t, bool weighted, k_super *s, k_signed *g, k_batch *b)
+{
+    if (t->affine)
+        k_write_affine(t->affine, s, b);
+    else if (t->best.top == 4)
+        k_write_q3(g, weighted, b);
+    else
+        k_write_q6(g, b);
+}
+
+INLINE void k_encode(const k_type *t, const block_rows *r)
 {
     k_batch b;
-    k_signed s;
+    k_super s;  // of affine types
+    k_signed g; // of the others
+    bool weighted = r->importance != NULL;
     int64_t n = r->n * (r->in / K_SUPER);
     KERNEL(k_start)(&b, r);
     for (int64_t first = 0; first < n; first += KERNEL_LANES) {
         KERNEL(k_load)(&b, r, first);
-        k_fit_q6(&b, r->importance != NULL, &s);
-        k_write_q6(&s, &b);
+        if (weighted)
+            k_fit(t, &b, true, &s, &g);
+        else
+            k_fit(t, &b, false, &s, &g);
+        k_write(t, weighted, &s, &g, &b);
         if (b.best) {
             b.form = 1;
-            k_improve_signed_super((k_signed_search){32, 128, 24}, &s, &b);
-            k_write_q6(&s, &b);
+            if (t->affine)
+                k_improve_super(t->affine, &s, &b);
+            else
+                k_improve_signed_super(t->best, &g, &b);
+            k_write(t, weighted, &s, &g, &b);
             k_choose(&b);
         }
-        KERNEL(k_store)(&b, r, first, 210);
+        KERNEL(k_store)(&b, r, first, t->bytes);
     }
 }
+
+#define K_ENCODE(name, ...)                                                                      \
+    KERNEL_TARGET static void KERNEL(name##_encode)(const block_rows *r)                         \
+    {                                                                                            \
+        static const k_type type = {__VA_ARGS__};                                                \
+        k_encode(&type, r);                                                                      \
+    }
+
+K_ENCODE(q2_k, 84, .affine = &k_affine_q2)
+K_ENCODE(q3_k, 110, .best = {4, 32, 32})
+K_ENCODE(q4_k, 144, .affine = &k_affine_q4)
+K_ENCODE(q5_k, 176, .affine = &k_affine_q5)
+K_ENCODE(q6_k, 210, .best = {32, 128, 24})
 
 const block_ops KERNEL(blocks_k)[N_BLOCKS_K] = {
     {DT_Q2_K, 65504.0f * 15, true, KERNEL(q2_k_decode), KERNEL(q2_k_encode)},

@@ -397,7 +397,7 @@ INLINE void k_descend(const vf *x, k_descent *d, vf scale[K_DESCENTS])
 
 INLINE vi k_positive_code(vf t, float top)
 {
-    return k_at_most(nearest_int(t), SPREAD_INT((int32_t)top));
+    return smaller_int(nearest_int(t), SPREAD_INT((int32_t)top));
 }
 
 // The inverse scale of least weighted error among nine.

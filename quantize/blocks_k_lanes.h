@@ -23,8 +23,6 @@ typedef struct {
     float factor;           // for the importance
 } k_batch;
 
-#define SPREAD_INT(value) ((vi){0} + (value))
-
 // To the nearest whole number, ties to even; |x| < 2^22.
 INLINE vf k_whole(vf x)
 {
@@ -37,31 +35,9 @@ INLINE vf k_whole(vf x)
 #endif
 }
 
-INLINE vi k_at_most(vi x, vi most)
-{
-#if KERNEL_LANES == 16
-    return (vi)_mm512_min_epi32((__m512i)x, (__m512i)most);
-#elif KERNEL_LANES == 8
-    return (vi)_mm256_min_epi32((__m256i)x, (__m256i)most);
-#else
-    return either_int(x < most, x, most);
-#endif
-}
-
-INLINE vi k_at_least(vi x, vi least)
-{
-#if KERNEL_LANES == 16
-    return (vi)_mm512_max_epi32((__m512i)x, (__m512i)least);
-#elif KERNEL_LANES == 8
-    return (vi)_mm256_max_epi32((__m256i)x, (__m256i)least);
-#else
-    return either_int(x > least, x, least);
-#endif
-}
-
 INLINE vi k_within(vi x, int32_t least, int32_t most)
 {
-    return k_at_most(k_at_least(x, SPREAD_INT(least)), SPREAD_INT(most));
+    return smaller_int(larger_int(x, SPREAD_INT(least)), SPREAD_INT(most));
 }
 
 // The same for floats, which are no NaN, and most >= 0: such bits order like integers. Unlike the
@@ -71,7 +47,7 @@ INLINE vf k_cap(vf x, vf most)
 #if KERNEL_LANES == 4
     return smaller(x, most);
 #else
-    return (vf)k_at_most((vi)x, (vi)most);
+    return (vf)smaller_int((vi)x, (vi)most);
 #endif
 }
 
@@ -81,7 +57,7 @@ INLINE vf k_positive(vf x)
 #if KERNEL_LANES == 4
     return larger(x, SPREAD(0.0f));
 #else
-    return (vf)k_at_least((vi)x, SPREAD_INT(0));
+    return (vf)larger_int((vi)x, SPREAD_INT(0));
 #endif
 }
 

@@ -126,9 +126,6 @@ static void fill(const laid *l, int64_t row, int64_t first, int64_t n, float *to
     (void)known;
 }
 
-// Where AWQ puts the codes 0 .. 7 of a word.
-static const int eighth[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-
 // The code of row `row` out of a stream along the rows.
 static uint32_t zero_across(const stored *x, const unsigned char *p, int64_t row)
 {
@@ -136,7 +133,7 @@ static uint32_t zero_across(const stored *x, const unsigned char *p, int64_t row
     int64_t bit = x->zeros.skip + row * bits;
     uint32_t mask = (1u << bits) - 1;
     if (x->c->eights)
-        return load_u32(p + bit / 32 * 4) >> 4 * eighth[bit / 4 % 8] & mask;
+        return load_u32(p + bit / 32 * 4) >> eights_shift[bit / 4 % 8] & mask;
     if (32 % bits == 0) {
         // Zero points less 1 were made by subtracting from whole words.
         uint32_t word = load_u32(p + bit / 32 * 4);
@@ -224,58 +221,18 @@ static void unpack(uint8_t *to, const uint8_t *from, int bits, int64_t n)
     }
 }
 
-// Byte i of word k becomes byte k of word i.
-static void transpose_bytes(uint64_t x[8])
-{
-    static const uint64_t low[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
-    for (int stage = 2; stage >= 0; stage--) {
-        int d = 1 << stage;
-        for (int i = 0; i < 8; i++) {
-            if (i & d)
-                continue;
-            uint64_t other = (x[i] >> 8 * d ^ x[i + d]) & low[stage];
-            x[i + d] ^= other;
-            x[i] ^= other << 8 * d;
-        }
-    }
-}
-
-// Nibble i becomes byte i.
-static uint64_t spread_nibbles(uint32_t word)
-{
-    uint64_t x = (word & 0xffff) | (uint64_t)(word >> 16) << 32;
-    x = (x | x << 8) & 0x00ff00ff00ff00ff;
-    return (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
-}
-
-// AWQ's codes, a byte each: 8 rows are a column of words, and 8 words of it are 8 rows of 8 codes.
-static void straighten_eights(const laid *l, int64_t row, int64_t n, int64_t col, int64_t cols,
-                              uint8_t to[ROWS][SPAN])
-{
-    int64_t begin = l->skip / 4 + row, end = begin + n;
-    for (int64_t word = begin / 8; 8 * word < end; word++)
-        for (int64_t k = 0; k < cols; k += 8) {
-            uint64_t x[8] = {0};
-            for (int64_t i = 0; i < i64_min(8, cols - k); i++)
-                x[i] = spread_nibbles(load_u32(l->bytes + (col + k + i) * l->pitch + 4 * word));
-            transpose_bytes(x);
-            for (int i = 0; i < 8; i++) {
-                int64_t at = 8 * word + i;
-                if (at >= begin && at < end)
-                    memcpy(&to[at - begin][k], &x[eighth[i]], 8);
-            }
-        }
-}
-
-// Rows [row, row + n) of the columns of a span, n at most ROWS, as streams of their own.
-static void straighten(const stored *x, int64_t row, int64_t n, int64_t col, int64_t cols,
-                       uint8_t to[ROWS][SPAN])
+// Rows [row, row + n) of the columns of a span, n at most ROWS, as streams of their own, or as a
+// byte a code (AWQ). Where in `to` the first one begins.
+static const uint8_t *straighten(const stored *x, int64_t row, int64_t n, int64_t col, int64_t cols,
+                                 uint8_t to[ROWS + 8][SPAN])
 {
     const laid *l = &x->codes;
     int bits = x->c->bits;
-    if (x->c->eights) {
-        straighten_eights(l, row, n, col, cols, to);
-        return;
+    if (x->c->eights) { // whole words
+        int64_t begin = l->skip / 4 + row, first = begin / 8;
+        x->use->split_eights(to[0], SPAN, l->bytes + col * l->pitch + 4 * first, l->pitch,
+                             i64_ceil_div(begin + n, 8) - first, cols);
+        return to[begin % 8];
     }
     int64_t first = col * bits / 32, words = i64_ceil_div(cols * bits, 32);
     for (int64_t w = 0; w < words; w++) {
@@ -283,6 +240,7 @@ static void straighten(const stored *x, int64_t row, int64_t n, int64_t col, int
         for (int64_t i = 0; i < n; i++)
             memcpy(&to[i][4 * w], p + 4 * i, 4);
     }
+    return to[0];
 }
 
 // n codes of a group from the from-th of the span on.
@@ -338,7 +296,7 @@ bool scaled_decode(const codec *c, int64_t in, int64_t n, const part_view *part,
 {
     stored x;
     span s;
-    uint8_t straight[ROWS][SPAN];
+    uint8_t straight[ROWS + 8][SPAN];
     if (!open_stored(&x, c, in, part, e))
         return false;
     // Row by row, as memory likes it, but for codes that have to be put straight together.
@@ -348,14 +306,13 @@ bool scaled_decode(const codec *c, int64_t in, int64_t n, const part_view *part,
         for (int64_t col = 0; col < in; col += SPAN) {
             s.col = col;
             s.n = i64_min(SPAN, in - col);
-            if (x.codes.across)
-                straighten(&x, block, rows, col, s.n, straight);
-            for (s.row = block; s.row < block + rows; s.row++)
-                decode_span(&x, &s,
-                            x.codes.across ? straight[s.row - block]
-                                           : x.codes.bytes + s.row * x.codes.pitch +
-                                                 col * c->bits / 8,
-                            to + s.row * in + col);
+            const uint8_t *code =
+                x.codes.across ? straighten(&x, block, rows, col, s.n, straight)
+                               : x.codes.bytes + block * x.codes.pitch + col * c->bits / 8;
+            for (int64_t i = 0; i < rows; i++) {
+                s.row = block + i;
+                decode_span(&x, &s, code + i * SPAN, to + s.row * in + col);
+            }
         }
     }
     return true;

@@ -61,11 +61,23 @@ INLINE vi e4m3_codes(vf value)
     return either_int(a > 0x7f800000, (vi){0} + 0x7f, x);
 }
 
-// The low byte of each lane.
+// The low byte of each lane. Compilers do not find these instructions for the conversion.
 INLINE void store_codes(uint8_t *to, vi code)
 {
+#if KERNEL_LANES == 16
+    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8((__m512i)code));
+#elif KERNEL_LANES == 8
+    // Each half's four low bytes to its beginning.
+    __m256i low = _mm256_shuffle_epi8((__m256i)code, _mm256_set1_epi32(0x0c080400));
+    store_u32(to, (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(low)));
+    store_u32(to + 4, (uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(low, 1)));
+#elif defined(__SSE2__)
+    __m128i half = _mm_packs_epi32((__m128i)(code & 0xff), _mm_setzero_si128());
+    store_u32(to, (uint32_t)_mm_cvtsi128_si32(_mm_packus_epi16(half, half)));
+#else
     vu8 narrow = __builtin_convertvector(__builtin_convertvector((vu)code, vu16), vu8);
     memcpy(to, &narrow, sizeof narrow);
+#endif
 }
 
 #endif

@@ -109,22 +109,35 @@ INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
     return s;
 }
 
-// The first of the least of 16 errors; what is no number is not least.
-INLINE int least_of(vf error[VECTORS])
+// The least of 16 errors; what is no number becomes the largest there is.
+INLINE float least_error(vf error[VECTORS])
 {
     EACH_VECTOR(v)
         error[v] = smaller(error[v], SPREAD(0x1.fffffep127f));
 #if KERNEL_LANES == 16
-    __m512 x = (__m512)error[0];
-    return __builtin_ctz(_mm512_cmpeq_ps_mask(x, _mm512_set1_ps(_mm512_reduce_min_ps(x))));
+    return _mm512_reduce_min_ps((__m512)error[0]);
 #else
+    float part[KERNEL_LANES];
+    vf low = error[0];
+    for (int v = 1; v < VECTORS; v++)
+        low = smaller(error[v], low);
+    memcpy(part, &low, sizeof part);
+    float least = part[0];
+    for (int i = 1; i < KERNEL_LANES; i++)
+        least = part[i] < least ? part[i] : least;
+    return least;
+#endif
+}
+
+// The first lane that has it.
+INLINE int place_of(float value, const vf error[VECTORS])
+{
     float all[CANDIDATES];
     int at = 0;
     memcpy(all, error, sizeof all);
-    for (int i = 1; i < CANDIDATES; i++)
-        at = all[i] < all[at] ? i : at;
+    while (at < CANDIDATES - 1 && all[at] != value)
+        at++;
     return at;
-#endif
 }
 
 // 0 to 15.
@@ -152,7 +165,7 @@ INLINE void int_code_lanes(const int_groups *g, const float *w, dtype type, floa
         x = as_lanes(type, x / scale);
         if (g->zero)
             x = as_lanes(type, x + zero);
-        code[v] = clamp_lanes(x, -half, half - 1) + ROUND_MAGIC - ROUND_MAGIC;
+        code[v] = within(rounded(x), -half, half - 1);
     }
 }
 
@@ -231,28 +244,30 @@ typedef struct {
     bool zeros, positive;
 } int_space;
 
-// Errors of 16 scales with their zero points: s^2 sum o (w / s + zero - code)^2.
-INLINE void int_errors(const searched *s, bool weighted, const int_space *space,
-                       const vf scale[VECTORS], const vf zero[VECTORS], vf error[VECTORS])
+enum {
+    SHIFTS = 3,                                      // zero points a scale, or both signs
+    SHIFTS_AT_ONCE = KERNEL_LANES == 4 ? 1 : SHIFTS, // as there are registers
+};
+
+// For 16 scales, with some = SHIFTS_AT_ONCE zero points each, or without and some = 1:
+// sum o (w / s + zero - code)^2.
+INLINE void int_errors(const searched *s, bool weighted, bool zeros, float half,
+                       const vf inverse[VECTORS], vf (*zero)[VECTORS], vf (*sum)[VECTORS])
 {
-    vf inverse[VECTORS], sum[VECTORS];
-    EACH_VECTOR(v) {
-        inverse[v] = 1.0f / scale[v];
-        sum[v] = (vf){0};
-    }
-    float half = space->half;
+    int some = zeros ? SHIFTS_AT_ONCE : 1;
+    vf total[SHIFTS_AT_ONCE][VECTORS] = {0};
     for (int64_t j = 0; j < s->n; j++) {
         float w = s->w[j], o = weighted ? s->o[j] * s->o_factor : 1.0f;
-        EACH_VECTOR(v) {
-            vf x = w * inverse[v] + zero[v];
-            vf d = x - (clamp_lanes(x, -half, half - 1) + ROUND_MAGIC - ROUND_MAGIC);
-            sum[v] += weighted ? o * d * d : d * d;
-        }
+        UNROLLED(t, some)
+            EACH_VECTOR(v) {
+                vf x = zeros ? w * inverse[v] + zero[t][v] : w * inverse[v];
+                vf d = x - within(rounded(x), -half, half - 1);
+                total[t][v] += weighted ? o * d * d : d * d;
+            }
     }
-    EACH_VECTOR(v) {
-        vf by = scale[v] * s->factor;
-        error[v] = by * by * sum[v];
-    }
+    UNROLLED(t, some)
+        EACH_VECTOR(v)
+            sum[t][v] = total[t][v];
 }
 
 // BF16 numbers whose distance is `step` of their last places, from `top` down.
@@ -280,57 +295,79 @@ INLINE void parts_of(float half_spread, float most, vf scale[VECTORS])
     }
 }
 
-// Tries 16 BF16 scales. With zero points `shift` is added to the one that centres the codes, else
-// shift != 0 makes the scales negative. From lane `free` on only an error of
-// nothing but roundings counts, less than a hundredth of a step.
-INLINE void try_int(const searched *s, const int_space *space, const vf magnitude[VECTORS],
-                    int32_t shift, int32_t free, int_choice *best, float *least)
+typedef struct {
+    int_choice best;
+    float least; // its error
+} int_found;
+
+// s^2 times int_errors' sums, of 16 scales and either the zero points or the positive and, if
+// they may be, the negative ones. How many.
+INLINE int all_int_errors(const searched *s, const int_space *space, const vf scale[VECTORS],
+                          vf zero[SHIFTS][VECTORS], vf error[SHIFTS][VECTORS])
 {
-    vf scale[VECTORS], zero[VECTORS] = {0}, error[VECTORS];
-    vi lane[VECTORS];
-    EACH_VECTOR(v) {
-        scale[v] = magnitude[v];
-        if (space->zeros) {
-            vf x = (float)shift - 0.5f - space->middle / scale[v];
-            zero[v] = clamp_lanes(x, -space->half, space->half - 1) + ROUND_MAGIC - ROUND_MAGIC;
-        } else if (shift) {
-            scale[v] = -scale[v];
+    vf inverse[VECTORS];
+    int count = space->zeros ? SHIFTS : space->positive ? 1 : 2;
+    EACH_VECTOR(v)
+        inverse[v] = 1.0f / scale[v];
+    for (int t = 0; t < count; t += space->zeros ? SHIFTS_AT_ONCE : 1) {
+        if (space->zeros && s->o)
+            int_errors(s, true, true, space->half, inverse, zero + t, error + t);
+        else if (space->zeros)
+            int_errors(s, false, true, space->half, inverse, zero + t, error + t);
+        else if (s->o)
+            int_errors(s, true, false, space->half, inverse, NULL, error + t);
+        else
+            int_errors(s, false, false, space->half, inverse, NULL, error + t);
+        EACH_VECTOR(v)
+            inverse[v] = space->zeros ? inverse[v] : -inverse[v];
+    }
+    for (int t = 0; t < count; t++)
+        EACH_VECTOR(v) {
+            vf by = scale[v] * s->factor;
+            error[t][v] *= by * by;
         }
-    }
-    if (s->o)
-        int_errors(s, true, space, scale, zero, error);
-    else
-        int_errors(s, false, space, scale, zero, error);
-    count_lanes(lane);
-    EACH_VECTOR(v) {
-        vf by = scale[v] * s->factor;
-        error[v] = either((lane[v] < free) | (error[v] < 1e-4f * by * by), error[v],
-                          SPREAD(0x1p127f));
-    }
-    int at = least_of(error);
-    float errors[CANDIDATES], scales[CANDIDATES], zeros[CANDIDATES];
-    memcpy(errors, error, sizeof errors);
-    memcpy(scales, scale, sizeof scales);
-    memcpy(zeros, zero, sizeof zeros);
-    if (errors[at] < *least) {
-        *least = errors[at];
-        *best = (int_choice){(uint16_t)(f32_bits(scales[at]) >> 16), scales[at], zeros[at]};
-    }
+    return count;
 }
 
-// Both signs, or three zero points.
-INLINE void try_shifts(const searched *s, const int_space *space, const vf scale[VECTORS],
-                       int32_t free, int_choice *best, float *least)
+// Tries 16 BF16 scales. With zero points: with the one that centres the codes and its neighbours,
+// else with both signs. From lane `free` on only an error of nothing but roundings counts, less
+// than a hundredth of a step.
+KERNEL_TARGET static void KERNEL(try_scales)(const searched *s, const int_space *space,
+                                             const vf scale[VECTORS], int32_t free, int_found *f)
 {
-    for (int32_t shift = space->zeros ? -1 : 0; shift <= (space->zeros || !space->positive);
-         shift++)
-        try_int(s, space, scale, shift, free, best, least);
+    vf zero[SHIFTS][VECTORS] = {0}, error[SHIFTS][VECTORS];
+    vi lane[VECTORS];
+    EACH_VECTOR(v)
+        for (int t = 0; t < SHIFTS && space->zeros; t++) {
+            vf x = (float)(t - 1) - 0.5f - space->middle / scale[v];
+            zero[t][v] = within(rounded(x), -space->half, space->half - 1);
+        }
+    int count = all_int_errors(s, space, scale, zero, error);
+    count_lanes(lane);
+    for (int t = 0; t < count; t++) {
+        EACH_VECTOR(v) {
+            vf by = scale[v] * s->factor;
+            error[t][v] = either((lane[v] < free) | (error[t][v] < 1e-4f * by * by), error[t][v],
+                                 SPREAD(0x1p127f));
+        }
+        float least = least_error(error[t]);
+        if (least < f->least) {
+            float scales[CANDIDATES], zeros[CANDIDATES];
+            int at = place_of(least, error[t]);
+            memcpy(scales, scale, sizeof scales);
+            memcpy(zeros, zero[t], sizeof zeros);
+            float signed_scale = !space->zeros && t ? -scales[at] : scales[at];
+            f->least = least;
+            f->best = (int_choice){(uint16_t)(f32_bits(signed_scale) >> 16), signed_scale,
+                                   zeros[at]};
+        }
+    }
 }
 
 // First the scales under which the largest weight (the range) is a whole number of steps, among
 // which that of codes that were decoded is.
 INLINE int_choice int_search(const searched *s, const int_space *space, float half_spread,
-                             int_choice best, float least)
+                             int_found found)
 {
     vf scale[VECTORS];
     bool small = space->half == 8;
@@ -338,23 +375,23 @@ INLINE int_choice int_search(const searched *s, const int_space *space, float ha
     parts_of(half_spread, most, scale);
     // Rounding may take two steps off the range: only so many steps are used that they are among
     // these when the codes have been decoded.
-    try_shifts(s, space, scale, small ? CANDIDATES : CANDIDATES - 3, &best, &least);
+    KERNEL(try_scales)(s, space, scale, small ? CANDIDATES : CANDIDATES - 3, &found);
     // Where there are many weights the largest may be far from the others.
     if (s->n > 128) {
         if (small)
             parts_of(half_spread, 2 * most, scale);
         else
             neighbours((int32_t)(f32_bits(2 * half_spread / most) >> 16), 8, scale);
-        try_shifts(s, space, scale, CANDIDATES, &best, &least);
+        KERNEL(try_scales)(s, space, scale, CANDIDATES, &found);
     }
-    neighbours((best.bits & 0x7fff) + CANDIDATES / 2, 1, scale);
+    neighbours((found.best.bits & 0x7fff) + CANDIDATES / 2, 1, scale);
     if (!small) {
         vf largest = as_lanes(DT_BF16, SPREAD(half_spread / (0.5f * (most - 12))));
         EACH_VECTOR(v)
             scale[v] = smaller(scale[v], larger(largest, SPREAD(0x1p-126f)));
     }
-    try_shifts(s, space, scale, CANDIDATES, &best, &least);
-    return best;
+    KERNEL(try_scales)(s, space, scale, CANDIDATES, &found);
+    return found.best;
 }
 
 KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
@@ -369,8 +406,8 @@ KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
         int_space space = {g->bits == 4 ? 8 : 128, 0.5f * min + 0.5f * max, g->zero != NULL,
                            g->positive};
         float error = int_error(g, &s, from->source, compat.scale, compat.zero);
-        int_choice best = int_search(&s, &space, space.zeros ? 0.5f * max - 0.5f * min
-                                                             : 0.5f * amax, compat, error);
+        float spread = space.zeros ? 0.5f * max - 0.5f * min : 0.5f * amax;
+        int_choice best = int_search(&s, &space, spread, (int_found){compat, error});
         if (int_error(g, &s, DT_F32, best.scale, best.zero) < error) {
             g->scale[group] = best.bits;
             int_write(g, group, DT_F32, best.scale, best.zero);
@@ -407,10 +444,19 @@ KERNEL_TARGET void KERNEL(int_rows)(const int_groups *g)
 
 // ---- E2M1 and E4M3 ----------------------------------------------------------------------------
 
-// What a stored scale stands for.
+// What a stored scale stands for; codes of E8M0 end at 254 here.
 INLINE float fp_scale(const fp_groups *g, uint8_t code)
 {
-    return g->form == FP_NVFP4 ? e4m3_to_f32(code) / g->global : e8m0_to_f32(code);
+    if (g->form == FP_NVFP4)
+        return e4m3_to_f32(code) / g->global;
+    return f32_from_bits(code ? (uint32_t)code << 23 : 0x400000);
+}
+
+// w / scale. A power of two from 2^-127 to 2^127 has an exact inverse, and so has the product the
+// quotient's bits.
+INLINE vf fp_quotient(const fp_groups *g, vf w, float scale)
+{
+    return g->form == FP_NVFP4 ? w / scale : w * (1.0f / scale);
 }
 
 INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
@@ -433,7 +479,7 @@ INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
 // E2M1 of the quotient; a zero has no sign.
 INLINE vi e2m1_code_lanes(const fp_groups *g, vf w, float scale)
 {
-    vf x = w / scale;
+    vf x = fp_quotient(g, w, scale);
     return e2m1_codes((g->form == FP_NVFP4 ? x : as_lanes(g->from.source, x)) + 0.0f);
 }
 
@@ -526,7 +572,7 @@ INLINE void e2m1_best(const fp_groups *g, int64_t group)
             e2m1_errors(&s, false, scale, error);
         int32_t codes[CANDIDATES];
         memcpy(codes, code, sizeof codes);
-        uint8_t best = (uint8_t)codes[least_of(error)];
+        uint8_t best = (uint8_t)codes[place_of(least_error(error), error)];
         if (best != compat && e2m1_error(g, &s, best) < e2m1_error(g, &s, compat))
             compat = best;
     }
@@ -543,20 +589,44 @@ INLINE void mxfp8_write(const fp_groups *g, int64_t group)
         vf x;
         memcpy(&x, w + j, sizeof x);
         store_codes(g->codes + group * g->from.n + j,
-                    e4m3_codes(as_lanes(g->from.source, x / scale)));
+                    e4m3_codes(as_lanes(g->from.source, fp_quotient(g, x, scale))));
     }
+}
+
+INLINE void fp_all(const fp_groups *g, fp_form form, dtype source)
+{
+    fp_groups known = *g; // when this is compiled, where it is inlined
+    known.form = form;
+    known.from.source = source;
+    for (int64_t i = 0; i < known.from.groups; i++) {
+        if (form == FP_MXFP8)
+            mxfp8_write(&known, i);
+        else
+            e2m1_write(&known, i, fp_compat(&known, known.from.w + i * known.from.n));
+    }
+}
+
+INLINE void mx_all(const fp_groups *g, fp_form form)
+{
+    if (g->from.source == DT_BF16)
+        fp_all(g, form, DT_BF16);
+    else if (g->from.source == DT_F16)
+        fp_all(g, form, DT_F16);
+    else
+        fp_all(g, form, DT_F32);
 }
 
 KERNEL_TARGET void KERNEL(fp_rows)(const fp_groups *g)
 {
-    for (int64_t i = 0; i < g->from.groups; i++) {
-        if (g->form == FP_MXFP8)
-            mxfp8_write(g, i);
-        else if (g->from.search == SEARCH_BEST)
+    if (g->form == FP_MXFP8)
+        mx_all(g, FP_MXFP8);
+    else if (g->from.search == SEARCH_BEST)
+        for (int64_t i = 0; i < g->from.groups; i++)
             e2m1_best(g, i);
-        else
-            e2m1_write(g, i, fp_compat(g, g->from.w + i * g->from.n));
-    }
+    else if (g->form == FP_MXFP4)
+        mx_all(g, FP_MXFP4);
+    else
+        fp_all(g, FP_NVFP4, g->from.source);
 }
 
 #endif

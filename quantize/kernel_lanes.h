@@ -32,6 +32,14 @@ typedef float v4 __attribute__((vector_size(16), may_alias));
 
 #define INLINE KERNEL_TARGET static inline __attribute__((always_inline))
 #define SPREAD(value) ((vf){0} + (value)) // the same in all lanes; not for -0
+#define SPREAD_INT(value) ((vi){0} + (value))
+
+// A loop of a known small number of rounds, unrolled, so that its array lies in registers.
+#if defined(__clang__)
+#define UNROLLED(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
+#else
+#define UNROLLED(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+#endif
 
 INLINE vi either_int(vi mask, vi yes, vi no) { return (yes & mask) | (no & ~mask); }
 INLINE vf either(vi mask, vf yes, vf no) { return (vf)either_int(mask, (vi)yes, (vi)no); }
@@ -61,6 +69,44 @@ INLINE vf larger(vf x, vf y)
     return (vf)_mm_max_ps((__m128)x, (__m128)y);
 #else
     return either(x > y, x, y);
+#endif
+}
+
+INLINE vi smaller_int(vi x, vi y)
+{
+#if KERNEL_LANES == 16
+    return (vi)_mm512_min_epi32((__m512i)x, (__m512i)y);
+#elif KERNEL_LANES == 8
+    return (vi)_mm256_min_epi32((__m256i)x, (__m256i)y);
+#else
+    return either_int(x < y, x, y);
+#endif
+}
+
+INLINE vi larger_int(vi x, vi y)
+{
+#if KERNEL_LANES == 16
+    return (vi)_mm512_max_epi32((__m512i)x, (__m512i)y);
+#elif KERNEL_LANES == 8
+    return (vi)_mm256_max_epi32((__m256i)x, (__m256i)y);
+#else
+    return either_int(x > y, x, y);
+#endif
+}
+
+// Rounding to whole numbers (|x| < 2^22) within bounds, in two steps, so that two of the second can
+// share the first. Beside the number that rounds by being added and subtracted, floats order like
+// their bits: integer minimum and maximum keep the adders free. Larger ones become the bounds, too;
+// which of them a NaN becomes is not said.
+INLINE vf rounded(vf x) { return x + 0x1.8p23f; }
+
+INLINE vf within(vf rounded_x, float least, float most)
+{
+    vf low = SPREAD(0x1.8p23f + least), high = SPREAD(0x1.8p23f + most);
+#if KERNEL_LANES == 4
+    return smaller(larger(rounded_x, low), high) - 0x1.8p23f;
+#else
+    return (vf)smaller_int(larger_int((vi)rounded_x, (vi)low), (vi)high) - 0x1.8p23f;
 #endif
 }
 

@@ -9,6 +9,9 @@
 #include "quantize/groups.h"
 #include "quantize/search.h"
 
+// How far right the code of row r % 8 lies in a word of AWQ's.
+static const int eights_shift[8] = {0, 16, 4, 20, 8, 24, 12, 28};
+
 typedef struct {
     void (*search)(search_group *g);
     void (*from_bf16)(float *to, const void *from, int64_t n);
@@ -32,6 +35,10 @@ typedef struct {
     void (*from_e2m1)(float *to, const uint8_t *packed, float scale, int64_t n);
     // The way back: f32_to_e2m1(from[i] / scale); n a multiple of 16.
     void (*to_e2m1)(uint8_t *packed, const float *from, float scale, int64_t n);
+    // Words of eight codes, those of rows 8 k .. 8 k + 7 in AWQ's order, a column's words `pitch`
+    // bytes after the last one's: to[r * row + i] is the code of row r in column i.
+    void (*split_eights)(uint8_t *to, int64_t row, const uint8_t *words, int64_t pitch,
+                         int64_t n_words, int64_t columns);
     void (*add_bias)(float *to, float bias, int64_t n);
     // code[i] = RNE((from[i] - bias) / scale) + zero, kept within 0 and most (at most 255)
     void (*to_whole)(uint8_t *code, const float *from, float bias, float zero, float scale,
@@ -56,6 +63,8 @@ typedef struct {
                          int64_t n);                                                            \
     void from_e2m1_##level(float *to, const uint8_t *packed, float scale, int64_t n);           \
     void to_e2m1_##level(uint8_t *packed, const float *from, float scale, int64_t n);           \
+    void split_eights_##level(uint8_t *to, int64_t row, const uint8_t *words, int64_t pitch,    \
+                              int64_t n_words, int64_t columns);                                \
     void add_bias_##level(float *to, float bias, int64_t n);                                    \
     void to_whole_##level(uint8_t *code, const float *from, float bias, float zero,             \
                           float scale, float most, int64_t n);                                  \

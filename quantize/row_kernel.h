@@ -242,3 +242,24 @@ KERNEL_TARGET void KERNEL(to_whole)(uint8_t *code, const float *from, float bias
         code[i] = (uint8_t)(value + 12582912.0f - 12582912.0f + zero);
     }
 }
+
+KERNEL_TARGET void KERNEL(split_eights)(uint8_t *to, int64_t row, const uint8_t *words,
+                                        int64_t pitch, int64_t n_words, int64_t columns)
+{
+    int64_t i = 0;
+    for (; i <= columns - KERNEL_LANES; i += KERNEL_LANES)
+        for (int64_t w = 0; w < n_words; w++) {
+            uint32_t column[KERNEL_LANES];
+            vu x;
+            for (int k = 0; k < KERNEL_LANES; k++)
+                column[k] = load_u32(words + (i + k) * pitch + 4 * w);
+            memcpy(&x, column, sizeof x);
+            for (int r = 0; r < 8; r++)
+                store_codes(to + (8 * w + r) * row + i, (vi)(x >> eights_shift[r] & 15));
+        }
+    for (; i < columns; i++)
+        for (int64_t r = 0; r < 8 * n_words; r++) {
+            uint32_t x = load_u32(words + i * pitch + r / 8 * 4);
+            to[r * row + i] = x >> eights_shift[r % 8] & 15;
+        }
+}

@@ -62,22 +62,34 @@ typedef struct {
 
 INLINE float index_to_float(int32_t index) { return bf16_to_f32((uint16_t)index); }
 
-// Weighted squared error with the best codes for this scale.
-INLINE float error_of(const normal *g, int32_t index, bool negative)
+enum {
+    MOST_AT_ONCE = 5,
+    AT_ONCE = KERNEL_LANES == 4 ? 1 : MOST_AT_ONCE // as there are registers
+};
+
+// Weighted squared errors with the best codes for `some` scales, at most AT_ONCE.
+INLINE void errors_of(const normal *g, int some, const int32_t *index, const bool *negative,
+                      float *error)
 {
-    float scale = index_to_float(index);
-    float inverse = 1.0f / scale;
-    const float *cap = g->cap[negative];
-    vf sum[VECTORS] = {0};
+    float scale[AT_ONCE], inverse[AT_ONCE];
+    vf sum[AT_ONCE][VECTORS] = {0};
+    UNROLLED(t, some) {
+        scale[t] = index_to_float(index[t]);
+        inverse[t] = 1.0f / scale[t];
+    }
     for (int64_t j = 0; j < g->n; j += 16)
         EACH_VECTOR(v) {
             int64_t at = j + v * KERNEL_LANES;
-            vf a = *(const vf *)(g->a + at);
-            vf m = smaller(a * inverse, *(const vf *)(cap + at)) + ROUND_MAGIC - ROUND_MAGIC;
-            vf d = a - m * scale;
-            sum[v] += *(const vf *)(g->o + at) * d * d;
+            vf a = *(const vf *)(g->a + at), o = *(const vf *)(g->o + at);
+            UNROLLED(t, some) {
+                vf cap = *(const vf *)(g->cap[negative[t]] + at);
+                vf m = smaller(a * inverse[t], cap) + ROUND_MAGIC - ROUND_MAGIC;
+                vf d = a - m * scale[t];
+                sum[t][v] += o * d * d;
+            }
         }
-    return fold(sum);
+    UNROLLED(t, some)
+        error[t] = fold(sum[t]);
 }
 
 // What clipping alone costs at least, whatever the sign.
@@ -95,14 +107,29 @@ INLINE float clipping_of(const normal *g, int32_t index)
     return fold(sum);
 }
 
-KERNEL_TARGET static float consider(const normal *g, int32_t index, bool negative,
-                                    candidate *best)
+// Their errors, side by side; the first of the least is the best where it is better.
+INLINE void consider_all(const normal *g, int some, int32_t *index, const bool *negative,
+                         float *error, candidate *best)
 {
-    index = index < g->lowest ? g->lowest : index;
-    index = index > g->highest ? g->highest : index;
-    float error = error_of(g, index, negative);
-    if (error < best->error)
-        *best = (candidate){index, negative, error};
+    for (int t = 0; t < some; t++) {
+        index[t] = index[t] < g->lowest ? g->lowest : index[t];
+        index[t] = index[t] > g->highest ? g->highest : index[t];
+    }
+    if (some <= AT_ONCE)
+        errors_of(g, some, index, negative, error);
+    else
+        for (int t = 0; t < some; t++)
+            errors_of(g, 1, index + t, negative + t, error + t);
+    for (int t = 0; t < some; t++)
+        if (error[t] < best->error)
+            *best = (candidate){index[t], negative[t], error[t]};
+}
+
+KERNEL_TARGET static float consider(const normal *g, int32_t index, candidate *best)
+{
+    bool negative = false;
+    float error;
+    consider_all(g, 1, &index, &negative, &error, best);
     return error;
 }
 
@@ -308,13 +335,19 @@ INLINE void sweep(const normal *g, bool positive, int32_t top, int32_t bottom, c
     float error[16];
     int32_t place[16];
     run(top, n / 4, begin, &s, error, place);
-    for (int lane = 0; lane < (positive ? 2 : 4); lane += 2) {
-        int at = lane;
-        for (int i = lane + 4; i < 16; i += 4)
+    int32_t index[2];
+    static const bool negative[2] = {false, true};
+    for (int sign = 0; sign < 2; sign++) {
+        int at = 2 * sign;
+        for (int i = at + 4; i < 16; i += 4)
             if (error[i] < error[at])
                 at = i;
-        consider(g, top - (at / 4 * (n / 4) + place[at]), lane == 2, best);
+        index[sign] = top - (at / 4 * (n / 4) + place[at]);
     }
+    if (positive)
+        consider_all(g, 1, index, negative, error, best);
+    else
+        consider_all(g, 2, index, negative, error, best);
 }
 
 INLINE int32_t part_of_amax(const normal *g, float parts)
@@ -325,12 +358,18 @@ INLINE int32_t part_of_amax(const normal *g, float parts)
 // All candidates after the given one; the first of equals stays.
 INLINE candidate best_scale(const normal *g, bool positive, candidate best)
 {
+    float part[9]; // errors of amax / m
     int32_t eighth = part_of_amax(g, 8.0f);
-    consider(g, eighth, !positive && !g->negative_largest, &best);
-    int m = 7;
-    float part[8];
-    for (; m >= 4 || (m >= 1 && part[m + 1] < NEAR * best.error); m--)
-        part[m] = consider(g, part_of_amax(g, (float)m), false, &best);
+    int32_t index[MOST_AT_ONCE] = {eighth, part_of_amax(g, 7.0f), part_of_amax(g, 6.0f),
+                                   part_of_amax(g, 5.0f), part_of_amax(g, 4.0f)};
+    bool negative[MOST_AT_ONCE] = {!positive && !g->negative_largest};
+    float error[MOST_AT_ONCE];
+    consider_all(g, MOST_AT_ONCE, index, negative, error, &best);
+    for (int i = 0; i < MOST_AT_ONCE; i++)
+        part[8 - i] = error[i];
+    int m = 3;
+    for (; m >= 1 && part[m + 1] < NEAR * best.error; m--)
+        part[m] = consider(g, part_of_amax(g, (float)m), &best);
     if (best.error == 0)
         return best;
     for (m++; m < (g->weighted ? 5 : 7) && part[m] >= NEAR * best.error; m++)
@@ -341,7 +380,7 @@ INLINE candidate best_scale(const normal *g, bool positive, candidate best)
         bottom -= COARSE_STEP;
         if (clipping_of(g, bottom) >= best.error)
             break;
-        consider(g, bottom, false, &best);
+        consider(g, bottom, &best);
     }
     for (; top >= bottom; top -= SWEEP_MAX)
         sweep(g, positive, top, bottom, &best);

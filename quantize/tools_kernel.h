@@ -244,30 +244,30 @@ INLINE float magnitude_of(float x) { return x < 0 ? -x : x; }
 
 // As int_search, but scales lie more closely: first as far apart as BF16's, then one by one.
 INLINE int_choice stored_search(const tool_groups *g, const searched *s, const int_space *space,
-                                float half_spread, int_choice best, float least)
+                                float half_spread, int_found found)
 {
     vf scale[VECTORS];
     bool small = space->half == 8;
     float most = small ? 16 : space->zeros ? 255 : 128;
     stored_parts(g->stored, half_spread, most, scale);
-    try_shifts(s, space, scale, small ? CANDIDATES : CANDIDATES - 3, &best, &least);
+    KERNEL(try_scales)(s, space, scale, small ? CANDIDATES : CANDIDATES - 3, &found);
     if (s->n > 128) {
         if (small)
             stored_parts(g->stored, half_spread, 2 * most, scale);
         else
             stored_near(g->stored, kept_scale(g->stored, 2 * half_spread / most), 64, scale);
-        try_shifts(s, space, scale, CANDIDATES, &best, &least);
+        KERNEL(try_scales)(s, space, scale, CANDIDATES, &found);
     }
     for (int32_t step = 8; step >= 1; step = step > 1 ? 1 : 0) {
-        stored_near(g->stored, magnitude_of(best.scale), step, scale);
+        stored_near(g->stored, magnitude_of(found.best.scale), step, scale);
         if (!small) {
             vf largest = kept_lanes(g->stored, SPREAD(half_spread / (0.5f * (most - 12))));
             EACH_VECTOR(v)
                 scale[v] = smaller(scale[v], larger(largest, SPREAD(0x1p-24f)));
         }
-        try_shifts(s, space, scale, CANDIDATES, &best, &least);
+        KERNEL(try_scales)(s, space, scale, CANDIDATES, &found);
     }
-    return best;
+    return found.best;
 }
 
 // A choice out of one whose codes are around 0.
@@ -298,11 +298,17 @@ INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t g
             *error = least = found;
         }
         vf scale[VECTORS];
+        int_found around = {begin, least};
         stored_near(g->stored, magnitude_of(begin.scale), 1, scale);
-        try_int(s, &space, scale, begin.scale < 0, CANDIDATES, &begin, &least);
+        EACH_VECTOR(v)
+            scale[v] = begin.scale < 0 ? -scale[v] : scale[v];
+        space.positive = true; // of no other sign than these
+        KERNEL(try_scales)(s, &space, scale, CANDIDATES, &around);
+        begin = around.best;
     } else {
         begin = stored_search(g, s, &space,
-                              g->zeros ? 0.5f * max - 0.5f * min : 0.5f * amax, begin, least);
+                              g->zeros ? 0.5f * max - 0.5f * min : 0.5f * amax,
+                              (int_found){begin, least});
     }
     tool_choice best = stored_choice(g, begin);
     float found = tool_error(g, s, &best);
@@ -363,7 +369,7 @@ INLINE void try_affine(const searched *s, float most, const vf scale[VECTORS],
         error[v] = either((lane[v] < free) | (error[v] < 1e-4f * by * by), error[v],
                           SPREAD(0x1p127f));
     }
-    int at = least_of(error);
+    int at = place_of(least_error(error), error);
     float errors[CANDIDATES], scales[CANDIDATES], biases[CANDIDATES];
     memcpy(errors, error, sizeof errors);
     memcpy(scales, scale, sizeof scales);

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "tests/quantize/goldens.h"
 
 void block_golden_input(float *x, int64_t n)
 {
@@ -99,6 +100,37 @@ void block_check_levels(dtype type, const float *x, int64_t n, int64_t in)
         }
     free(importance);
     free(values);
+    free(to);
+}
+
+void block_fill_rows(float *x, float largest, float step, int steps)
+{
+    for (uint32_t i = 0; i < BLOCK_VALUES; i++) {
+        uint32_t hash = mix(i + 99), row = i / BLOCK_COLUMNS;
+        float bell = golden_weight(i, 17);
+        uint32_t exponent = (hash >> 9) % (f32_bits(largest) >> 23);
+        float any = f32_from_bits((hash & 0x807fffff) | exponent << 23);
+        float tie = (float)((int32_t)(hash % (uint32_t)(2 * steps + 1)) - steps) * step;
+        float few = hash % 40 == 0 ? bell : 0;
+        float tiny = f32_from_bits(hash & 0x80ffffff);
+        x[i] = row == 0 ? bell : row == 1 ? any : row == 2 ? tie : row == 3 ? few : tiny;
+    }
+    memset(x + 3 * BLOCK_COLUMNS, 0, 256 * sizeof *x); // a whole block
+    x[BLOCK_COLUMNS] = -largest;
+}
+
+void block_check_decoded(dtype type, const char *name, const uint8_t *from, int64_t blocks)
+{
+    int64_t n = blocks * dtype_block(type);
+    float *to = malloc((size_t)n * sizeof *to);
+    ck_assert_ptr_nonnull(to);
+    EACH_LEVEL(level) {
+        block_ops_at(type, level)->decode(to, from, blocks);
+        uint64_t digest = 0;
+        for (int64_t i = 0; i < n; i++)
+            digest_add(&digest, (uint64_t)i, to[i] != to[i] ? UINT32_MAX : f32_bits(to[i]));
+        ck_assert_uint_eq(digest, golden_digest_in("tests/data/codecs/fourbit.txt", name));
+    }
     free(to);
 }
 

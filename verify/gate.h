@@ -37,6 +37,13 @@ typedef struct {
     arena texts;
 } gate;
 
+// What the built-in gate wants of a type: least SQNR in dB, most KLD, least top-1 agreement. It
+// follows from what is stored, not from a name: element, bits and group, or the type of blocks.
+typedef struct {
+    double sqnr, kld, top1;
+} gate_floors;
+gate_floors gate_floors_of(const codec *c);
+
 // Floors of SQNR by type, the rest by the coarsest type that replaces another one.
 MUST_USE bool gate_builtin(gate *g, const model *ref, const model *cand, err *e);
 MUST_USE bool gate_read(gate *g, const char *path, err *e);

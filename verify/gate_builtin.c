@@ -2,7 +2,6 @@
 // Thresholds that hold without a gate file. Derived, not tuned: docs/verify.md says how.
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 
 #include "verify/gate.h"
 
@@ -22,60 +21,73 @@
 // 16: the largest is at least 5.6. Integers in groups of any size: no code is further from its
 // number than 0 is, which is 0 dB; of 8 bits in a row of 16,384, as for int4.
 // KLD and top-1: what users of such files call usable (8 bits: excellent).
+enum { ANY_GROUP = 0 };
+#define OF_TYPE(type, ...) {ELEMENT_ITSELF, 0, type, ANY_GROUP, {__VA_ARGS__}}
+#define OF_CODES(element, bits, group, ...) {element, bits, 0, group, {__VA_ARGS__}}
 static const struct {
-    const char *type; // the first that fits; '*' at its end: all that begin so
-    double sqnr, kld, top1;
-} floors[] = { // finest first
-    {"f32", 144, 0.001, 0.98},
-    {"f16", 48, 0.001, 0.98}, // 11 bits, but fewer below 2^-14: held to BF16's
-    {"bf16", 48, 0.001, 0.98},
-    {"Q8_0", 37, 0.005, 0.97},
-    {"Q8_K", 28, 0.005, 0.97},
-    {"Q6_K", 25, 0.01, 0.95},
-    {"fp8-*", 24, 0.01, 0.95},
-    {"mxfp8*", 24, 0.01, 0.95},
-    {"int8*", 10, 0.01, 0.95},
-    {"Q5_1", 22, 0.02, 0.93},
-    {"int6*", 19, 0.02, 0.93},
-    {"Q5_0", 19, 0.02, 0.93},
-    {"Q5_K", 19, 0.02, 0.93},
-    {"int5*", 13, 0.02, 0.93},
-    {"Q4_1", 16, 0.05, 0.9},
-    {"Q4_K", 15, 0.05, 0.9},
-    {"Q4_0", 13, 0.05, 0.9},
-    {"IQ4_NL", 13, 0.05, 0.9},
-    {"nvfp4*", 12, 0.05, 0.9},
-    {"int4-g32", 13, 0.05, 0.9},
-    {"MXFP4", 11, 0.05, 0.9},
-    {"int4-g64", 10, 0.05, 0.9},
-    {"NVFP4", 9, 0.05, 0.9},
-    {"Q3_K", 9, 0.1, 0.85},
-    {"IQ4_XS", 8, 0.05, 0.9},
-    {"int4-g128", 7, 0.05, 0.9},
-    {"mxfp4*", 9, 0.05, 0.9},
-    {"int4*", 0, 0.05, 0.9},
-    {"int3*", 0, 0.1, 0.85},
-    {"Q2_K", 3, 0.3, 0.75},
-    {"int2*", 0, 0.3, 0.75},
-    {"Q2_0", 0, 1, 0.5},
-    {"Q1_0", 0, 1, 0.5},
+    codec_element element;
+    int bits;      // of codes with scales
+    dtype type;    // of what is an element itself
+    int64_t group; // of that many columns, without zero points
+    gate_floors floors;
+} table[] = { // finest first; the first that fits
+    OF_TYPE(DT_F32, 144, 0.001, 0.98),
+    OF_TYPE(DT_F16, 48, 0.001, 0.98), // 11 bits, but fewer below 2^-14: held to BF16's
+    OF_TYPE(DT_BF16, 48, 0.001, 0.98),
+    OF_TYPE(DT_Q8_0, 37, 0.005, 0.97),
+    OF_TYPE(DT_Q8_K, 28, 0.005, 0.97),
+    OF_TYPE(DT_Q6_K, 25, 0.01, 0.95),
+    OF_CODES(ELEMENT_E4M3, 8, ANY_GROUP, 24, 0.01, 0.95),
+    OF_CODES(ELEMENT_INT, 8, ANY_GROUP, 10, 0.01, 0.95),
+    OF_TYPE(DT_Q5_1, 22, 0.02, 0.93),
+    OF_CODES(ELEMENT_INT, 6, ANY_GROUP, 19, 0.02, 0.93),
+    OF_TYPE(DT_Q5_0, 19, 0.02, 0.93),
+    OF_TYPE(DT_Q5_K, 19, 0.02, 0.93),
+    OF_CODES(ELEMENT_INT, 5, ANY_GROUP, 13, 0.02, 0.93),
+    OF_TYPE(DT_Q4_1, 16, 0.05, 0.9),
+    OF_TYPE(DT_Q4_K, 15, 0.05, 0.9),
+    OF_TYPE(DT_Q4_0, 13, 0.05, 0.9),
+    OF_TYPE(DT_IQ4_NL, 13, 0.05, 0.9),
+    OF_CODES(ELEMENT_E2M1, 4, 16, 12, 0.05, 0.9),
+    OF_CODES(ELEMENT_INT, 4, 32, 13, 0.05, 0.9),
+    OF_TYPE(DT_MXFP4, 11, 0.05, 0.9),
+    OF_CODES(ELEMENT_INT, 4, 64, 10, 0.05, 0.9),
+    OF_TYPE(DT_NVFP4, 9, 0.05, 0.9),
+    OF_TYPE(DT_Q3_K, 9, 0.1, 0.85),
+    OF_TYPE(DT_IQ4_XS, 8, 0.05, 0.9),
+    OF_CODES(ELEMENT_INT, 4, 128, 7, 0.05, 0.9),
+    OF_CODES(ELEMENT_E2M1, 4, 32, 9, 0.05, 0.9),
+    OF_CODES(ELEMENT_INT, 4, ANY_GROUP, 0, 0.05, 0.9),
+    OF_CODES(ELEMENT_INT, 3, ANY_GROUP, 0, 0.1, 0.85),
+    OF_TYPE(DT_Q2_K, 3, 0.3, 0.75),
+    OF_CODES(ELEMENT_INT, 2, ANY_GROUP, 0, 0.3, 0.75),
+    OF_TYPE(DT_Q2_0, 0, 1, 0.5),
+    OF_TYPE(DT_Q1_0, 0, 1, 0.5),
 };
 
-static bool is_of(const char *type, const char *name)
+static bool fits(int row, const codec *c)
 {
-    size_t n = strcspn(type, "*");
-    return type[n] ? strncmp(type, name, n) == 0 : strcmp(type, name) == 0;
+    if (table[row].element != c->element)
+        return false;
+    if (c->element == ELEMENT_ITSELF)
+        return table[row].type == c->part[0].type;
+    if (table[row].group != ANY_GROUP &&
+        (table[row].group != c->group || codec_part_of(c, PART_ZEROS) >= 0))
+        return false;
+    return table[row].bits == c->bits;
 }
 
 static int rank_of(const codec *c)
 {
     int i = 0;
-    while (!is_of(floors[i].type, c->name)) {
+    while (!fits(i, c)) {
         i++;
-        assert(i < (int)COUNT_OF(floors)); // every codec has a row
+        assert(i < (int)COUNT_OF(table)); // every codec has a row
     }
     return i;
 }
+
+gate_floors gate_floors_of(const codec *c) { return table[rank_of(c)].floors; }
 
 // The coarsest type with which the candidate replaces another one; NULL where it replaces none.
 static const codec *coarsest(const model *ref, const model *cand)
@@ -103,7 +115,7 @@ static bool has_codec(const model *m, const codec *c)
 static void set_floors(gate *g, const model *cand)
 {
     for (int64_t i = 0; i < codec_count(); i++) {
-        double floor = floors[rank_of(codec_at(i))].sqnr;
+        double floor = gate_floors_of(codec_at(i)).sqnr;
         g->sqnr[i] = has_codec(cand, codec_at(i)) ? floor : (double)NAN;
     }
 }
@@ -126,7 +138,7 @@ bool gate_builtin(gate *g, const model *ref, const model *cand, err *e)
     gate_set(g, GATE_EXACT_SAME_TYPE, 1);
     g->by_type = g->has[GATE_MIN_SQNR_DB] = true;
     set_floors(g, cand);
-    gate_set(g, GATE_MAX_MEAN_KLD, floors[rank_of(coarse)].kld);
-    gate_set(g, GATE_MIN_TOP1_AGREEMENT, floors[rank_of(coarse)].top1);
+    gate_set(g, GATE_MAX_MEAN_KLD, gate_floors_of(coarse).kld);
+    gate_set(g, GATE_MIN_TOP1_AGREEMENT, gate_floors_of(coarse).top1);
     return true;
 }

@@ -19,54 +19,21 @@ START_TEST(has_the_bytes_of_ggml)
 }
 END_TEST
 
-enum { ROWS = 5, COLUMNS = 768, VALUES = ROWS * COLUMNS };
+static float values[BLOCK_VALUES], back[BLOCK_VALUES];
+static uint8_t bytes[BLOCK_VALUES];
 
-static float values[VALUES], back[VALUES];
-static uint8_t bytes[VALUES];
-
-// Rows of a bell with outliers, of every magnitude, of quarters (ties), of zeros with a few others,
-// of subnormal numbers.
-static void fill(float largest)
-{
-    for (uint32_t i = 0; i < VALUES; i++) {
-        uint32_t hash = mix(i + 99), row = i / COLUMNS;
-        float bell = golden_weight(i, 17);
-        uint32_t exponent = (hash >> 9) % (f32_bits(largest) >> 23);
-        float any = f32_from_bits((hash & 0x807fffff) | exponent << 23);
-        float quarter = (float)((int32_t)(hash % 65) - 32) * 0.25f;
-        float few = hash % 40 == 0 ? bell : 0;
-        float tiny = f32_from_bits(hash & 0x80ffffff);
-        values[i] = row == 0 ? bell : row == 1 ? any : row == 2 ? quarter : row == 3 ? few : tiny;
-    }
-    for (uint32_t i = 3 * COLUMNS; i < 3 * COLUMNS + 64; i++)
-        values[i] = 0; // a whole block
-    values[COLUMNS] = -largest;
-}
+static void fill(float largest) { block_fill_rows(values, largest, 0.25f, 32); }
 
 START_TEST(has_the_same_bytes_at_every_level)
 {
     fill(block_ops_used(DT_MXFP4)->largest);
-    block_check_levels(DT_MXFP4, values, ROWS, COLUMNS);
+    block_check_levels(DT_MXFP4, values, BLOCK_ROWS, BLOCK_COLUMNS);
     block_check_levels(DT_MXFP4, values, 1, 32);
     fill(block_ops_used(DT_NVFP4)->largest);
-    block_check_levels(DT_NVFP4, values, ROWS, COLUMNS);
+    block_check_levels(DT_NVFP4, values, BLOCK_ROWS, BLOCK_COLUMNS);
     block_check_levels(DT_NVFP4, values, 1, 64);
 }
 END_TEST
-
-static void check_decoded(dtype type, const char *name, const uint8_t *from, int64_t blocks)
-{
-    int64_t n = blocks * dtype_block(type);
-    ck_assert_int_le(n, VALUES * 3);
-    static float to[VALUES * 3];
-    EACH_LEVEL(level) {
-        block_ops_at(type, level)->decode(to, from, blocks);
-        uint64_t digest = 0;
-        for (int64_t i = 0; i < n; i++)
-            digest_add(&digest, (uint64_t)i, f32_bits(to[i]));
-        ck_assert_uint_eq(digest, golden_digest_in("tests/data/codecs/fourbit.txt", name));
-    }
-}
 
 // The blocks that tests/data/codecs/fourbit.py describes.
 START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
@@ -79,8 +46,8 @@ START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
         for (uint32_t j = 0; j < 8; j++)
             nv[i / 4][4 + i % 4 * 8 + j] = (uint8_t)(2 * j | (2 * j + 1) << 4);
     }
-    check_decoded(DT_MXFP4, "mxfp4", mx[0], 256);
-    check_decoded(DT_NVFP4, "nvfp4", nv[0], 64);
+    block_check_decoded(DT_MXFP4, "mxfp4", mx[0], 256);
+    block_check_decoded(DT_NVFP4, "nvfp4", nv[0], 64);
 }
 END_TEST
 
@@ -104,8 +71,8 @@ static double scale_of(dtype type, int64_t i)
 static void check_nearest(dtype type, codec_search search)
 {
     fill(block_ops_used(type)->largest);
-    there_and_back(type, values, VALUES, search, back);
-    for (int64_t i = 0; i < VALUES; i++) {
+    there_and_back(type, values, BLOCK_VALUES, search, back);
+    for (int64_t i = 0; i < BLOCK_VALUES; i++) {
         double scale = scale_of(type, i), x = fabs((double)values[i]), nearest = 0;
         for (uint8_t code = 1; code < 8; code++) {
             double at = (double)e2m1_to_f32(code) * scale;
@@ -130,13 +97,13 @@ END_TEST
 // is within a 16th of a sixth of the largest where it is a normal number and below 256.
 START_TEST(stays_within_the_bounds_of_its_scale)
 {
-    for (uint32_t i = 0; i < VALUES; i++)
+    for (uint32_t i = 0; i < BLOCK_VALUES; i++)
         values[i] = golden_weight(i, 31) * 64;
     for (int mx = 0; mx < 2; mx++) {
         dtype type = mx ? DT_MXFP4 : DT_NVFP4;
         int part = mx ? 32 : 16;
-        there_and_back(type, values, VALUES, SEARCH_COMPAT, back);
-        for (int at = 0; at < VALUES; at += part) {
+        there_and_back(type, values, BLOCK_VALUES, SEARCH_COMPAT, back);
+        for (int at = 0; at < BLOCK_VALUES; at += part) {
             double amax = 0, most = 0;
             for (int i = at; i < at + part; i++) {
                 amax = fmax(amax, fabs((double)values[i]));
@@ -151,10 +118,10 @@ END_TEST
 
 START_TEST(writes_what_it_has_read_again)
 {
-    static float again[VALUES];
+    static float again[BLOCK_VALUES];
     fill(block_ops_used(DT_MXFP4)->largest);
-    there_and_back(DT_MXFP4, values, VALUES, SEARCH_COMPAT, back);
-    there_and_back(DT_MXFP4, back, VALUES, SEARCH_COMPAT, again);
+    there_and_back(DT_MXFP4, values, BLOCK_VALUES, SEARCH_COMPAT, back);
+    there_and_back(DT_MXFP4, back, BLOCK_VALUES, SEARCH_COMPAT, again);
     ck_assert_mem_eq(back, again, sizeof back);
 }
 END_TEST
@@ -190,13 +157,13 @@ END_TEST
 START_TEST(finds_better_scales_and_never_worse_ones)
 {
     fill(block_ops_used(DT_MXFP4)->largest);
-    block_check_best(DT_MXFP4, 32, values, VALUES, (double[]){1, 1});
+    block_check_best(DT_MXFP4, 32, values, BLOCK_VALUES, (double[]){1, 1});
     fill(block_ops_used(DT_NVFP4)->largest);
-    block_check_best(DT_NVFP4, 16, values, VALUES, (double[]){1, 1});
-    for (uint32_t i = 0; i < VALUES; i++)
+    block_check_best(DT_NVFP4, 16, values, BLOCK_VALUES, (double[]){1, 1});
+    for (uint32_t i = 0; i < BLOCK_VALUES; i++)
         values[i] = golden_weight(i, 23);
-    block_check_best(DT_MXFP4, 32, values, VALUES, (double[]){0.992, 0.99});
-    block_check_best(DT_NVFP4, 16, values, VALUES, (double[]){0.85, 0.75});
+    block_check_best(DT_MXFP4, 32, values, BLOCK_VALUES, (double[]){0.992, 0.99});
+    block_check_best(DT_NVFP4, 16, values, BLOCK_VALUES, (double[]){0.85, 0.75});
 }
 END_TEST
 
@@ -224,8 +191,8 @@ START_TEST(finds_what_it_has_read_again)
     }
     block_check_again(DT_NVFP4, nv[0], 127 * 8);
     fill(1);
-    block_check_own(DT_MXFP4, values, VALUES);
-    block_check_own(DT_NVFP4, values, VALUES);
+    block_check_own(DT_MXFP4, values, BLOCK_VALUES);
+    block_check_own(DT_NVFP4, values, BLOCK_VALUES);
 }
 END_TEST
 

@@ -20,54 +20,20 @@ START_TEST(has_the_bytes_of_ggml)
 }
 END_TEST
 
-enum { ROWS = 5, COLUMNS = 768, VALUES = ROWS * COLUMNS };
+static float values[BLOCK_VALUES];
 
-static float values[VALUES];
-
-// Rows of a bell with outliers, of every magnitude, of halves of whole numbers (ties), of zeros
-// with a few others, of subnormal numbers.
-static void fill(float largest)
-{
-    for (uint32_t i = 0; i < VALUES; i++) {
-        uint32_t hash = mix(i + 99), row = i / COLUMNS;
-        float bell = golden_weight(i, 17);
-        uint32_t exponent = (hash >> 9) % (f32_bits(largest) >> 23);
-        float any = f32_from_bits((hash & 0x807fffff) | exponent << 23);
-        float half = (float)((int32_t)(hash % 509) - 254) * 0x1p-9f;
-        float few = hash % 40 == 0 ? bell : 0;
-        float tiny = f32_from_bits(hash & 0x80ffffff);
-        values[i] = row == 0 ? bell : row == 1 ? any : row == 2 ? half : row == 3 ? few : tiny;
-    }
-    for (uint32_t i = 3 * COLUMNS; i < 3 * COLUMNS + 256; i++)
-        values[i] = 0; // a whole block
-    values[COLUMNS] = -largest;
-}
+static void fill(float largest) { block_fill_rows(values, largest, 0x1p-9f, 254); }
 
 START_TEST(has_the_same_bytes_at_every_level)
 {
     fill(block_ops_used(DT_IQ4_NL)->largest);
-    block_check_levels(DT_IQ4_NL, values, ROWS, COLUMNS);
+    block_check_levels(DT_IQ4_NL, values, BLOCK_ROWS, BLOCK_COLUMNS);
     fill(block_ops_used(DT_IQ4_XS)->largest);
-    block_check_levels(DT_IQ4_XS, values, ROWS, COLUMNS);
+    block_check_levels(DT_IQ4_XS, values, BLOCK_ROWS, BLOCK_COLUMNS);
     block_check_levels(DT_IQ4_XS, values, 1, 256);
     block_check_levels(DT_IQ4_NL, values, 1, 32);
 }
 END_TEST
-
-static void check_decoded(dtype type, const char *name, const uint8_t *from, int64_t blocks)
-{
-    int64_t n = blocks * dtype_block(type);
-    float *to = malloc((size_t)n * sizeof *to);
-    ck_assert_ptr_nonnull(to);
-    EACH_LEVEL(level) {
-        block_ops_at(type, level)->decode(to, from, blocks);
-        uint64_t digest = 0;
-        for (int64_t i = 0; i < n; i++)
-            digest_add(&digest, (uint64_t)i, to[i] != to[i] ? UINT32_MAX : f32_bits(to[i]));
-        ck_assert_uint_eq(digest, golden_digest_in("tests/data/codecs/fourbit.txt", name));
-    }
-    free(to);
-}
 
 // The blocks that tests/data/codecs/fourbit.py describes.
 START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
@@ -78,7 +44,7 @@ START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
         for (uint32_t j = 0; j < 16; j++)
             nl[d][2 + j] = (uint8_t)(j | (15 - j) << 4);
     }
-    check_decoded(DT_IQ4_NL, "iq4_nl", nl[0], 65536);
+    block_check_decoded(DT_IQ4_NL, "iq4_nl", nl[0], 65536);
     for (uint32_t b = 0; b < 4096; b++) {
         uint32_t high = 0, low = 0;
         for (uint32_t i = 0; i < 8; i++) {
@@ -92,7 +58,7 @@ START_TEST(reads_all_codes_under_all_scales_as_the_package_gguf_does)
         for (uint32_t j = 0; j < 128; j++)
             xs[b][8 + j] = (uint8_t)(j % 16 | (15 - j % 16) << 4);
     }
-    check_decoded(DT_IQ4_XS, "iq4_xs", xs[0], 4096);
+    block_check_decoded(DT_IQ4_XS, "iq4_xs", xs[0], 4096);
 }
 END_TEST
 
@@ -106,12 +72,12 @@ static void encode(dtype type, const float *x, int64_t n, codec_search search, u
 // the first of ggml's tries: half a step of 23 and what rounding the scale adds, 2^-11 of 127.
 START_TEST(stays_within_half_a_step)
 {
-    static uint8_t to[VALUES];
-    static float back[VALUES];
+    static uint8_t to[BLOCK_VALUES];
+    static float back[BLOCK_VALUES];
     fill(1);
-    encode(DT_IQ4_NL, values, COLUMNS, SEARCH_COMPAT, to);
-    block_ops_used(DT_IQ4_NL)->decode(back, to, COLUMNS / 32);
-    for (int b = 0; b < COLUMNS / 32; b++) {
+    encode(DT_IQ4_NL, values, BLOCK_COLUMNS, SEARCH_COMPAT, to);
+    block_ops_used(DT_IQ4_NL)->decode(back, to, BLOCK_COLUMNS / 32);
+    for (int b = 0; b < BLOCK_COLUMNS / 32; b++) {
         double amax = 0, error = 0, weight = 0;
         for (int i = b * 32; i < b * 32 + 32; i++) {
             double x = (double)values[i], e = (double)back[i] - x;
@@ -145,12 +111,12 @@ END_TEST
 START_TEST(finds_better_scales_and_never_worse_ones)
 {
     fill(block_ops_used(DT_IQ4_NL)->largest);
-    block_check_best(DT_IQ4_NL, 32, values, VALUES, (double[]){1, 1});
-    block_check_best(DT_IQ4_XS, 256, values, VALUES, (double[]){1, 1});
-    for (uint32_t i = 0; i < VALUES; i++)
+    block_check_best(DT_IQ4_NL, 32, values, BLOCK_VALUES, (double[]){1, 1});
+    block_check_best(DT_IQ4_XS, 256, values, BLOCK_VALUES, (double[]){1, 1});
+    for (uint32_t i = 0; i < BLOCK_VALUES; i++)
         values[i] = golden_weight(i, 23);
-    block_check_best(DT_IQ4_NL, 32, values, VALUES, (double[]){0.95, 0.8});
-    block_check_best(DT_IQ4_XS, 256, values, VALUES, (double[]){0.95, 0.85});
+    block_check_best(DT_IQ4_NL, 32, values, BLOCK_VALUES, (double[]){0.95, 0.8});
+    block_check_best(DT_IQ4_XS, 256, values, BLOCK_VALUES, (double[]){0.95, 0.85});
 }
 END_TEST
 
@@ -175,32 +141,33 @@ START_TEST(finds_what_it_has_read_again)
         store_u16(xs[b], some_scale(mix(b + 1000)));
     }
     block_check_again(DT_IQ4_XS, xs[0], 128);
-    for (uint32_t i = 0; i < VALUES; i++)
+    for (uint32_t i = 0; i < BLOCK_VALUES; i++)
         values[i] = golden_weight(i, 37);
-    block_check_own(DT_IQ4_NL, values, VALUES);
-    block_check_own(DT_IQ4_XS, values, VALUES);
+    block_check_own(DT_IQ4_NL, values, BLOCK_VALUES);
+    block_check_own(DT_IQ4_XS, values, BLOCK_VALUES);
 }
 END_TEST
 
 // Importance only matters up to a factor, of whatever size.
 START_TEST(bears_extreme_importance)
 {
-    static float importance[2][COLUMNS];
-    static uint8_t to[2][VALUES];
+    static float importance[2][BLOCK_COLUMNS];
+    static uint8_t to[2][BLOCK_VALUES];
     static const dtype types[] = {DT_IQ4_NL, DT_IQ4_XS, DT_MXFP4, DT_NVFP4};
     static const float factors[] = {0x1p-115f, 0x1p-40f, 0x1p40f, 0x1p120f};
-    for (uint32_t i = 0; i < VALUES; i++)
+    for (uint32_t i = 0; i < BLOCK_VALUES; i++)
         values[i] = golden_weight(i, 29);
     for (size_t t = 0; t < COUNT_OF(types); t++)
         for (size_t f = 0; f < COUNT_OF(factors); f++)
             for (int best = 0; best < 2; best++) {
-                for (uint32_t i = 0; i < COLUMNS; i++) {
+                for (uint32_t i = 0; i < BLOCK_COLUMNS; i++) {
                     importance[0][i] = 0.5f + (float)(mix(i) % 100);
                     importance[1][i] = importance[0][i] * factors[f];
                 }
                 for (int which = 0; which < 2; which++)
                     block_ops_used(types[t])->encode(&(block_rows){
-                        .from = values, .n = ROWS, .in = COLUMNS, .importance = importance[which],
+                        .from = values, .n = BLOCK_ROWS, .in = BLOCK_COLUMNS,
+                        .importance = importance[which],
                         .search = best ? SEARCH_BEST : SEARCH_COMPAT, .to = to[which]});
                 ck_assert_mem_eq(to[0], to[1], sizeof to[0]);
             }

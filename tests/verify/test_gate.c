@@ -300,6 +300,50 @@ START_TEST(the_candidates_type_chooses_the_built_in_gate)
 }
 END_TEST
 
+START_TEST(floors_follow_from_what_is_stored)
+{
+    static const struct {
+        const char *name;
+        gate_floors floors;
+    } known[] = {
+        {"f32", {144, 0.001, 0.98}},         {"f16", {48, 0.001, 0.98}},
+        {"bf16", {48, 0.001, 0.98}},         {"Q8_0", {37, 0.005, 0.97}},
+        {"Q8_K", {28, 0.005, 0.97}},         {"Q6_K", {25, 0.01, 0.95}},
+        {"fp8-block", {24, 0.01, 0.95}},     {"fp8-channel", {24, 0.01, 0.95}},
+        {"fp8-tensor", {24, 0.01, 0.95}},    {"fp8-scaled", {24, 0.01, 0.95}},
+        {"mxfp8", {24, 0.01, 0.95}},         {"mxfp8-mlx", {24, 0.01, 0.95}},
+        {"int8-g32", {10, 0.01, 0.95}},      {"int8-bytes", {10, 0.01, 0.95}},
+        {"int8-gptq", {10, 0.01, 0.95}},     {"Q5_1", {22, 0.02, 0.93}},
+        {"int6-mlx", {19, 0.02, 0.93}},      {"Q5_0", {19, 0.02, 0.93}},
+        {"Q5_K", {19, 0.02, 0.93}},          {"int5-mlx", {13, 0.02, 0.93}},
+        {"Q4_1", {16, 0.05, 0.9}},           {"Q4_K", {15, 0.05, 0.9}},
+        {"Q4_0", {13, 0.05, 0.9}},           {"IQ4_NL", {13, 0.05, 0.9}},
+        {"nvfp4-packed", {12, 0.05, 0.9}},   {"nvfp4-modelopt", {12, 0.05, 0.9}},
+        {"nvfp4-mlx", {12, 0.05, 0.9}},      {"int4-g32", {13, 0.05, 0.9}},
+        {"MXFP4", {11, 0.05, 0.9}},          {"int4-g64", {10, 0.05, 0.9}},
+        {"NVFP4", {9, 0.05, 0.9}},           {"Q3_K", {9, 0.1, 0.85}},
+        {"IQ4_XS", {8, 0.05, 0.9}},          {"int4-g128", {7, 0.05, 0.9}},
+        {"mxfp4-packed", {9, 0.05, 0.9}},    {"mxfp4-blocks", {9, 0.05, 0.9}},
+        {"mxfp4-deepseek", {9, 0.05, 0.9}},  {"mxfp4-mlx", {9, 0.05, 0.9}},
+        {"int4-g32-asym", {0, 0.05, 0.9}},   {"int4-g16", {0, 0.05, 0.9}},
+        {"int4-channel", {0, 0.05, 0.9}},    {"int4-awq", {0, 0.05, 0.9}},
+        {"int4-gptq-v2", {0, 0.05, 0.9}},    {"int4-mlx", {0, 0.05, 0.9}},
+        {"int4-zeros", {0, 0.05, 0.9}},      {"int3-gptq", {0, 0.1, 0.85}},
+        {"Q2_K", {3, 0.3, 0.75}},            {"int2-gptq", {0, 0.3, 0.75}},
+        {"Q2_0", {0, 1, 0.5}},               {"Q1_0", {0, 1, 0.5}},
+    };
+    for (size_t i = 0; i < COUNT_OF(known); i++) {
+        const codec *c = codec_find(known[i].name);
+        ck_assert_msg(c != NULL, "%s", known[i].name);
+        gate_floors floors = gate_floors_of(c);
+        ck_assert_msg(memcmp(&floors, &known[i].floors, sizeof floors) == 0, "%s: %g %g %g",
+                      known[i].name, floors.sqnr, floors.kld, floors.top1);
+    }
+    for (int64_t i = 0; i < codec_count(); i++) // or it asserts
+        ck_assert(gate_floors_of(codec_at(i)).top1 > 0);
+}
+END_TEST
+
 Suite *suite_gate(void)
 {
     Suite *s = suite_create("gate");
@@ -321,6 +365,7 @@ Suite *suite_gate(void)
     suite_add_tcase(s, t);
     t = tcase_create("built in"); // makes folders of its own
     tcase_add_test(t, the_candidates_type_chooses_the_built_in_gate);
+    tcase_add_test(t, floors_follow_from_what_is_stored);
     suite_add_tcase(s, t);
     return s;
 }

@@ -3,14 +3,20 @@
 // sub-block tries the integers S (and M) around its own with the codes that follow from them, so
 // that nothing is rounded after it was chosen; then the factors d (and dmin) that are least squares
 // for all codes of the super-block take their place, and the sub-blocks try again. The error is
-// sum o (value - x)^2 with the importance o, or 1, throughout. Who calls compares with ggml's
-// result as it is stored and keeps the better.
+// sum o (value - x)^2 with the importance o, or 1, throughout. Least squares shrinks: its values are
+// the means of what they stand for, so sum x value is below sum x^2 by just that error. Every weight
+// of a layer too small by the same few percent is worse than as much noise, so in the end the
+// factors grow until both sums agree; the error grows by its own share of sum x^2 only. Who calls
+// compares with ggml's result as it is stored and keeps the better.
 #ifndef SCRUPLE_QUANTIZE_BLOCKS_K_BEST_H
 #define SCRUPLE_QUANTIZE_BLOCKS_K_BEST_H
 
 #include "quantize/blocks_k_fit.h"
 
 enum { K_TRIES = 3 }; // of factors
+
+// What takes the shrinking away, from sum o x^2 and sum o x value.
+INLINE vf k_gain(vf xx, vf xy) { return either(xy > 0.5f * xx, xx / xy, SPREAD(1.0f)); }
 
 // ---- value = d S q - dmin M ----
 
@@ -99,6 +105,22 @@ INLINE void k_refit_affine(k_affine_search how, const vf *x, const vf *o, k_affi
                       st->dmin);
 }
 
+INLINE void k_unshrink_affine(k_affine_search how, const vf *x, const vf *o, k_affine_state *st)
+{
+    vf xx = {0}, xy = {0};
+    for (int j = 0; j < how.subs; j++) {
+        vf scale = st->d * st->s[j], min = st->dmin * st->m[j], inverse = k_inverse(scale);
+        for (int i = j * how.n; i < (j + 1) * how.n; i++) {
+            vf ox = o[i] * x[i];
+            xx += ox * x[i];
+            xy += ox * (scale * k_affine_code((x[i] + min) * inverse, how.top) - min);
+        }
+    }
+    vf gain = k_gain(xx, xy);
+    st->d *= gain;
+    st->dmin *= gain;
+}
+
 INLINE void k_best_affine(k_affine_search how, const vf *x, const vf *o, k_affine_state *st)
 {
     k_affine_state best = *st;
@@ -121,6 +143,7 @@ INLINE void k_best_affine(k_affine_search how, const vf *x, const vf *o, k_affin
         }
     }
     *st = best;
+    k_unshrink_affine(how, x, o, st);
 }
 
 // ---- value = d S q ----
@@ -179,6 +202,20 @@ INLINE void k_refit_signed(k_signed_search how, const vf *x, const vf *o, k_sign
     st->d = either(d == 0.0f, st->d, f16_lanes(to_f16_lanes(d)));
 }
 
+INLINE void k_unshrink_signed(k_signed_search how, const vf *x, const vf *o, k_signed_state *st)
+{
+    vf xx = {0}, xy = {0};
+    for (int j = 0; j < 16; j++) {
+        vf scale = st->d * st->s[j], inverse = k_inverse(scale);
+        for (int i = j * K_16; i < (j + 1) * K_16; i++) {
+            vf ox = o[i] * x[i];
+            xx += ox * x[i];
+            xy += ox * (scale * k_whole(clamp(x[i] * inverse, -how.top, how.top - 1)));
+        }
+    }
+    st->d *= k_gain(xx, xy);
+}
+
 INLINE void k_best_signed(k_signed_search how, const vf *x, const vf *o, k_signed_state *st)
 {
     k_signed_state best = *st;
@@ -198,6 +235,7 @@ INLINE void k_best_signed(k_signed_search how, const vf *x, const vf *o, k_signe
             best.s[j] = either(better, st->s[j], best.s[j]);
     }
     *st = best;
+    k_unshrink_signed(how, x, o, st);
 }
 
 #endif

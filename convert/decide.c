@@ -190,18 +190,13 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
     return false;
 }
 
-static bool fits(const codec *c, const weight *w)
-{
-    return codec_divides(c, w->in) && w->out % codec_row_multiple(c) == 0;
-}
-
 // The codec asked for, or the fall-back where its group does not divide the columns.
 static const codec *dividing(const plan_options *o, const codec *c, const codec *fallback,
                              const weight *w, bool by_rule, err *e)
 {
-    if (fits(c, w))
+    if (codec_fits(c, w->out, w->in))
         return c;
-    if (fallback && fits(fallback, w))
+    if (fallback && codec_fits(fallback, w->out, w->in))
         return fallback;
     bool rows = codec_divides(c, w->in);
     if (o->exact)

@@ -171,7 +171,7 @@ static bool check_importance(const maker *m, err *e)
 {
     const make_options *o = m->options;
     for (int64_t i = 0; o->check_importance && i < m->plan.n_tensors; i++)
-        if (m->plan.tensor[i].starts &&
+        if (m->plan.tensor[i].starts && !m->plan.tensor[i].cut &&
             !o->check_importance(o->ctx, m->model, &m->plan.tensor[i], e))
             return false;
     return true;

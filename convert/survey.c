@@ -150,7 +150,8 @@ static bool code_chunks(void *ctx, int64_t begin, int64_t end, int worker, err *
         const float *from = s->values + chunk * CHUNK * s->w->in;
         if (cell == 0)
             s->power[chunk] = weighted(s, from, NULL, rows_of(s, chunk));
-        if (!codec_divides(row->codec, s->w->in) || (!row->searched && search == SEARCH_COMPAT))
+        if (!codec_fits(row->codec, s->w->out, s->w->in) ||
+            (!row->searched && search == SEARCH_COMPAT))
             continue;
         if (!code_rows(s, row->codec, search, chunk, back, e))
             return err_in(e, "%s as %s", s->w->module, row->codec->name);
@@ -164,7 +165,7 @@ static void add_weight(surveyor *s)
     double power = reduce_sum_f64(s->power, s->chunks);
     for (int64_t k = 0; k < s->to->n; k++) {
         survey_row *row = &s->to->row[k];
-        if (!codec_divides(row->codec, s->w->in)) {
+        if (!codec_fits(row->codec, s->w->out, s->w->in)) {
             row->n_skipped++;
             continue;
         }

@@ -395,6 +395,11 @@ int64_t codec_row_multiple(const codec *c)
     return words ? 32 / c->bits : 1;
 }
 
+bool codec_fits(const codec *c, int64_t out, int64_t in)
+{
+    return codec_divides(c, in) && out % codec_row_multiple(c) == 0;
+}
+
 codec_holder codec_held_by(const codec *c)
 {
     if (c->form == CODEC_FLOAT)

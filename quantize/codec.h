@@ -163,6 +163,7 @@ uint64_t codec_bytes(const codec *c, int64_t out, int64_t in);  // all parts
 int64_t codec_multiple(const codec *c);          // what columns have to be a multiple of: the group
 bool codec_divides(const codec *c, int64_t in);  // they are
 int64_t codec_row_multiple(const codec *c);      // what rows have to be one of: codes of a word
+bool codec_fits(const codec *c, int64_t out, int64_t in); // both hold
 // Which container holds what the codec writes.
 typedef enum { HOLDER_ANY, HOLDER_SAFETENSORS, HOLDER_GGUF } codec_holder;
 codec_holder codec_held_by(const codec *c);

@@ -431,6 +431,7 @@ START_TEST(refuses_columns_and_numbers_that_it_cannot_hold)
     ASSERT_REFUSED(c->encode(c, 64, 8, w, &o, part, &refused), "row 2, column 2: 1.7");
     c = codec_find("int4-gptq-g64");
     ck_assert_int_eq(codec_row_multiple(c), 8);
+    ck_assert(codec_fits(c, 16, 64) && !codec_fits(c, 20, 64) && !codec_fits(c, 16, 32));
     ck_assert_int_eq(codec_row_multiple(codec_find("int8-gptq-v2-g32")), 4);
     ck_assert_int_eq(codec_row_multiple(row), 8);
     ck_assert_int_eq(codec_row_multiple(codec_find("int4-mlx-g32")), 1);

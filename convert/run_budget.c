@@ -13,7 +13,7 @@ enum {
     PROCESS = 24 * MIB,   // program, libraries, stacks; taken where less is resident, so that the
                           // ceiling named does not change from run to run
     SLACK = 6 * MIB,      // threads, blocks of the allocator, what is made before the run begins
-    A_RESULT = 32,        // of a tensor: digests of the run,
+    A_RESULT = 56,        // of a tensor: digests and counts of the run,
     A_NOTE = 72,          //   what the journal keeps of a source tensor,
     A_PROOF = 512,        //   the header of a unit, parsed again
     BATCH_MOST = 24 * MIB, // a second's work of one thread at most

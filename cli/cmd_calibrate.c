@@ -9,6 +9,7 @@
 #include "cli/table.h"
 #include "convert/calibrate.h"
 #include "formats/imatrix.h"
+#include "verify/forward.h"
 
 typedef struct {
     const char *model, *output, *text, *tokens;
@@ -131,7 +132,7 @@ static bool run_model(const context *c, const calibrate_words *o, stats_file *f,
     windows w = {0};
     bool ok = output_path_outside(o->output, o->model, e) &&
               checkpoint_open(&source, o->model, c->events, e) &&
-              model_open(&m, source, c->events, e);
+              model_open(&m, source, c->events, e) && forward_is_computed(m, e);
     if (ok) {
         windows_options with = {.text = o->text,
                                 .tokens = o->tokens,

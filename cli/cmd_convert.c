@@ -10,6 +10,7 @@ typedef struct {
     uint64_t page, shard_bytes, gguf_alignment;
     int64_t shard_tensors;
     const char *expect;
+    int scope;
     bool allow_lossy, read_back;
 } convert_options;
 
@@ -21,12 +22,18 @@ static const option table[] = {
      .alias = {"outfile", "out", "output-dir", "output-path"}},
     {OPTION_TEXT(convert_options, to), .name = "to", .value = "FORM", .required = true,
      .help = "experts (an expert pack), safetensors (plain shards), gguf (names and types as they "
-             "are), or bf16, f16, f32 (plain shards, every matrix decoded to that type)"},
+             "are), bf16, f16, f32 (plain shards, every matrix decoded to that type), or a type of "
+             "codes (mxfp4-packed, int4-g32; Q4_0 and ggml's others into a GGUF)"},
+    {OPTION_CHOICE(convert_options, scope), .name = "scope", .value = "SCOPE",
+     .choices = order_convert_scopes, .preset = "stored",
+     .help = "with a type of codes: what becomes it: stored (all that is in codes already), "
+             "experts or all-linear"},
     {OPTION_BYTES(convert_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
      .min = 4096, .help = "with --to experts: alignment of the first record, a power of two up to "
                           "2MiB"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
-     .help = "with --to bf16 or f16: accept values that it cannot hold, and count them"},
+     .help = "with --to bf16, f16 or a type of codes: accept values that it cannot hold, count and "
+             "measure them"},
     SHARD_ROWS(convert_options),
     EXPECT_OPTION(convert_options, expect),
     READ_BACK_OPTION(convert_options, read_back),
@@ -38,6 +45,8 @@ static const command_example examples[] = {
     {"Experts as page-aligned records", "scruple convert DeepSeek-V3 -o V3-pack --to experts"},
     {"Back to plain shards", "scruple convert V3-pack -o V3-plain --to safetensors"},
     {"A GGUF as plain shards", "scruple convert x.gguf -o x-f32 --to f32"},
+    {"MXFP4 experts as NVFP4, if none of them changes",
+     "scruple convert K3 -o K3-nvfp4 --to nvfp4-packed"},
 };
 
 static bool run(const context *c, const void *options, err *e)
@@ -51,8 +60,13 @@ static bool run(const context *c, const void *options, err *e)
     what.plan.shard_tensors = o->shard_tensors;
     what.allow_lossy = o->allow_lossy;
     if (!order_set_form(&what, o->to, e) ||
-        !order_set_alignment(&what.plan, o->gguf_alignment, e) ||
-        !job_from_order(&j, &what, &paths, e))
+        !order_set_alignment(&what.plan, o->gguf_alignment, e))
+        return false;
+    if (what.plan.exact) {
+        order_set_scope(&what, o->scope);
+        what.plan.lossy = o->allow_lossy;
+    }
+    if (!job_from_order(&j, &what, &paths, e))
         return false;
     j.make.save_plan = o->save_plan;
     j.make.expect = o->expect;
@@ -75,6 +89,13 @@ const command cmd_convert = {
         "Values are converted only by --to bf16, f16 and f32, which answer 1 and name the\n"
         "tensors where a value would change.\n"
         "\n"
+        "--to a type of codes (as quantize --type; ggml's types make a GGUF) moves\n"
+        "weights into it without quantizing them again: FP8 into another geometry, MXFP4\n"
+        "into other containers, NVFP4 or FP8, integers into other forms of the same\n"
+        "codes. Each block has to decode to the same numbers; if any does not, the\n"
+        "answer is 1, with the number of blocks of each weight. --allow-lossy encodes\n"
+        "such blocks and says what it cost.\n"
+        "\n"
         "--to experts writes one safetensors shard a MoE layer, in which every expert is\n"
         "one contiguous, page-aligned record, and experts.idx beside the shards. Any\n"
         "safetensors reader still loads it.\n"
@@ -91,6 +112,6 @@ const command cmd_convert = {
     .n_options = COUNT_OF(table),
     .options_size = sizeof(convert_options),
     .flags = COMMAND_JSON | COMMAND_OUTPUT | COMMAND_POOL,
-    .no = "a value would change (--to bf16 or f16 without --allow-lossy)",
+    .no = "a value would change (--to a type without --allow-lossy)",
     .run = run,
 };

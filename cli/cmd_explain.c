@@ -35,8 +35,9 @@ static const command_example examples[] = {
 
 // A weight, or a tensor without a role. Companions (scales ...) count to their weight.
 typedef struct {
-    const tensor *tensor;           // its first part
-    const tensor_account *account;
+    const char *name, *suffix;      // of its first part; of a weight in a stack those that it would
+                                    // have of its own
+    const bound_weight *weight;     // NULL: no role
     const decision *decision;
     const char *stored, *becomes;   // types
     int64_t parameters;
@@ -49,28 +50,36 @@ typedef struct {
     int64_t n;
 } explanation;
 
-static line line_of(const tensor_account *a, const tensor *t, const decision *d)
+static line line_of_tensor(const tensor *t, const decision *d)
 {
-    line x = {.tensor = t, .account = a, .decision = d, .stored = dtype_name(t->type),
-              .parameters = t->n_elements, .before = t->bytes};
-    if (a->used) {
-        x.stored = a->weight->codec->name;
-        x.parameters = weight_elements(a->weight);
-        x.before = weight_stored_bytes(a->weight);
-    }
-    x.becomes = d->codec ? d->codec->name : x.stored;
-    x.after = d->codec ? codec_bytes(d->codec, a->weight->out, a->weight->in) : x.before;
+    const char *type = dtype_name(t->type);
+    return (line){.name = t->name, .decision = d, .stored = type, .becomes = type,
+                  .parameters = t->n_elements, .before = t->bytes, .after = t->bytes};
+}
+
+static line line_of_weight(const bound_weight *b, const decision *d)
+{
+    const weight *w = b->weight;
+    const codec *to = d->codec ? d->codec : w->codec;
+    line x = {.name = w->view ? w->module : w->part[0]->name,
+              .suffix = w->view ? w->suffix : NULL, .weight = b, .decision = d,
+              .stored = w->codec->name, .becomes = to->name, .parameters = weight_elements(w),
+              .before = weight_stored_bytes(w)};
+    x.after = d->codec ? codec_bytes(to, w->out, w->in) : x.before;
     return x;
 }
 
 static bool collect(explanation *x, const checkpoint *c, const model *m, const decision *decided,
                     err *e)
 {
-    x->line = mem_new((uint64_t)checkpoint_count(c), sizeof *x->line, "the explanation", e);
-    for (int64_t i = 0; x->line && i < checkpoint_count(c); i++) {
+    int64_t n = checkpoint_count(c);
+    x->line = mem_new((uint64_t)(n + model_n_weights(m)), sizeof *x->line, "the explanation", e);
+    for (int64_t i = 0; x->line && i < n; i++) {
         const tensor_account *a = model_account(m, i);
-        if (!a->used || a->part == 0)
-            x->line[x->n++] = line_of(a, checkpoint_at(c, i), &decided[i]);
+        if (!a->used)
+            x->line[x->n++] = line_of_tensor(checkpoint_at(c, i), &decided[i]);
+        for (int64_t k = a->first; a->used && a->part == 0 && k < a->first + a->n; k++)
+            x->line[x->n++] = line_of_weight(model_weight_at(m, k), &decided[n + k]);
     }
     return x->line != NULL;
 }
@@ -98,7 +107,7 @@ static void tensors_as_text(const explanation *x, strbuf *out)
     table_init(&t, "lllrl");
     for (int64_t i = 0; i < x->n; i++) {
         const line *l = &x->line[i];
-        table_text(&t, l->tensor->name);
+        table_printf(&t, "%s%s%s", l->name, l->suffix ? "." : "", l->suffix ? l->suffix : "");
         table_text(&t, l->stored);
         table_text(&t, l->becomes);
         table_printf(&t, "%llu", (unsigned long long)l->after);
@@ -110,13 +119,17 @@ static void tensors_as_text(const explanation *x, strbuf *out)
 static void line_json(const explanation *x, const line *l, json_writer *w)
 {
     char buf[RECIPE_RULE_TEXT];
+    strbuf name = {0};
+    strbuf_printf(&name, "%s%s%s", l->name, l->suffix ? "." : "", l->suffix ? l->suffix : "");
     jw_object(w, NULL);
-    jw_text(w, "tensor", l->tensor->name);
-    jw_text(w, "role", l->account->used ? role_name(l->account->role) : NULL);
-    if (l->account->used && l->account->layer >= 0)
-        jw_int(w, "layer", l->account->layer);
-    if (l->account->used && l->account->expert >= 0)
-        jw_int(w, "expert", l->account->expert);
+    jw_text(w, "tensor", name.text);
+    w->out->failed = w->out->failed || name.failed;
+    strbuf_free(&name);
+    jw_text(w, "role", l->weight ? role_name(l->weight->role) : NULL);
+    if (l->weight && l->weight->layer >= 0)
+        jw_int(w, "layer", l->weight->layer);
+    if (l->weight && l->weight->expert >= 0)
+        jw_int(w, "expert", l->weight->expert);
     jw_text(w, "stored", l->stored);
     jw_text(w, "becomes", l->becomes);
     jw_int(w, "bytes_before", (int64_t)l->before);

@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/output_path.h"
+#include "verify/forward.h"
 #include "verify/forward_file.h"
 
 typedef struct {
@@ -136,7 +137,7 @@ static bool run(const context *c, const void *options, err *e)
     bool ok = output_path_outside(o->output, o->model, e) &&
               output_path_is_not(&to, o->tokens, e) && read_tokens(&tokens, o->tokens, e) &&
               checkpoint_open(&source, o->model, c->events, e) &&
-              model_open(&m, source, c->events, e);
+              model_open(&m, source, c->events, e) && forward_is_computed(m, e);
     if (ok) {
         forward_file f = {.m = m, .tokens = tokens.data, .n = tokens.shape[0],
                           .len = tokens.shape[1], .logits = !o->no_logits,

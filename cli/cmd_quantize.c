@@ -45,6 +45,8 @@ static const command_example examples[] = {
      "scruple quantize nano -o nano-int4 --type int4-g32 --stats nano.stats"},
     {"FP8 in DeepSeek's own form, all linear layers",
      "scruple quantize V3-bf16 -o V3-fp8 --type fp8-block --scope all-linear"},
+    {"The experts as GPTQ has them",
+     "scruple quantize V3-bf16 -o V3-gptq --type int4-gptq-g128"},
     {"Experts as int4, attention as FP8",
      "scruple quantize V3-bf16 -o V3-mix --type int4-g32 --tensor-type attention=fp8-channel"},
     {"A GGUF, down finer than the rest",

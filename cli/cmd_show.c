@@ -71,9 +71,9 @@ static bool add_tensor(facts *f, int64_t i, err *e)
     f->tensor_bytes += t->bytes;
     if (a->used) {
         role_class class = role_class_of(a->role);
-        bool first = a->part == 0;
-        one = (size_row){role_class_name(class), a->weight->codec->name, (int)class, first,
-                         first ? weight_elements(a->weight) : 0, t->bytes};
+        int64_t n = a->part == 0 ? a->n : 0; // of a stack all are alike
+        one = (size_row){role_class_name(class), a->weight->codec->name, (int)class, n,
+                         n * weight_elements(a->weight), t->bytes};
     }
     return add_to_row(f, &one, e);
 }

@@ -18,7 +18,7 @@ static const char *const sizes_choices[] = {"small", "published", NULL};
 
 static const option options_table[] = {
     {OPTION_ARG(synth_command_options, family), .name = "family", .value = "FAMILY",
-     .required = true, .help = "deepseek_v3 or qwen3_moe"},
+     .required = true, .help = "deepseek_v3, qwen3_moe, gpt_oss, llama4 or qwen3_5_moe"},
     {OPTION_TEXT(synth_command_options, output), .name = "output", .letter = 'o', .value = "DIR",
      .required = true, .help = "folder to write", .alias = {"out", "output-dir"}},
     {OPTION_CHOICE(synth_command_options, sizes), .name = "sizes", .value = "WHICH",

@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/table.h"
 #include "formats/source_sums.h"
+#include "verify/forward.h"
 #include "verify/report.h"
 #include "verify/structure.h"
 
@@ -99,7 +100,8 @@ static bool open_models(verification *v, err *e)
 {
     const events *ev = v->c->events;
     if (!checkpoint_open(&v->ref_file, v->o->ref, ev, e) ||
-        !model_open(&v->ref, v->ref_file, ev, e))
+        !model_open(&v->ref, v->ref_file, ev, e) ||
+        (wants_tokens(v->o) && !forward_is_computed(v->ref, e)))
         return err_in(e, "reference");
     if (!checkpoint_open(&v->cand_file, v->o->cand, ev, e) ||
         !model_open_like(&v->cand, v->cand_file, v->ref, ev, e))

@@ -43,6 +43,26 @@ static void estimate_as_text(const estimate *x, strbuf *out)
                       x->code_rate * 1e-9);
 }
 
+static void blocks_as_json(const make_report *r, json_writer *w)
+{
+    jw_int(w, "blocks", r->blocks);
+    jw_int(w, "blocks_changed", r->changed_blocks);
+    jw_double(w, "largest_error", (double)r->loss.largest);
+    jw_double(w, "sqnr_db", run_loss_db(&r->loss));
+}
+
+static void blocks_as_text(const make_report *r, strbuf *out)
+{
+    if (!r->changed_blocks) {
+        strbuf_printf(out, "\n  %lld blocks moved, each decodes to the same values",
+                      (long long)r->blocks);
+        return;
+    }
+    strbuf_printf(out, "\n  %lld of %lld blocks changed in %lld weights, largest error %.3g, "
+                  "SQNR of all %.2f dB", (long long)r->changed_blocks, (long long)r->blocks,
+                  (long long)r->changed_tensors, (double)r->loss.largest, run_loss_db(&r->loss));
+}
+
 static void as_json(const make_options *o, const make_report *r, strbuf *out)
 {
     char hex[65];
@@ -65,8 +85,11 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_int(&w, "files_copied", r->n_copied);
     jw_int(&w, "files_left_behind", r->n_left);
     jw_int(&w, "weights_coded", r->n_coded);
+    jw_int(&w, "weights_cut", r->n_cut);
     jw_int(&w, "tensors_proven_identical", r->n_moved);
     jw_int(&w, "values_changed", r->changed_values);
+    if (r->blocks)
+        blocks_as_json(r, &w);
     jw_int(&w, "bytes_before", (int64_t)r->bytes_before);
     jw_int(&w, "bytes_after", (int64_t)r->bytes_after);
     jw_int(&w, "memory_needed", (int64_t)r->memory_needed);
@@ -135,6 +158,8 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     }
     strbuf_printf(out, "  %lld tensors in %lld files, %lld weights coded", (long long)r->n_tensors,
                   (long long)r->n_files, (long long)r->n_coded);
+    if (r->n_cut)
+        strbuf_printf(out, ", %lld cut from stacks", (long long)r->n_cut);
     if (!o->dry_run && !r->already_complete)
         strbuf_printf(out, ", %lld tensors proven identical to the source",
                       (long long)r->n_moved);
@@ -143,6 +168,8 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
     if (r->changed_values)
         strbuf_printf(out, "\n  %lld values of %lld weights changed", (long long)r->changed_values,
                       (long long)r->changed_tensors);
+    if (r->blocks)
+        blocks_as_text(r, out);
     needs_as_text(o, r, out);
 }
 

@@ -25,7 +25,7 @@ typedef struct {
     strmap index;            // template at either level -> owner
     const codec **owner;     // of all modules that fit a template; `mixed` where they differ
     uint64_t n_owners, owner_cap;
-    const codec *codec[128]; // the types there are: experts' first, then in the registry's order
+    const codec *codec[256]; // the types there are: experts' first, then in the registry's order
     int n_codecs;
 } modules;
 
@@ -75,11 +75,12 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
     const char *dot = strrchr(t->to.name, '.');
     role_class class = t->owned ? role_class_of(t->role) : CLASS_OTHER;
     // One entry a weight: its first part; vectors and fixed parts are no modules.
-    if (!dot || t->part != 0 || t->to.rank != 2 || !str_starts(dot, ".weight"))
+    if (!dot || t->part != 0 || t->to.rank != 2 ||
+        (!t->cut && !str_starts(dot, ".weight") && strcmp(dot, ".qweight") != 0))
         return true;
     const codec *c = t->source ? t->codec : NULL;
     if (t->from && t->owned)
-        c = model_weight(p->model, t->role, t->layer, t->expert)->codec;
+        c = plan_weight(p, t)->codec;
     c = quantized_as(c);
     // Plain embeddings are in no list: they are no linear layers.
     if (class == CLASS_EMBEDDING && !c)
@@ -88,7 +89,7 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
         return false;
     module *new = &m->list[m->n++];
     *new = (module){.codec = c,
-                    .moved = t->from,
+                    .moved = t->from || t->cut,
                     .linear = class != CLASS_EMBEDDING && class != CLASS_ROUTER,
                     .expert = class == CLASS_EXPERTS};
     strbuf_add(&new->name, t->to.name, (size_t)(dot - t->to.name));
@@ -160,38 +161,68 @@ static bool widest_pattern(const modules *m, const module *one, strbuf *out, err
     return true;
 }
 
-// The modules that stay as they were: exact paths, or patterns over layers and experts. A tied head
-// has no tensor and so no module in the list, but loaders have a linear layer of that name.
-static bool write_left_out(const plan *p, const modules *m, bool patterns, const char *key,
+typedef enum {
+    LEFT_NAMES,    // a list of exact paths
+    LEFT_PATTERNS, // a list of patterns over layers and experts, and of exact paths without numbers
+    LEFT_DYNAMIC   // GPTQ's: an object of patterns
+} left_out;
+
+static void write_entry(json_writer *w, left_out as, const char *text)
+{
+    if (as == LEFT_DYNAMIC) {
+        jw_object(w, text);
+        jw_object_end(w);
+    } else {
+        jw_text(w, NULL, text);
+    }
+}
+
+// As it is said of one module.
+static bool name_entry(const modules *m, const module *one, left_out as, strbuf *pattern,
+                       strbuf *out, err *e)
+{
+    strbuf_clear(out);
+    if (as == LEFT_NAMES || (as == LEFT_PATTERNS && !strpbrk(one->name.text, "0123456789"))) {
+        strbuf_puts(out, one->name.text);
+    } else {
+        if (!widest_pattern(m, one, pattern, e))
+            return false;
+        strbuf_printf(out, "%s^%s$", as == LEFT_DYNAMIC ? "-:" : "re:", pattern->text);
+    }
+    return strbuf_ok(out, e);
+}
+
+// The modules that stay as they were. A tied head has no tensor and so no module in the list, but
+// loaders have a linear layer of that name.
+static bool write_left_out(const plan *p, const modules *m, left_out as, const char *key,
                            json_writer *w, err *e)
 {
-    static const char head[] = "lm_head";
+    const char *head = as == LEFT_DYNAMIC ? "-:^lm_head$" : "lm_head";
     strmap seen = {0};
     strbuf pattern = {0}, entry = {0};
     bool ok = true;
-    jw_array(w, key);
+    if (as == LEFT_DYNAMIC)
+        jw_object(w, key);
+    else
+        jw_array(w, key);
     if (model_arch(p->model)->tied_head) {
         ok = strmap_put(&seen, head, strlen(head), 0, NULL, e);
-        jw_text(w, NULL, head);
+        write_entry(w, as, head);
     }
     for (uint64_t i = 0; ok && i < m->n; i++) {
         const module *one = &m->list[i];
         bool fresh = false;
         if (one->codec)
             continue;
-        strbuf_clear(&entry);
-        if (!patterns || !strpbrk(one->name.text, "0123456789")) {
-            strbuf_puts(&entry, one->name.text);
-        } else {
-            ok = widest_pattern(m, one, &pattern, e);
-            strbuf_printf(&entry, "re:^%s$", ok ? pattern.text : "");
-        }
-        ok = ok && strbuf_ok(&entry, e) &&
+        ok = name_entry(m, one, as, &pattern, &entry, e) &&
              strmap_put(&seen, entry.text, entry.len, 0, &fresh, e);
         if (ok && fresh)
-            jw_text(w, NULL, entry.text);
+            write_entry(w, as, entry.text);
     }
-    jw_array_end(w);
+    if (as == LEFT_DYNAMIC)
+        jw_object_end(w);
+    else
+        jw_array_end(w);
     strmap_free(&seen);
     strbuf_free(&pattern);
     strbuf_free(&entry);
@@ -304,7 +335,7 @@ static bool write_compressed_tensors(const plan *p, const modules *m, json_write
     for (int i = 0; ok && i < m->n_codecs; i++)
         ok = write_group(w, m, i, by_name, e);
     jw_object_end(w);
-    ok = ok && write_left_out(p, m, true, "ignore", w, e);
+    ok = ok && write_left_out(p, m, LEFT_PATTERNS, "ignore", w, e);
     jw_object_end(w);
     return ok;
 }
@@ -323,19 +354,94 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
     jw_array_end(w);
     if (m->codec[0]->pow2)
         jw_text(w, "scale_fmt", "ue8m0");
-    bool ok = write_left_out(p, m, false, "modules_to_not_convert", w, e);
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
     jw_object_end(w);
     return ok;
 }
 
+// ---- GPTQ, AWQ, MLX --------------------------------------------------------------------------
+
+typedef enum { METHOD_NONE, METHOD_CT, METHOD_FP8, METHOD_GPTQ, METHOD_AWQ, METHOD_MLX } method;
+
+static method method_of(const codec *c)
+{
+    if (c->form == CODEC_STORED)
+        return METHOD_NONE;
+    if (c->form == CODEC_FP8_BLOCK)
+        return METHOD_FP8;
+    if (c->part[0].type == DT_U32)
+        return METHOD_MLX;
+    if (c->form != CODEC_TOOL)
+        return METHOD_CT;
+    return c->eights ? METHOD_AWQ : METHOD_GPTQ;
+}
+
+static void write_size(json_writer *w, const codec *c)
+{
+    jw_int(w, "bits", c->bits);
+    jw_int(w, "group_size", c->group ? c->group : -1);
+}
+
+// GPTQModel and vLLM ask the patterns of `dynamic` in turn; "-:" leaves a module as it is.
+static bool write_gptq(const plan *p, const modules *m, json_writer *w, err *e)
+{
+    const codec *c = m->codec[0];
+    const char *format = c->gptq_format == 1 ? "gptq" : "gptq_v2";
+    jw_object(w, NULL);
+    jw_text(w, "quant_method", "gptq");
+    write_size(w, c);
+    jw_bool(w, "desc_act", false);
+    jw_bool(w, "sym", c->zero != 0);
+    jw_bool(w, "lm_head", false);
+    jw_text(w, "checkpoint_format", format);
+    jw_text(w, "format", format);
+    jw_text(w, "pack_dtype", "int32");
+    bool ok = write_left_out(p, m, LEFT_DYNAMIC, "dynamic", w, e);
+    jw_object_end(w);
+    return ok;
+}
+
+static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
+{
+    jw_object(w, NULL);
+    jw_text(w, "quant_method", "awq");
+    write_size(w, m->codec[0]);
+    jw_bool(w, "zero_point", true);
+    jw_text(w, "version", "gemm");
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
+    jw_object_end(w);
+    return ok;
+}
+
+// mlx-lm quantizes what has scales.
+static void write_mlx(const modules *m, json_writer *w)
+{
+    const codec *c = m->codec[0];
+    const char *mode = c->group == 16 ? "nvfp4" : c->bits == 8 ? "mxfp8" : "mxfp4";
+    jw_object(w, NULL);
+    write_size(w, c);
+    jw_text(w, "mode", c->form == CODEC_TOOL ? "affine" : mode);
+    jw_object_end(w);
+}
+
 // What may stand beside what. quant_method fp8 describes DeepSeek's blocks, compressed-tensors the
-// rest; scale_fmt says of all scales that they are powers of two.
+// rest; scale_fmt says of all scales that they are powers of two. GPTQ's, AWQ's and MLX's configs
+// are written for one type.
 static bool describable(const codec *a, const codec *b)
 {
-    if (a->form == CODEC_STORED || b->form == CODEC_STORED)
+    method m = method_of(a);
+    if (m == METHOD_NONE || m != method_of(b))
         return false;
-    bool fp8 = a->form == CODEC_FP8_BLOCK;
-    return fp8 == (b->form == CODEC_FP8_BLOCK) && (!fp8 || a->pow2 == b->pow2);
+    return m == METHOD_CT || (m == METHOD_FP8 && a->pow2 == b->pow2) || a == b;
+}
+
+static const char *what_loaders_read(const codec *a, const codec *b)
+{
+    if (method_of(a) > METHOD_FP8 || method_of(b) > METHOD_FP8)
+        return "one type for all modules from GPTQ, AWQ and MLX configs";
+    return a->form == b->form
+               ? "either kind of scale, not two"
+               : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
 }
 
 static bool one_method(const modules *m, err *e)
@@ -364,15 +470,13 @@ static bool one_method(const modules *m, err *e)
     return err_set(e, ERR_USAGE, "'%s' would be %s and '%s' %s: one quantization_config cannot "
                    "describe both, loaders read %s", str_short(first->name.text, s),
                    first->codec->name, str_short(second->name.text, t), second->codec->name,
-                   first->codec->form == second->codec->form
-                       ? "either kind of scale, not two"
-                       : "either fp8-block or compressed-tensors' types (int4, fp8-channel)");
+                   what_loaders_read(first->codec, second->codec));
 }
 
 static bool codes_anything(const plan *p)
 {
     for (int64_t i = 0; i < p->n_tensors; i++)
-        if (p->tensor[i].source)
+        if (p->tensor[i].source && !p->tensor[i].cut)
             return true;
     return false;
 }
@@ -381,10 +485,29 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
 {
     // The value is nested one level inside config.json; the line break in front is skipped later.
     json_writer w = {.out = out, .indent = 2, .depth = 1, .fresh = true};
-    if (!(m->codec[0]->form == CODEC_FP8_BLOCK ? write_fp8(p, m, &w, e)
-                                               : write_compressed_tensors(p, m, &w, e)))
-        return false;
-    return strbuf_ok(out, e);
+    bool ok = true;
+    switch (method_of(m->codec[0])) {
+    case METHOD_NONE: // one_method has refused it
+    case METHOD_CT: ok = write_compressed_tensors(p, m, &w, e); break;
+    case METHOD_FP8: ok = write_fp8(p, m, &w, e); break;
+    case METHOD_GPTQ: ok = write_gptq(p, m, &w, e); break;
+    case METHOD_AWQ: ok = write_awq(p, m, &w, e); break;
+    case METHOD_MLX: write_mlx(m, &w); break;
+    }
+    return ok && strbuf_ok(out, e);
+}
+
+// mlx-lm reads `quantization` and writes it twice.
+static bool set_members(const modules *m, const strbuf *text, const char *config, size_t len,
+                        strbuf *out, err *e)
+{
+    const char *value = m->n_codecs ? text->text + strspn(text->text, " \n") : NULL;
+    bool mlx = m->n_codecs && method_of(m->codec[0]) == METHOD_MLX;
+    strbuf half = {0};
+    bool ok = json_set_member(config, len, "quantization", mlx ? value : NULL, &half, e) &&
+              json_set_member(half.text, half.len, "quantization_config", value, out, e);
+    strbuf_free(&half);
+    return ok;
 }
 
 bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e)
@@ -398,8 +521,7 @@ bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err
     strbuf text = {0};
     bool ok = collect_modules(p, &m, e) && one_method(&m, e) &&
               (m.n_codecs == 0 || describe(p, &m, &text, e)) &&
-              json_set_member(config, len, "quantization_config",
-                              m.n_codecs ? text.text + strspn(text.text, " \n") : NULL, out, e);
+              set_members(&m, &text, config, len, out, e);
     modules_free(&m);
     strbuf_free(&text);
     return ok;

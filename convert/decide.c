@@ -12,10 +12,19 @@ typedef struct {
     bool seen;             // a weight that it reaches fits
 } entry;
 
+// What is decided about: a weight, or a tensor that no weight has.
+typedef struct {
+    tensor_account account; // of a stack's tensor: the weight's own
+    const tensor *tensor;
+    int64_t at;             // of its decision
+} item;
+
 typedef struct {
     const plan_options *options;
     const checkpoint *source;
     const model *model;
+    item *item;            // [n_items] in the order of tensors
+    int64_t n_items;
     entry *entry;          // [n]
     int64_t n;
     int64_t *scan;         // [n_scan] entries that are no whole names
@@ -68,8 +77,31 @@ static bool index_rules(decider *d, err *e)
     return true;
 }
 
+static bool list_items(decider *d, err *e)
+{
+    int64_t n = checkpoint_count(d->source);
+    d->item = mem_new((uint64_t)(n + model_n_weights(d->model)), sizeof *d->item, "decisions", e);
+    for (int64_t i = 0; d->item && i < n; i++) {
+        const tensor_account *a = model_account(d->model, i);
+        const tensor *t = checkpoint_at(d->source, i);
+        if (!a->used)
+            d->item[d->n_items++] = (item){*a, t, i};
+        for (int64_t k = a->first; a->used && a->part == 0 && k < a->first + a->n; k++) {
+            const bound_weight *b = model_weight_at(d->model, k);
+            item *one = &d->item[d->n_items++];
+            *one = (item){*a, t, n + k};
+            one->account.role = b->role;
+            one->account.layer = b->layer;
+            one->account.expert = b->expert;
+            one->account.weight = b->weight;
+        }
+    }
+    return d->item != NULL;
+}
+
 static void decider_free(decider *d)
 {
+    free(d->item);
     free(d->entry);
     free(d->scan);
     free(d->decided);
@@ -150,24 +182,36 @@ static bool in_scope(const plan_options *o, const tensor_account *a)
         return false;
     switch (o->scope) {
     case SCOPE_NONE: return false;
-    case SCOPE_EXPERTS: return role_class_of(a->role) == CLASS_EXPERTS;
+    case SCOPE_EXPERTS: return role_is_expert(a->role) && !is_vector(a);
     case SCOPE_ALL_LINEAR: return role_is_linear(a->role);
     case SCOPE_MATRICES: return !is_vector(a);
+    case SCOPE_STORED: return !is_vector(a) && a->weight->codec->form != CODEC_FLOAT;
     }
     return false;
 }
 
 // The codec asked for, or the fall-back where its group does not divide the columns.
-static const codec *dividing(const codec *c, const codec *fallback, const weight *w, bool by_rule,
-                             err *e)
+static const codec *dividing(const plan_options *o, const codec *c, const codec *fallback,
+                             const weight *w, bool by_rule, err *e)
 {
-    if (codec_divides(c, w->in))
+    if (codec_fits(c, w->out, w->in))
         return c;
-    if (fallback && codec_divides(fallback, w->in))
+    if (fallback && codec_fits(fallback, w->out, w->in))
         return fallback;
-    if (fallback)
+    bool rows = codec_divides(c, w->in);
+    if (o->exact)
+        err_set(e, ERR_INPUT, "%s: %s needs %s that are a multiple of %lld, it has %lld", w->module,
+                c->name, rows ? "rows" : "columns",
+                (long long)(rows ? codec_row_multiple(c) : codec_multiple(c)),
+                (long long)(rows ? w->out : w->in));
+    else if (fallback)
         err_set(e, ERR_INPUT, "%s: neither %s nor the fall-back %s divides its %lld columns",
                 w->module, c->name, fallback->name, (long long)w->in);
+    else if (rows)
+        err_set(e, ERR_INPUT, "%s: %s needs rows that are a multiple of %lld, it has %lld; "
+                "--fallback TYPE%s names the type for such tensors", w->module, c->name,
+                (long long)codec_row_multiple(c), (long long)w->out,
+                by_rule ? " or a rule's 'fallback'" : "");
     else
         err_set(e, ERR_INPUT, "%s: %s needs columns that are a multiple of %lld, it has %lld; "
                 "--fallback TYPE%s names the type for such tensors", w->module, c->name,
@@ -200,8 +244,8 @@ static bool by_rule(const decider *d, const entry *x, const tensor_account *a, c
     if (is_vector(a))
         return err_set(e, ERR_INPUT, "%s: '%s' is a vector, it can only be kept",
                        recipe_rule_text(r, text), str_short(t->name, s));
-    const codec *c = dividing(r->codec, r->fallback ? r->fallback : o->fallback, a->weight, true,
-                              e);
+    const codec *c = dividing(o, r->codec, r->fallback ? r->fallback : o->fallback, a->weight,
+                              true, e);
     if (!c)
         return err_in(e, "%s", recipe_rule_text(r, text));
     settle(out, a->weight, c, r->has_search ? r->search : o->search,
@@ -213,7 +257,7 @@ static bool by_scope(const plan_options *o, const tensor_account *a, decision *o
 {
     if (!in_scope(o, a))
         return true;
-    const codec *c = dividing(o->codec, o->fallback, a->weight, false, e);
+    const codec *c = dividing(o, o->codec, o->fallback, a->weight, false, e);
     if (!c)
         return false;
     out->rule = n_rules(o);
@@ -221,10 +265,10 @@ static bool by_scope(const plan_options *o, const tensor_account *a, decision *o
     return true;
 }
 
-static bool decide_one(decider *d, int64_t i, decision *out, err *e)
+static bool decide_one(decider *d, const item *one, decision *out, err *e)
 {
-    const tensor_account *a = model_account(d->model, i);
-    const tensor *t = checkpoint_at(d->source, i);
+    const tensor_account *a = &one->account;
+    const tensor *t = one->tensor;
     int64_t at;
     *out = (decision){.rule = -1};
     if (!find_entry(d, a, t, &at, e))
@@ -236,7 +280,7 @@ static bool decide_one(decider *d, int64_t i, decision *out, err *e)
 
 typedef struct {
     int64_t fitting, matrices, reached; // tensors that fit; of these matrices; of these reached
-    int64_t first, first_matrix;        // their indices
+    int64_t first, first_matrix;        // the first item of them
     const char *within;                 // a name that holds the pattern's text
 } trace;
 
@@ -249,12 +293,10 @@ static void note(int64_t i, int64_t *n, int64_t *first)
 static bool follow(const decider *d, const entry *x, trace *out, err *e)
 {
     *out = (trace){0};
-    for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
-        const tensor_account *a = model_account(d->model, i);
-        selector_subject subject = selector_subject_of(a, checkpoint_at(d->source, i));
+    for (int64_t i = 0; i < d->n_items; i++) {
+        const tensor_account *a = &d->item[i].account;
+        selector_subject subject = selector_subject_of(a, d->item[i].tensor);
         bool yes;
-        if (a->used && a->part != 0)
-            continue;
         if (!selector_matches(x->pattern, &subject, &yes, e))
             return false;
         if (!out->within && strstr(subject.module, x->pattern->text))
@@ -276,7 +318,7 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
     if (!follow(d, x, &t, e))
         return false;
     const char *pattern = str_short(x->pattern->text, p);
-    const char *first = checkpoint_at(d->source, t.matrices ? t.first_matrix : t.first)->name;
+    const char *first = d->item[t.matrices ? t.first_matrix : t.first].tensor->name;
     if (!t.fitting && t.within)
         err_set(e, ERR_INPUT, "'%s' is no whole name; it stands in '%s', which *%s* would match",
                 pattern, str_short(t.within, s), pattern);
@@ -288,7 +330,7 @@ static bool refuse_unseen(const decider *d, const entry *x, err *e)
         err_set(e, ERR_INPUT, "'%s' fits no linear weight; what it fits (%lld, the first is '%s') "
                 "has to be named by its role, '%s', or its whole name", pattern,
                 (long long)t.matrices, str_short(first, s),
-                role_name(model_account(d->model, t.first_matrix)->role));
+                role_name(d->item[t.first_matrix].account.role));
     else
         err_set(e, ERR_INPUT, "what '%s' fits can only be kept: vectors, and tensors without a "
                 "role (%lld, the first is '%s')", pattern, (long long)t.fitting,
@@ -302,22 +344,22 @@ static bool refuse_shadowed(const decider *d, const decision *list, const entry 
     char text[RECIPE_RULE_TEXT], other[RECIPE_RULE_TEXT], s[STR_SHORT];
     const recipe_rule *rule = d->options->rules->rule;
     int64_t first = -1;
-    for (int64_t i = 0; i < checkpoint_count(d->source); i++) {
-        const tensor_account *a = model_account(d->model, i);
-        selector_subject subject = selector_subject_of(a, checkpoint_at(d->source, i));
+    for (int64_t i = 0; i < d->n_items; i++) {
+        const item *one = &d->item[i];
+        selector_subject subject = selector_subject_of(&one->account, one->tensor);
         bool yes;
-        if ((a->used && a->part != 0) || !reaches(x, a))
+        if (!reaches(x, &one->account))
             continue;
         if (!selector_matches(x->pattern, &subject, &yes, e))
             return false;
-        if (yes && x->rule->file && !rule[list[i].rule].file)
+        if (yes && x->rule->file && !rule[list[one->at].rule].file)
             return true;
         first = yes && first < 0 ? i : first;
     }
     return err_set(e, ERR_INPUT, "%s decides nothing: earlier rules have decided all that it fits, "
                    "'%s' for one by %s", recipe_rule_text(x->rule, text),
-                   str_short(checkpoint_at(d->source, first)->name, s),
-                   recipe_rule_text(&rule[list[first].rule], other));
+                   str_short(d->item[first].tensor->name, s),
+                   recipe_rule_text(&rule[list[d->item[first].at].rule], other));
 }
 
 // Every pattern must fit something, every rule must decide something.
@@ -341,18 +383,13 @@ bool decide(const plan_options *o, const checkpoint *c, const model *m, decision
     decider d = {.options = o, .source = c, .model = m};
     int64_t n = checkpoint_count(c);
     *out = NULL;
-    decision *list = mem_new((uint64_t)n, sizeof *list, "decisions", e);
-    bool ok = list && index_rules(&d, e);
-    for (int64_t i = 0; ok && i < n; i++) {
-        const tensor_account *a = model_account(m, i);
-        if (!a->used || a->part == 0)
-            ok = decide_one(&d, i, &list[i], e);
-    }
-    for (int64_t i = 0; ok && i < n; i++) {
-        const tensor_account *a = model_account(m, i);
-        if (a->used && a->part != 0)
-            list[i] = list[checkpoint_index_of(c, a->weight->part[0]->name)];
-    }
+    decision *list = mem_new((uint64_t)(n + model_n_weights(m)), sizeof *list, "decisions", e);
+    bool ok = list && index_rules(&d, e) && list_items(&d, e);
+    for (int64_t i = 0; ok && i < d.n_items; i++)
+        ok = decide_one(&d, &d.item[i], &list[d.item[i].at], e);
+    for (int64_t i = 0; ok && i < n; i++)
+        if (model_account(m, i)->used)
+            list[i] = list[n + model_account(m, i)->first];
     ok = ok && refuse_idle(&d, list, e);
     decider_free(&d);
     if (ok)

@@ -20,8 +20,9 @@ typedef struct {
     bool positive_scales;
 } decision;
 
-// One decision for each tensor of the checkpoint, alike for all parts of a weight; free(*out).
-// ERR_INPUT with the rule and the tensor.
+// Decisions for the tensors of the checkpoint, [checkpoint_count], of a weight's tensors what the
+// first weight gets that they are parts of; behind them one for each weight, [model_n_weights].
+// free(*out). ERR_INPUT with the rule and the tensor.
 MUST_USE bool decide(const plan_options *o, const checkpoint *c, const model *m, decision **out,
                      err *e);
 

@@ -50,7 +50,7 @@ static const tensor *next_source(sample *s)
             s->part = 1;
             return t->from;
         }
-        if (t->source && t->starts && s->part < t->source->n_parts)
+        if (t->source && t->opens && s->part < t->source->n_parts)
             return t->source->part[s->part++];
         s->tensor++;
         s->part = 0;
@@ -155,7 +155,9 @@ static bool coded_alike(const plan_tensor *a, const plan_tensor *b)
 static bool encode_sample(const plan_tensor *t, int64_t rows, const float *values, err *e)
 {
     const codec *k = t->codec;
-    const encode_options with = {.search = t->search, .positive_scales = t->positive_scales,
+    // Moving blocks takes about as long as encoding without a search.
+    const encode_options with = {.search = t->exact ? SEARCH_COMPAT : t->search,
+                                 .positive_scales = t->positive_scales,
                                  .source = weight_plain_type(t->source),
                                  .whole_scale = codec_whole_scale(k, 1, DT_F32)};
     void *part[CODEC_MAX_PARTS] = {0};
@@ -201,7 +203,7 @@ static bool code_all(estimate *x, const plan *p, double *seconds, const estimate
     for (int64_t i = tensors.first; i < tensors.end; i++) {
         const plan_tensor *t = &p->tensor[i];
         int k = 0;
-        if (!t->source || !t->starts)
+        if (!t->source || !t->starts || t->cut)
             continue;
         while (k < n && !coded_alike(kind[k], t))
             k++;

@@ -128,7 +128,9 @@ static bool cut_plain(plan *p, uint64_t *cap, int64_t first, int64_t n, err *e)
 
 static pack_projection projection_of(role r)
 {
-    return r == ROLE_EXPERT_GATE ? PACK_GATE : r == ROLE_EXPERT_UP ? PACK_UP : PACK_DOWN;
+    if (r == ROLE_EXPERT_GATE || r == ROLE_EXPERT_GATE_BIAS)
+        return PACK_GATE;
+    return r == ROLE_EXPERT_UP || r == ROLE_EXPERT_UP_BIAS ? PACK_UP : PACK_DOWN;
 }
 
 static bool is_expert(const plan_tensor *t)
@@ -140,16 +142,16 @@ static const codec_part *part_of(const plan *p, const plan_tensor *t)
 {
     if (t->source)
         return &t->codec->part[t->part];
-    const weight *w = model_weight(p->model, t->role, t->layer, t->expert);
+    const weight *w = plan_weight(p, t);
     return &w->codec->part[w->of[t->part]];
 }
 
-// Rows that follow the weight's own rows travel with the expert; block scales, shapes and globals
-// lie in the tail.
+// Rows (or columns) that follow the weight's own rows travel with the expert; block scales, shapes
+// and globals lie in the tail.
 static bool in_record(const plan *p, const plan_tensor *t)
 {
     const codec_part *part = part_of(p, t);
-    return part->rank == 2 && part->row_block == 1;
+    return part->rank == 2 && (part->row_block == 1 || part->across);
 }
 
 typedef struct {
@@ -170,6 +172,8 @@ static int by_place(const void *x, const void *y)
     int pa = (int)projection_of(a->t->role), pb = (int)projection_of(b->t->role);
     if (pa != pb)
         return pa - pb;
+    if (a->t->role != b->t->role)
+        return a->t->role < b->t->role ? -1 : 1;
     return a->t->part - b->t->part;
 }
 

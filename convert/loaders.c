@@ -22,12 +22,12 @@ static void warn_of_copied(const plan *p, const events *v)
 
 static const codec *codec_of(const plan *p, const plan_tensor *t)
 {
-    return t->source ? t->codec : model_weight(p->model, t->role, t->layer, t->expert)->codec;
+    return t->source ? t->codec : plan_weight(p, t)->codec;
 }
 
 static bool is_expert(const plan_tensor *t)
 {
-    return t->owned && role_class_of(t->role) == CLASS_EXPERTS;
+    return t->owned && role_is_expert(t->role) && role_is_linear(t->role);
 }
 
 // transformers and vLLM keep the experts of a layer in fused tensors with one scheme.
@@ -109,8 +109,24 @@ static void warn_of_ragged_blocks(const plan *p, const events *v)
     }
 }
 
+static void warn_of_single_experts(const plan *p, const events *v)
+{
+    const arch *a = model_arch(p->model);
+    for (int64_t i = 0; a->loads_stacks_only && i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!is_expert(t) || t->expert < 0)
+            continue;
+        event_warn(v, "'%s' is of one expert: transformers up to 5.24 loads the experts of family "
+                   "%s in stacks only, and makes up those that it does not find",
+                   t->to.name, a->family);
+        return;
+    }
+}
+
 void loaders_warn(const plan *p, const events *v)
 {
+    if (p->model)
+        warn_of_single_experts(p, v);
     if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))
         return;
     if (p->options.layout == LAYOUT_GGUF) {

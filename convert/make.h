@@ -43,8 +43,11 @@ typedef struct {
     bool already_complete;      // nothing was done
     bool has_roles;             // bits, experts' bytes and role_bytes are known
     int64_t n_files, n_tensors, n_moved, n_coded; // tensors moved byte for byte and proven so
+    int64_t n_cut;              // weights that were cut out of stacks as they are
     int64_t n_copied, n_left;   // other files of the source's folder
     int64_t changed_values, changed_tensors;
+    int64_t blocks, changed_blocks; // of weights that were moved block by block,
+    run_loss loss;                  //   and what that cost, with plan_options.lossy
     uint64_t bytes_before, bytes_after;           // tensor files
     uint64_t experts_before, experts_after;       // routed experts' tensors; 0 without a model
     double bits_before, bits_after, expert_bits_before, expert_bits_after; // a weight

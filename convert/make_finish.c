@@ -5,6 +5,7 @@
 #include "convert/maker.h"
 #include "convert/manifest.h"
 #include "convert/recipe_table.h"
+#include "quantize/transcode.h"
 
 run_options maker_run_options(const maker *m, const run_slice *slice)
 {
@@ -36,35 +37,66 @@ bool maker_identify_source(maker *m, run_result *r, err *e)
 
 enum { TENSORS_NAMED = 20 }; // by warnings; the error counts all
 
+typedef struct {
+    const char *first;        // the first tensor that changed, and of how many values or blocks
+    int64_t changed, of;
+} first_change;
+
+static void warn_of_change(const maker *m, const plan_tensor *t, int64_t changed, int64_t of)
+{
+    if (!m->options->refuse_changes || m->report->changed_tensors > TENSORS_NAMED)
+        return;
+    if (t->exact)
+        event_warn(m->options->events, "%s: %lld of %lld blocks are not on %s's grid",
+                   t->source->module, (long long)changed, (long long)of, t->codec->name);
+    else
+        event_warn(m->options->events, "%s: %lld of %lld values would change", t->to.name,
+                   (long long)changed, (long long)of);
+}
+
+static void count_change(maker *m, int64_t i, first_change *x)
+{
+    make_report *r = m->report;
+    const plan_tensor *t = &m->plan.tensor[i];
+    int64_t changed = m->result.changed[i], of = 0;
+    if (t->exact && t->starts)
+        r->blocks += of = transcode_blocks(t->codec, t->source->out, t->source->in);
+    run_loss_add(&r->loss, &m->result.loss[i]);
+    if (!changed)
+        return;
+    r->changed_tensors++;
+    if (t->exact) {
+        r->changed_blocks += changed;
+    } else {
+        r->changed_values += changed;
+        of = weight_elements(t->source);
+    }
+    warn_of_change(m, t, changed, of);
+    if (!x->first)
+        *x = (first_change){t->exact ? t->source->module : t->to.name, changed, of};
+}
+
 bool maker_refuse_changes(maker *m, err *e)
 {
     make_report *r = m->report;
-    const char *first = NULL;
-    int64_t first_changed = 0, first_of = 0;
-    for (int64_t i = 0; i < m->plan.n_tensors; i++) {
-        const plan_tensor *t = &m->plan.tensor[i];
-        if (!m->result.changed[i])
-            continue;
-        r->changed_values += m->result.changed[i];
-        r->changed_tensors++;
-        if (m->options->refuse_changes && r->changed_tensors <= TENSORS_NAMED)
-            event_warn(m->options->events, "%s: %lld of %lld values would change", t->to.name,
-                       (long long)m->result.changed[i], (long long)weight_elements(t->source));
-        if (!first) {
-            first = t->to.name;
-            first_changed = m->result.changed[i];
-            first_of = weight_elements(t->source);
-        }
-    }
-    if (!first || !m->options->refuse_changes)
+    first_change x = {0};
+    for (int64_t f = r->slice.first; f < r->slice.first + r->slice.n; f++)
+        for (int64_t i = 0; i < m->plan.file[f].n; i++)
+            count_change(m, m->plan.file[f].first + i, &x);
+    if (!x.first || !m->options->refuse_changes)
         return true;
     if (r->changed_tensors > TENSORS_NAMED)
         event_warn(m->options->events, "and %lld tensors more",
                    (long long)r->changed_tensors - TENSORS_NAMED);
+    if (r->changed_blocks)
+        return err_set(e, ERR_NO, "%lld of %lld blocks of %lld weights are not on %s's grid (%s: "
+                       "%lld of %lld); --allow-lossy encodes and measures them",
+                       (long long)r->changed_blocks, (long long)r->blocks,
+                       (long long)r->changed_tensors, m->plan.options.codec->name, x.first,
+                       (long long)x.changed, (long long)x.of);
     return err_set(e, ERR_NO, "%lld values of %lld tensors would change (%s: %lld of %lld); "
                    "--allow-lossy accepts that", (long long)r->changed_values,
-                   (long long)r->changed_tensors, first, (long long)first_changed,
-                   (long long)first_of);
+                   (long long)r->changed_tensors, x.first, (long long)x.changed, (long long)x.of);
 }
 
 static bool stage_pack_index(maker *m, err *e)
@@ -123,7 +155,8 @@ static bool stage_manifest(maker *m, err *e)
                      .source = m->source_id,
                      .config = m->config ? &m->config_sha : NULL,
                      .statistics = m->options->statistics,
-                     .companions = &m->companions};
+                     .companions = &m->companions,
+                     .result = &m->result};
     bool ok = manifest_write(&with, &text, e) &&
               output_small(m->out, "scruple.json", text.text, text.len, e);
     strbuf_free(&text);

@@ -108,7 +108,8 @@ static void fill_report(maker *m)
         r->bytes_after += p->file[f].bytes;
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
-        r->n_coded += t->starts;
+        r->n_coded += t->starts && !t->cut;
+        r->n_cut += t->starts && t->cut;
         r->role_bytes[t->owned ? role_class_of(t->role) : CLASS_OTHER] += t->to.bytes;
     }
     if (!m->model)
@@ -150,7 +151,8 @@ static bool needs_roles(const maker *m, bool *needs, err *e)
     const plan_options *p = &m->options->plan;
     bool foreign = false;
     *needs = m->options->needs_model;
-    if (!*needs || p->scope != SCOPE_MATRICES || p->rules || p->layout == LAYOUT_EXPERTS)
+    bool of_types = p->scope == SCOPE_MATRICES || p->scope == SCOPE_STORED;
+    if (!*needs || !of_types || p->rules || p->layout == LAYOUT_EXPERTS)
         return true;
     bool ok = model_is_foreign(m->source, &foreign, e);
     *needs = !foreign;
@@ -169,7 +171,7 @@ static bool check_importance(const maker *m, err *e)
 {
     const make_options *o = m->options;
     for (int64_t i = 0; o->check_importance && i < m->plan.n_tensors; i++)
-        if (m->plan.tensor[i].starts &&
+        if (m->plan.tensor[i].starts && !m->plan.tensor[i].cut &&
             !o->check_importance(o->ctx, m->model, &m->plan.tensor[i], e))
             return false;
     return true;

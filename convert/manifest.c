@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "convert/journal.h"
 #include "convert/recipe_table.h"
+#include "quantize/transcode.h"
 
 enum { SCHEMA = 1, LARGEST = 64 << 20 };
 
@@ -78,6 +79,47 @@ static void write_files(const manifest *m, json_writer *w)
     jw_array_end(w);
 }
 
+static void write_loss(json_writer *w, int64_t blocks, int64_t changed, const run_loss *x)
+{
+    jw_int(w, "blocks", blocks);
+    jw_int(w, "blocks_changed", changed);
+    if (!changed)
+        return;
+    jw_double(w, "largest_error", (double)x->largest);
+    jw_double(w, "sqnr_db", run_loss_db(x));
+}
+
+// Of the weights that were moved block by block: all together, and those that changed.
+static void write_moved(const manifest *m, json_writer *w)
+{
+    const run_result *r = m->result;
+    run_loss all = {0};
+    int64_t blocks = 0, changed = 0;
+    for (int64_t i = 0; i < m->plan->n_tensors; i++) {
+        const plan_tensor *t = &m->plan->tensor[i];
+        if (!t->exact || !t->starts)
+            continue;
+        blocks += transcode_blocks(t->codec, t->source->out, t->source->in);
+        changed += r->changed[i];
+        run_loss_add(&all, &r->loss[i]);
+    }
+    jw_object(w, "moved");
+    write_loss(w, blocks, changed, &all);
+    jw_array(w, "weights_changed");
+    for (int64_t i = 0; i < m->plan->n_tensors; i++) {
+        const plan_tensor *t = &m->plan->tensor[i];
+        if (!t->exact || !r->changed[i])
+            continue;
+        jw_object(w, NULL);
+        jw_text(w, "module", t->source->module);
+        write_loss(w, transcode_blocks(t->codec, t->source->out, t->source->in), r->changed[i],
+                   &r->loss[i]);
+        jw_object_end(w);
+    }
+    jw_array_end(w);
+    jw_object_end(w);
+}
+
 bool manifest_write(const manifest *m, strbuf *out, err *e)
 {
     char hex[65];
@@ -96,6 +138,8 @@ bool manifest_write(const manifest *m, strbuf *out, err *e)
         jw_raw(&w, "statistics", m->statistics);
     if (m->plan->model)
         write_sizes(m, &w);
+    if (m->plan->options.exact)
+        write_moved(m, &w);
     write_files(m, &w);
     jw_object_end(&w);
     strbuf_puts(out, "\n");

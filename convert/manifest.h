@@ -5,7 +5,7 @@
 #define SCRUPLE_CONVERT_MANIFEST_H
 
 #include "convert/companions.h"
-#include "convert/plan.h"
+#include "convert/run.h"
 #include "formats/source_sums.h"
 
 #define MANIFEST_NAME "scruple.json"
@@ -18,6 +18,7 @@ typedef struct {
     const sha256_digest *config;    // of the source's config.json, NULL where it has none
     const char *statistics;         // JSON object text with sha256 and coverage, or NULL
     const companions *companions;
+    const run_result *result;
 } manifest;
 
 MUST_USE bool manifest_write(const manifest *m, strbuf *out, err *e);

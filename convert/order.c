@@ -9,6 +9,7 @@
 const char *const order_forms[] = {"experts", "safetensors", "bf16", "f16", "f32", "gguf",
                                    NULL};
 const char *const order_scopes[] = {"experts", "all-linear", NULL};
+const char *const order_convert_scopes[] = {"stored", "experts", "all-linear", NULL};
 const char *const order_searches[] = {"best", "compat", NULL};
 const char *const order_layouts[] = {"plain", "experts", "gguf", NULL};
 
@@ -19,16 +20,38 @@ bool order_needs_model(const order *o)
     return o->quantize || o->plan.layout == LAYOUT_EXPERTS || o->plan.codec;
 }
 
+// A type of codes: weights are moved into it, ggml's types in a GGUF.
+static bool set_codes(order *o, const codec *c)
+{
+    o->plan.codec = c;
+    o->plan.exact = true;
+    o->plan.scope = SCOPE_STORED;
+    o->plan.layout = codec_held_by(c) == HOLDER_GGUF ? LAYOUT_GGUF : LAYOUT_PLAIN;
+    return true;
+}
+
+static const codec *target_of(const char *form)
+{
+    const codec *c = NULL;
+    err no = ERR_INIT;
+    return codec_from_user(form, &c, &no) && c->form != CODEC_FLOAT ? c : NULL;
+}
+
 bool order_set_form(order *o, const char *form, err *e)
 {
     int i = 0;
+    const codec *codes = target_of(form);
     while (order_forms[i] && !str_same_nocase(form, order_forms[i]))
         i++;
+    if (codes)
+        return set_codes(o, codes);
     if (!order_forms[i]) {
         const char *near = str_nearest(form, order_forms, COUNT_OF(order_forms) - 1);
+        if (!near) // another name of a plain type, or what is said of types
+            return codec_from_user(form, &codes, e) && order_set_form(o, codes->name, e);
         return err_set(e, ERR_USAGE, "--to '%s' does not exist in this version; there are experts, "
-                       "safetensors, gguf, bf16, f16 and f32%s%s%s", form,
-                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+                       "safetensors, gguf, bf16, f16, f32 and the types of codes that scruple "
+                       "writes; did you mean '%s'?", form, near);
     }
     if (i == 0)
         o->plan.layout = LAYOUT_EXPERTS;
@@ -39,6 +62,12 @@ bool order_set_form(order *o, const char *form, err *e)
         o->plan.codec = codec_find(order_forms[i]);
     }
     return true;
+}
+
+void order_set_scope(order *o, int scope)
+{
+    static const plan_scope scopes[] = {SCOPE_STORED, SCOPE_EXPERTS, SCOPE_ALL_LINEAR};
+    o->plan.scope = scopes[scope];
 }
 
 // ---- which container -------------------------------------------------------------------------
@@ -95,6 +124,11 @@ bool order_set_alignment(plan_options *p, uint64_t alignment, err *e)
 
 // ---- writing ---------------------------------------------------------------------------------
 
+static int scope_index(plan_scope s)
+{
+    return s == SCOPE_STORED ? 0 : s == SCOPE_EXPERTS ? 1 : 2;
+}
+
 // Where files are cut and tensors begin, as far as somebody asked for it.
 static void write_places(const plan_options *p, json_writer *w)
 {
@@ -115,6 +149,8 @@ static void write_convert(const order *o, json_writer *w)
                                                    : "safetensors");
     if (p->layout == LAYOUT_EXPERTS)
         jw_int(w, "page", (int64_t)p->page);
+    if (p->exact)
+        jw_text(w, "scope", order_convert_scopes[scope_index(p->scope)]);
     if (p->codec)
         jw_bool(w, "allow_lossy", o->allow_lossy);
     write_places(p, w);
@@ -260,12 +296,33 @@ static bool take_statistics(reader *r, order *o)
            bad(r, "statistics");
 }
 
+// As write_convert has it, where a user may write it otherwise.
+static bool is_written_form(const char *form)
+{
+    for (int i = 0; order_forms[i]; i++)
+        if (strcmp(form, order_forms[i]) == 0)
+            return true;
+    return codec_find(form) && codec_find(form)->form != CODEC_FLOAT;
+}
+
 static bool parse_convert(reader *r, order *o)
 {
-    int form;
-    return take_choice(r, "to", order_forms, &form) &&
-           order_set_form(o, order_forms[form], r->e) && take_page(r, o) &&
-           (!o->plan.codec || take_bool(r, "allow_lossy", &o->allow_lossy)) && take_places(r, o);
+    const char *form = json_as_text(take(r, "to"));
+    int scope;
+    err no = ERR_INIT;
+    if (!form || !is_written_form(form) || !order_set_form(o, form, &no))
+        return bad(r, "to");
+    if (!take_page(r, o))
+        return false;
+    if (o->plan.exact) {
+        if (!take_choice(r, "scope", order_convert_scopes, &scope))
+            return false;
+        order_set_scope(o, scope);
+    }
+    if (o->plan.codec && !take_bool(r, "allow_lossy", &o->allow_lossy))
+        return false;
+    o->plan.lossy = o->plan.exact && o->allow_lossy;
+    return take_places(r, o);
 }
 
 static bool take_rules(reader *r, order *o)

@@ -22,13 +22,16 @@ typedef struct {
 
 extern const char *const order_forms[];    // of convert --to; NULL at the end
 extern const char *const order_scopes[];   // of quantize
+extern const char *const order_convert_scopes[]; // of convert into a type of codes
 extern const char *const order_searches[];
 extern const char *const order_layouts[];  // of quantize, in the order of plan_layout
 
 const char *order_command(const order *o); // "quantize"
 bool order_needs_model(const order *o);    // roles are needed (not by --to safetensors and gguf)
-// convert --to FORM, in any case; ERR_USAGE with the nearest.
+// convert --to FORM, in any case: an order_form or a type of codes; ERR_USAGE with the nearest.
 MUST_USE bool order_set_form(order *o, const char *form, err *e);
+// Of convert into a type of codes: which weights, an index of order_convert_scopes.
+void order_set_scope(order *o, int scope);
 // Sets the layout of a quantization whose types and rules are known: `asked`, or (NULL) GGUF where
 // they are ggml's, else what it was. ERR_USAGE where types of GGUF and of safetensors stand side by
 // side, or the layout is the other one's; rules may be NULL.

@@ -9,6 +9,7 @@
 #include "convert/decide.h"
 #include "convert/layout.h"
 #include "convert/plan_gguf.h"
+#include "quantize/transcode.h"
 
 // ---- which tensors there will be -------------------------------------------------------------
 
@@ -33,29 +34,56 @@ static void take_account(plan_tensor *t, const tensor_account *a)
     t->part = a->part;
 }
 
-static bool add_coded(plan *p, uint64_t *cap, const tensor_account *a, const decision *d, err *e)
+dtype plan_part_type(const plan_tensor *t)
 {
-    const weight *w = a->weight;
-    const codec *c = d->codec;
+    if (t->cut)
+        return t->source->part[t->part]->type;
+    if (t->exact)
+        return transcode_written_type(t->codec, t->part, weight_scale_type(t->source));
+    return codec_written_type(t->codec, t->part, t->search, weight_plain_type(t->source));
+}
+
+static bool name_part(plan *p, plan_tensor *t, err *e)
+{
+    const weight *w = t->source;
+    const codec_part *part = &t->codec->part[t->part];
+    // One that follows a whole name has another one that follows a module.
+    const char *suffix = w->rank == 1          ? w->suffix
+                         : *part->suffix == '_' ? part->named[0]
+                                                : part->suffix;
+    strbuf name = {0};
+    strbuf_printf(&name, "%s.%s", w->module, suffix);
+    t->to.name = strbuf_ok(&name, e) ? arena_text(&p->names, name.text, name.len, e) : NULL;
+    strbuf_free(&name);
+    return t->to.name != NULL;
+}
+
+// The parts of a weight that is coded, or cut from its stack as it is.
+static bool add_parts(plan *p, uint64_t *cap, const bound_weight *b, const decision *d, bool cut,
+                      err *e)
+{
+    const weight *w = b->weight;
+    const codec *c = cut ? w->codec : d->codec;
     for (int part = 0; part < codec_written(c); part++) {
         plan_tensor *t = new_tensor(p, cap, e);
         if (!t)
             return false;
-        take_account(t, a);
+        t->owned = true;
+        t->role = b->role;
+        t->layer = b->layer;
+        t->expert = b->expert;
         t->source = w;
+        t->cut = cut;
         t->codec = c;
-        t->search = d->search;
-        t->positive_scales = d->positive_scales;
+        t->search = cut ? SEARCH_BEST : d->search;
+        t->positive_scales = !cut && d->positive_scales;
         t->part = part;
-        strbuf name = {0};
-        strbuf_printf(&name, "%s.%s", w->module, c->part[part].suffix);
-        t->to.name = strbuf_ok(&name, e) ? arena_text(&p->names, name.text, name.len, e) : NULL;
-        strbuf_free(&name);
-        if (!t->to.name)
+        t->exact = !cut && p->options.exact;
+        if (!name_part(p, t, e))
             return false;
-        t->to.type = codec_written_type(c, part, d->search, weight_plain_type(w));
-        int64_t shape[2];
-        t->to.rank = codec_part_shape(c, part, w->out, w->in, shape);
+        t->to.type = plan_part_type(t);
+        int64_t shape[2] = {w->in, 0};
+        t->to.rank = w->rank == 1 ? 1 : codec_part_shape(c, part, w->out, w->in, shape);
         memcpy(t->to.shape, shape, sizeof shape);
         t->to.n_elements = t->to.rank == 2 ? shape[0] * shape[1] : shape[0];
         t->to.bytes = codec_part_bytes(c, part, w->out, w->in);
@@ -74,6 +102,8 @@ static bool decode_alone(const plan *p, const tensor *t, const codec **from, con
     if (!*from && dtype_is_block(t->type))
         return err_set(e, ERR_INPUT, "tensor '%s' has type %s, which this version does not decode",
                        str_short(t->name, name), dtype_name(t->type));
+    if (p->options.scope == SCOPE_STORED)
+        matrix = dtype_is_block(t->type);
     if (*from && matrix && *from != p->options.codec)
         *to = p->options.codec;
     return true;
@@ -95,35 +125,99 @@ static bool add_alone(plan *p, plan_tensor *t, const codec *from, const codec *t
     t->source = w;
     t->codec = to;
     t->search = SEARCH_BEST;
+    t->exact = p->options.exact;
     t->from = NULL;
     t->to.bytes = codec_part_bytes(to, 0, w->out, w->in);
     return true;
 }
 
-static bool collect_tensors(plan *p, const decision *decided, err *e)
+// Whether parts of a slice are what the codec's own parts would be.
+static bool can_be_cut(const weight *w, err *e)
 {
-    uint64_t cap = 0;
-    for (int64_t i = 0; i < checkpoint_count(p->source); i++) {
-        const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
-        const codec *from = NULL, *to = NULL;
-        if (decided && decided[i].codec) {
-            // The weight's other stored parts make no tensors of their own.
-            if (a->part == 0 && !add_coded(p, &cap, a, &decided[i], e))
-                return false;
-            continue;
-        }
-        plan_tensor *t = new_tensor(p, &cap, e);
-        if (!t)
-            return false;
-        take_account(t, a);
-        t->from = checkpoint_at(p->source, i);
-        t->to = *t->from;
-        if (!p->model && p->options.codec && !decode_alone(p, t->from, &from, &to, e))
-            return false;
-        if (to && !add_alone(p, t, from, to, e))
+    bool can = w->n_parts == codec_written(w->codec);
+    for (int i = 0; can && i < w->n_parts; i++) {
+        const codec_part *part = &w->codec->part[i];
+        can = w->of[i] == i && !part->found &&
+              dtype_bits(w->part[i]->type) == dtype_bits(part->type);
+    }
+    return can || err_set(e, ERR_INPUT, "'%s' is stored as %s in the stack '%s': this version does "
+                          "not cut that out as it is (quantize it, or convert --to safetensors, "
+                          "which keeps stacks)", w->module, w->codec->name, w->stored);
+}
+
+// All weights of a stack, each as tensors of its own.
+static bool add_stack(plan *p, uint64_t *cap, const tensor_account *a, const decision *decided,
+                      err *e)
+{
+    for (int64_t k = a->first; k < a->first + a->n; k++) {
+        const bound_weight *b = model_weight_at(p->model, k);
+        bool cut = !decided || !decided[k].codec;
+        if ((cut && !can_be_cut(b->weight, e)) ||
+            !add_parts(p, cap, b, decided ? &decided[k] : NULL, cut, e))
             return false;
     }
     return true;
+}
+
+// Stacks fall apart all or none, so that a layer's experts are stored alike. `decided`: of weights.
+static bool stacks_fall_apart(const plan *p, const decision *decided)
+{
+    bool apart = p->options.layout == LAYOUT_EXPERTS || p->options.rules;
+    for (int64_t k = 0; decided && !apart && k < model_n_weights(p->model); k++)
+        apart = decided[k].codec && role_is_expert(model_weight_at(p->model, k)->role);
+    return apart;
+}
+
+static bool add_moved(plan *p, uint64_t *cap, int64_t i, const tensor_account *a, err *e)
+{
+    const codec *from = NULL, *to = NULL;
+    plan_tensor *t = new_tensor(p, cap, e);
+    if (!t)
+        return false;
+    take_account(t, a);
+    t->from = checkpoint_at(p->source, i);
+    t->to = *t->from;
+    if (!p->model && p->options.codec && !decode_alone(p, t->from, &from, &to, e))
+        return false;
+    return !to || add_alone(p, t, from, to, e);
+}
+
+// A weight is added with its first part.
+static bool collect_tensors(plan *p, const decision *decided, err *e)
+{
+    uint64_t cap = 0;
+    int64_t n = checkpoint_count(p->source);
+    const decision *of_weights = decided ? decided + n : NULL;
+    bool apart = p->model && stacks_fall_apart(p, of_weights), ok = true;
+    for (int64_t i = 0; ok && i < n; i++) {
+        const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
+        bool used = a && a->used;
+        if (used && a->stacked && apart)
+            ok = a->part != 0 || add_stack(p, &cap, a, of_weights, e);
+        else if (used && of_weights && of_weights[a->first].codec)
+            ok = a->part != 0 || add_parts(p, &cap, model_weight_at(p->model, a->first),
+                                           &of_weights[a->first], false, e);
+        else
+            ok = add_moved(p, &cap, i, a, e);
+    }
+    return ok;
+}
+
+// A moving that moves nothing was not what was meant, unless all is there already.
+static bool moves_something(const plan *p, err *e)
+{
+    const codec *c = p->options.codec;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        bool there = !p->model && t->to.type == c->part[0].type;
+        if (p->model && plan_weight(p, t))
+            there = plan_weight(p, t)->codec == c;
+        if (t->exact || there)
+            return true;
+    }
+    return err_set(e, ERR_INPUT, "no weight of this checkpoint is stored in codes that could "
+                   "become %s (--scope experts and --scope all-linear take plain numbers, too)",
+                   c->name);
 }
 
 static bool choose_tensors(plan *p, err *e)
@@ -131,7 +225,7 @@ static bool choose_tensors(plan *p, err *e)
     decision *decided = NULL;
     bool ok = !p->model || (p->options.scope == SCOPE_NONE && !p->options.rules) ||
               decide(&p->options, p->source, p->model, &decided, e);
-    ok = ok && collect_tensors(p, decided, e);
+    ok = ok && collect_tensors(p, decided, e) && (!p->options.exact || moves_something(p, e));
     free(decided);
     return ok;
 }
@@ -231,14 +325,20 @@ static bool write_headers(plan *p, err *e)
 // of codes. A weight whose parts lie in two files would start in both.
 static bool mark_starts(plan *p, const plan_file *f, err *e)
 {
-    strmap seen = {0};
+    strmap weights = {0}, tensors = {0};
     bool ok = true;
     for (int64_t i = f->first; ok && i < f->first + f->n; i++) {
         plan_tensor *t = &p->tensor[i];
-        if (t->source)
-            ok = strmap_put(&seen, t->source->module, strlen(t->source->module), i, &t->starts, e);
+        if (!t->source)
+            continue;
+        const weight *w = t->source;
+        const tensor *first = w->part[0];
+        ok = strmap_put(&weights, (const char *)&w, sizeof w, i, &t->starts, e) &&
+             (!t->starts ||
+              strmap_put(&tensors, (const char *)&first, sizeof first, i, &t->opens, e));
     }
-    strmap_free(&seen);
+    strmap_free(&weights);
+    strmap_free(&tensors);
     return ok;
 }
 
@@ -272,11 +372,12 @@ static bool identify(plan *p, err *e)
         strbuf_add(&line, file->header.text, file->header.len);
         for (int64_t i = file->first; i < file->first + file->n; i++) {
             const plan_tensor *t = &p->tensor[i];
-            if (t->from)
-                strbuf_puts(&line, "moved\n");
+            if (t->from || t->cut)
+                strbuf_puts(&line, t->cut ? "cut\n" : "moved\n");
             else
                 strbuf_printf(&line, "%s<-%s %s%s\n", t->codec->name, t->source->codec->name,
-                              recipe_search_name(t->search), t->positive_scales ? " +" : "");
+                              t->exact ? "exact" : recipe_search_name(t->search),
+                              t->positive_scales ? " +" : "");
         }
         if (!line.failed)
             sha256_add(sha, line.text, line.len);
@@ -307,8 +408,8 @@ bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_o
                        PLAN_LEAST_ALIGNMENT, GGUF_MAX_ALIGNMENT, (unsigned long long)o->alignment);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
-    assert(m || (o->layout != LAYOUT_EXPERTS && !o->rules &&
-                 (o->scope == SCOPE_NONE || o->scope == SCOPE_MATRICES)));
+    bool of_types = o->scope == SCOPE_MATRICES || o->scope == SCOPE_STORED;
+    assert(m || (o->layout != LAYOUT_EXPERTS && !o->rules && (o->scope == SCOPE_NONE || of_types)));
     assert((o->scope == SCOPE_NONE) == !o->codec);
     if (!choose_tensors(&p, e) || !plan_fits_container(&p, e) || !layout_files(&p, e) ||
         !name_files(&p, e) || !write_headers(&p, e) || !layout_records(&p, e) ||
@@ -328,6 +429,14 @@ void plan_free(plan *p)
     free(p->tensor);
     arena_free(&p->names);
     *p = (plan){0};
+}
+
+const weight *plan_weight(const plan *p, const plan_tensor *t)
+{
+    if (t->source || !t->owned)
+        return t->source;
+    bool stack = role_is_expert(t->role) && t->expert < 0;
+    return model_weight(p->model, t->role, t->layer, stack ? 0 : t->expert);
 }
 
 uint64_t plan_held_bytes(const plan *p)

@@ -2,7 +2,8 @@
 // A plan fixes every byte's address before work starts: which output tensor, from which source
 // tensor or weight, by which codec, at which offset of which file. It is a pure function of the
 // source's headers and the options; its digest names the run. Makes nothing and writes nothing:
-// run.h carries it out.
+// run.h carries it out. Stacked experts come out one by one (quantize, packs, whenever any of them
+// is coded), or their stacks are moved whole.
 #ifndef SCRUPLE_CONVERT_PLAN_H
 #define SCRUPLE_CONVERT_PLAN_H
 
@@ -18,8 +19,9 @@ typedef enum {
     SCOPE_NONE,
     SCOPE_EXPERTS,    // the routed experts' matrices
     SCOPE_ALL_LINEAR, // these, attention, shared experts and dense layers (role_is_linear)
-    SCOPE_MATRICES    // every matrix that is bound to a role; vectors stay as they are. Without a
+    SCOPE_MATRICES,   // every matrix that is bound to a role; vectors stay as they are. Without a
                       // model: every tensor of floats with two dimensions or more, and all blocks
+    SCOPE_STORED      // of these all that are stored in codes
 } plan_scope;
 
 typedef struct {
@@ -39,22 +41,28 @@ typedef struct {
     const recipe *rules;       // ordered, before the scope; NULL: none
     codec_search search;       // of coded weights whose rule says nothing else
     bool positive_scales;
+    bool exact;                // coded weights are moved into the codec block by block
+                               // (transcode.h): convert
+    bool lossy;                // with exact: blocks that it does not hold are encoded
 } plan_options;
 
 #define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, PLAN_SHARD_BYTES, \
-                       0, 0, "", NULL, SEARCH_BEST, false}
+                       0, 0, "", NULL, SEARCH_BEST, false, false, false}
 
 typedef struct {
     const tensor *from;        // moved: the source tensor; NULL where coded
-    const weight *source;      // coded: the source weight,
+    const weight *source;      // coded, or cut from a stack: the source weight,
+    bool cut;                  //   moved as it is, but for being cut,
     const codec *codec;        //   what it becomes,
     codec_search search;       //   how its scales are found,
     bool positive_scales;
+    bool exact;                //   or that it is moved into it block by block,
     int part;                  //   and which part of that this tensor is
     bool owned;                // bound to a role; the three below are its
     role role;
     int64_t layer, expert;     // -1 where it has none
-    bool starts;               // coded: the first of its weight's parts in its file
+    bool starts;               // coded or cut: the first of its weight's parts in its file,
+    bool opens;                //   and the first weight of it that is read from these tensors
     tensor to;                 // name, type, shape, bytes, offset in its file
 } plan_tensor;
 
@@ -81,12 +89,17 @@ typedef struct {
     arena names;
 } plan;
 
-// model may be NULL with LAYOUT_PLAIN or _GGUF, SCOPE_NONE or _MATRICES and no rules. ERR_INPUT for
-// what the codec or the layout cannot hold and for rules that decide nothing, ERR_USAGE for a
-// page, an alignment or a shard size that is none. Source, model and rules outlive the plan.
+// model may be NULL with LAYOUT_PLAIN or _GGUF, SCOPE_NONE, _MATRICES or _STORED and no rules.
+// ERR_INPUT for what the codec or the layout cannot hold and for rules that decide nothing,
+// ERR_USAGE for a page, an alignment or a shard size that is none. Source, model and rules outlive
+// the plan.
 MUST_USE bool plan_make(plan *out, const checkpoint *source, const model *m, const plan_options *o,
                         err *e);
 void plan_free(plan *p);
+// The type that part t->part of a coded weight is written in.
+dtype plan_part_type(const plan_tensor *t);
+// The weight that a tensor is a part of, of a moved stack the first one; NULL: of none.
+const weight *plan_weight(const plan *p, const plan_tensor *t);
 // Bytes of the largest set of encoded parts that wait for their place at one time.
 uint64_t plan_held_bytes(const plan *p);
 

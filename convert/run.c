@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "convert/run_parts.h"
+#include "verify/metrics.h"
 
 enum { COPY = 1 << 20 }; // bytes that come back from scratch at a time
 
@@ -20,12 +21,13 @@ bool run_result_init(run_result *r, const plan *p, err *e)
     r->record = mem_new((uint64_t)p->n_files, sizeof *r->record, "digests", e);
     r->header = mem_new((uint64_t)p->n_files, sizeof *r->header, "digests", e);
     r->changed = mem_new((uint64_t)p->n_tensors, sizeof *r->changed, "counts", e);
+    r->loss = mem_new((uint64_t)p->n_tensors, sizeof *r->loss, "counts", e);
     r->source = mem_new(sources, sizeof *r->source, "digests", e);
     r->read = mem_new(sources, sizeof *r->read, "digests", e);
     r->file = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *r->file, "digests", e);
     r->whole = mem_new((uint64_t)checkpoint_n_files(p->source), sizeof *r->whole, "digests", e);
-    bool ok = r->resumed && r->tensor && r->record && r->header && r->changed && r->source &&
-              r->read && r->file && r->whole;
+    bool ok = r->resumed && r->tensor && r->record && r->header && r->changed && r->loss &&
+              r->source && r->read && r->file && r->whole;
     for (int64_t f = 0; ok && f < p->n_files; f++) {
         xxh128_of(p->file[f].header.text, p->file[f].header.len, &r->header[f]);
         if (!p->file[f].holds_experts)
@@ -48,6 +50,7 @@ void run_result_free(run_result *r, const plan *p)
     free(r->tensor);
     free(r->header);
     free(r->changed);
+    free(r->loss);
     free(r->source);
     free(r->read);
     free(r->file);
@@ -73,13 +76,37 @@ bool run_recall(const plan *p, output *out, run_result *r, err *e)
     return true;
 }
 
-bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e)
+static bool is_stack(const plan *p, int64_t i)
 {
-    for (int64_t i = 0; i < checkpoint_count(p->source); i++)
-        if (!r->read[i])
+    return p->model && model_account(p->model, i)->stacked;
+}
+
+bool run_source_ids(const plan *p, run_result *r, source_id *to, err *e)
+{
+    for (int64_t i = 0; i < checkpoint_count(p->source); i++) {
+        if (r->read[i])
+            continue;
+        if (!is_stack(p, i))
             return err_set(e, ERR_INTERNAL, "tensor '%s' of the source was never read",
                            checkpoint_at(p->source, i)->name);
+        // Several units read some of it, or one in another order.
+        if (!checkpoint_tensor_digest(p->source, checkpoint_at(p->source, i), &r->source[i], e))
+            return false;
+        r->read[i] = true;
+    }
     return source_ids_of(p->source, r->source, to, e);
+}
+
+void run_loss_add(run_loss *to, const run_loss *x)
+{
+    to->error += x->error;
+    to->signal += x->signal;
+    to->largest = x->largest > to->largest ? x->largest : to->largest;
+}
+
+double run_loss_db(const run_loss *x)
+{
+    return metrics_sqnr_db(&(matrix_sums){.error = x->error, .ref = x->signal});
 }
 
 // ---- tensors ---------------------------------------------------------------------------------
@@ -221,8 +248,9 @@ static bool make_unit(runner *r, int64_t index, output *out, err *e)
     proof *proven = NULL;
     r->file = &file;
     bool ok = held_open(&r->held, p, f, r->sizes.held, r->options->scratch, e) &&
-              proof_open(&proven, f, e) && write_tensors(r, index, out, proven, e) &&
-              proof_end(proven, "as written", p->tensor + f->first, r->result->tensor + f->first,
+              proof_open(&proven, f, e) && write_tensors(r, index, out, proven, e);
+    stacks_end_unit(&r->stacks, p->source, ok ? r->result : NULL);
+    ok = ok && proof_end(proven, "as written", p->tensor + f->first, r->result->tensor + f->first,
                         r->result->record[index], e) &&
               checkpoint_unchanged(p->source, e) && note_write(p, index, r->result, &note, e) &&
               output_end(out, &file, f->name, note.text, e);
@@ -282,14 +310,17 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
         r.sizes.held = o->held;
     walk_begin(&walk, p, result->resumed, slice, r.sizes.batch);
     const stream_options reading = {.memory = r.sizes.stream};
+    r.stacks.memory = mem_new_aligned(r.sizes.slice, 1, "a slice of a stack", e);
     r.values = mem_new_aligned(r.sizes.worker * (uint64_t)threads, 1, "decoded rows", e);
-    bool ok = r.batch && r.values && sums_open(&r.sums, p->source, o->expected, e) &&
+    bool ok = r.batch && r.values && r.stacks.memory &&
+              sums_open(&r.sums, p->source, o->expected, e) &&
               stream_open(&r.in, walk_next, &walk, &reading, e) &&
               make_units(&r, slice, out, e);
     stream_close(r.in);
     sums_end(ok ? r.sums : NULL, p->source, result);
     sums_close(r.sums, p->source);
     free(r.batch);
+    free(r.stacks.memory);
     free(r.values);
     return ok;
 }

@@ -39,13 +39,24 @@ typedef struct {
                             // current one
 } run_options;
 
+// What a weight lost: sums of squares over its values, and the largest difference.
+typedef struct {
+    double error, signal;
+    float largest;
+} run_loss;
+
+void run_loss_add(run_loss *to, const run_loss *x);
+double run_loss_db(const run_loss *x); // values over error; infinite where there is none
+
 typedef struct {
     bool *resumed;          // [n_files] finished by an earlier run
     xxh128_digest *tensor;  // [n_tensors] of the bytes written; not of resumed files
     xxh128_digest **record; // [n_files][n_experts], NULL for files without records
     xxh128_digest *header;  // [n_files]
     int64_t *changed;       // [n_tensors] with count_changes: values of a weight (noted at its
-                            // starting part) that do not come back as they were
+                            // starting part) that do not come back as they were; of a weight that
+                            // is moved into a codec its blocks
+    run_loss *loss;         // [n_tensors] of such a weight, with plan_options.lossy
     xxh128_digest *source;  // [checkpoint_count] of the bytes of each source tensor that was read
     bool *read;             // [checkpoint_count] whether it was
     sha256_digest *file;    // [checkpoint_n_files] of each whole file of the source,
@@ -68,9 +79,10 @@ MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_res
 // tensors, counts of changes, out of the notes that other runs or parts left with their units.
 // ERR_ENV where a unit is not finished, or its note is none (the unit is then rejected).
 MUST_USE bool run_recall(const plan *p, output *out, run_result *r, err *e);
-// Identities of the source's files, [checkpoint_n_files], out of what was read. ERR_INTERNAL where
-// a tensor is not known: units are missing.
-MUST_USE bool run_source_ids(const plan *p, const run_result *r, source_id *to, err *e);
+// Identities of the source's files, [checkpoint_n_files], out of what was read. Stacked tensors
+// that no unit has read from front to end are read once more. ERR_INTERNAL where another tensor is
+// not known: units are missing.
+MUST_USE bool run_source_ids(const plan *p, run_result *r, source_id *to, err *e);
 // Compares the source's files with what is expected of them (ERR_INPUT with the file, who says so,
 // what was found). Those that the run has not read from front to end are read once more. Fills in
 // what to[checkpoint_n_files] says of whole files.

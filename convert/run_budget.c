@@ -51,18 +51,43 @@ uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows)
     return s.bytes;
 }
 
-uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
+uint64_t run_slice_bytes(const weight *w)
+{
+    uint64_t sum = 0, offset, bytes;
+    for (int i = 0; !weight_in_runs(w) && i < w->n_parts; i++) {
+        weight_slice_range(w, i, &offset, &bytes);
+        sum += round_up_64(bytes);
+    }
+    return sum;
+}
+
+// Parts across are complete with the last rows: there is room for all of them.
+static uint64_t encoded_bytes(const plan_tensor *t, int64_t rows, bool across)
 {
     uint64_t sum = 0;
+    rows = i64_min(rows, t->source->out);
     for (int i = 0; i < codec_written(t->codec); i++)
-        sum += round_up_64(codec_part_bytes(t->codec, i, i64_min(rows, t->source->out),
-                                            t->source->in));
+        if (t->codec->part[i].across == across)
+            sum += round_up_64(codec_part_bytes(t->codec, i, across ? t->source->out : rows,
+                                                t->source->in));
     return sum;
+}
+
+uint64_t run_across_bytes(const plan_tensor *t) { return encoded_bytes(t, 0, true); }
+
+uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows)
+{
+    return encoded_bytes(t, rows, false) + encoded_bytes(t, rows, true);
+}
+
+uint64_t run_loss_bytes(const plan_tensor *t, int64_t rows)
+{
+    return t->exact ? round_up_64((uint64_t)i64_min(rows, t->source->out) * sizeof(run_loss)) : 0;
 }
 
 static uint64_t batch_bytes(const plan_tensor *t, int64_t rows)
 {
-    return run_stored_bytes(t, rows) + run_encoded_bytes(t, rows);
+    return run_stored_bytes(t, rows) + run_encoded_bytes(t, rows) + run_loss_bytes(t, rows);
 }
 
 int64_t run_batch_rows(const plan_tensor *t, uint64_t batch)
@@ -100,6 +125,7 @@ static uint64_t resident_now(void)
 
 typedef struct {
     uint64_t process, worker, batch_least, batch_most, held_most;
+    uint64_t slice[2]; // of matrices, of vectors
 } demands;
 
 static uint64_t most_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -113,9 +139,15 @@ static demands demands_of(const plan *p, bool begun)
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts)
             continue;
-        // Values, and what the check of exactness decodes.
+        // Values, and what the check of exactness decodes; codes and scales before they are packed;
+        // the source's scales where blocks are moved, and those of blocks that are encoded.
         uint64_t values = (uint64_t)run_chunk_rows(t) * (uint64_t)t->source->in;
-        d.worker = most_of(d.worker, round_up_64(values * 2 * sizeof(float)));
+        uint64_t floats = !t->exact ? 2 : p->options.lossy ? 4 : 3;
+        bool apart = t->codec->form == CODEC_TOOL || (t->exact && t->codec->form == CODEC_INT);
+        uint64_t coded = apart ? values + values / 2 : 0;
+        d.worker = most_of(d.worker, round_up_64(values * floats * sizeof(float) + coded));
+        uint64_t *slice = &d.slice[slice_kind(t->source)];
+        *slice = most_of(*slice, run_slice_bytes(t->source));
         d.batch_least = most_of(d.batch_least, batch_bytes(t, quantum_of(t)));
         d.batch_most = most_of(d.batch_most, batch_bytes(t, t->source->out));
     }
@@ -143,8 +175,9 @@ bool run_sizes_of(const plan *p, int threads, uint64_t memory, bool begun, run_s
 {
     demands d = demands_of(p, begun);
     uint64_t held = least_of(d.held_most, HELD_LEAST);
-    *out = (run_sizes){STREAM_LEAST, MIB, d.batch_least, held, d.worker};
-    uint64_t least = d.process + out->stream + out->ring + out->batch + out->held +
+    *out = (run_sizes){STREAM_LEAST, MIB, d.batch_least, held, d.worker,
+                       d.slice[0] + d.slice[1], d.slice[0]};
+    uint64_t least = d.process + out->stream + out->ring + out->batch + out->held + out->slice +
                      d.worker * (uint64_t)threads;
     *needed = (least + MIB - 1) / MIB * MIB;
     if (*needed > memory)

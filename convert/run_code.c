@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/reduce.h"
 #include "convert/run_parts.h"
+#include "quantize/transcode.h"
 
 // A batch of rows of one weight, and the digests that run over all of its batches.
 typedef struct {
@@ -13,12 +15,16 @@ typedef struct {
     float whole_scale;
     int64_t row, rows, chunk;            // the batch; rows a task
     int64_t *changed;                    // [tasks]
+    run_loss *loss;                      // [rows] of the batch, where blocks are moved
     stored_rows stored;                  // the batch in the runner's memory
     const void *read[CODEC_MAX_PARTS];   // what came from the source of each part
     uint64_t read_bytes[CODEC_MAX_PARTS];
-    xxh128 *source[CODEC_MAX_PARTS];     // of the stored parts
-    uint8_t *encoded[CODEC_MAX_PARTS];
-    uint64_t encoded_bytes[CODEC_MAX_PARTS];
+    xxh128 *own[CODEC_MAX_PARTS];        // of the stored parts, but for stacks
+    xxh128 *source[CODEC_MAX_PARTS];     // the same, of the batch; NULL: of what is not its own
+    uint8_t *rows_at;                    // in that memory
+    uint8_t *encoded[CODEC_MAX_PARTS];   // the batch's rows of each part
+    const uint8_t *ready[CODEC_MAX_PARTS];  // what is handed on after the batch, and how much
+    uint64_t ready_bytes[CODEC_MAX_PARTS];
     xxh128 *sum[CODEC_MAX_PARTS];        // of the encoded parts
     uint64_t held[CODEC_MAX_PARTS];      // their places, but for the part t->part
 } coding;
@@ -40,29 +46,80 @@ static void encoded_at(const coding *c, int64_t row, void *at[CODEC_MAX_PARTS])
         at[i] = c->encoded[i] + codec_part_offset(k, i, c->t->source->in, row - c->row);
 }
 
+static bool at_weight(const coding *c, err *e)
+{
+    const weight *w = c->t->source;
+    char where[MODEL_WHERE_TEXT];
+    return c->t->owned ? err_in(e, "%s (%s)", w->module,
+                                role_where(c->t->role, c->t->layer, c->t->expert, where))
+                       : err_in(e, "%s", w->module);
+}
+
 static bool encode_rows(const coding *c, int64_t row, int64_t n, float *values, int64_t *changed,
                         err *e)
 {
     const weight *w = c->t->source;
     const codec *k = c->t->codec;
-    char where[MODEL_WHERE_TEXT];
     void *at[CODEC_MAX_PARTS];
     encoded_at(c, row, at);
     encode_options o = {c->t->search, c->t->positive_scales, c->importance, row,
-                        weight_plain_type(w), c->whole_scale};
+                        weight_plain_type(w), c->whole_scale, w->out};
     if (!k->encode(k, w->in, n, values, &o, at, e))
-        return c->t->owned ? err_in(e, "%s (%s)", w->module,
-                                    role_where(c->t->role, c->t->layer, c->t->expert, where))
-                           : err_in(e, "%s", w->module);
+        return at_weight(c, e);
     if (!c->r->options->count_changes)
         return true;
     part_view view[CODEC_MAX_PARTS] = {0};
-    for (int i = 0; i < codec_written(k); i++)
+    for (int i = 0; i < codec_written(k); i++) {
         view[i] = part_at(at[i], codec_written_type(k, i, o.search, o.source));
+        view[i].pitch = codec_part_pitch(k, i, w->out);
+    }
     float *back = values + n * w->in;
     if (!k->decode(k, w->in, n, view, back, e))
         return false;
     *changed = count_changes(values, back, n * w->in);
+    return true;
+}
+
+static void measure_rows(const transcode_rows *x, run_loss *to)
+{
+    for (int64_t i = 0; i < x->n; i++) {
+        const float *a = x->values + i * x->in, *b = x->room + i * x->in;
+        to[i] = (run_loss){reduce_sum_squared_difference(a, b, x->in),
+                           reduce_sum_squares(a, x->in), 0};
+        for (int64_t k = 0; k < x->in; k++) {
+            float d = a[k] > b[k] ? a[k] - b[k] : b[k] - a[k];
+            to[i].largest = d > to[i].largest ? d : to[i].largest;
+        }
+    }
+}
+
+// Moves them block by block.
+static bool move_rows(const coding *c, int64_t row, int64_t n, float *values, int64_t *lost,
+                      err *e)
+{
+    const weight *w = c->t->source;
+    const bool lossy = c->r->plan->options.lossy;
+    float *scales = values + n * w->in;
+    void *at[CODEC_MAX_PARTS];
+    dtype type[CODEC_MAX_PARTS];
+    bool scaled;
+    encoded_at(c, row, at);
+    for (int i = 0; i < codec_written(c->t->codec); i++) {
+        plan_tensor part = *c->t;
+        part.part = i;
+        type[i] = plan_part_type(&part);
+    }
+    if (!weight_any_scales(&c->stored, c->rows_at, row, n, scales, &scaled, e))
+        return false;
+    const transcode_rows x = {.in = w->in, .n = n, .values = values,
+                              .scales = scaled ? scales : NULL, .room = scales + n * w->in,
+                              .own_scales = scales + 2 * n * w->in, .height = w->out,
+                              .row0 = row, .whole_scale = c->whole_scale, .type = type,
+                              .lossy = lossy, .part = at};
+    if (!transcode(c->t->codec, &x, lost, e))
+        return at_weight(c, e);
+    if (lossy)
+        measure_rows(&x, c->loss + (row - c->row));
     return true;
 }
 
@@ -73,13 +130,20 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
     float *values = (float *)(void *)(c->r->values + (uint64_t)worker * c->r->sizes.worker);
     for (int64_t i = begin; i < end; i++) {
         if (i < w->n_parts) {
-            xxh128_add(c->source[i], c->read[i], c->read_bytes[i]);
+            if (c->source[i])
+                xxh128_add(c->source[i], c->read[i], c->read_bytes[i]);
             continue;
         }
         int64_t k = i - w->n_parts;
         int64_t row = c->row + k * c->chunk, n = i64_min(c->chunk, c->row + c->rows - row);
-        if (!weight_decode(&c->stored, c->r->batch, row, n, values, e) ||
-            !encode_rows(c, row, n, values, &c->changed[k], e))
+        if (c->t->cut) {
+            void *at[CODEC_MAX_PARTS];
+            encoded_at(c, row, at);
+            weight_cut(&c->stored, c->rows_at, row, n, at);
+            continue;
+        }
+        if (!weight_decode(&c->stored, c->rows_at, row, n, values, e) ||
+            !(c->t->exact ? move_rows : encode_rows)(c, row, n, values, &c->changed[k], e))
             return false;
     }
     return true;
@@ -92,12 +156,20 @@ static bool read_batch(coding *c, err *e)
     const weight *w = c->t->source;
     if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
         return false;
+    if (!weight_in_runs(w)) {
+        weight_gather(&c->stored, c->r->stacks.held[slice_kind(w)].part, c->r->batch);
+        return true;
+    }
     // What is one for all rows comes with the first batch and stays where it is.
     for (int i = 0; i < w->n_parts; i++) {
         uint64_t offset;
         weight_part_range(w, i, c->row, c->rows, &offset, &c->read_bytes[i]);
-        void *to = c->r->batch + c->stored.part[i].at;
+        void *to = c->rows_at + c->stored.part[i].at;
         c->read[i] = to;
+        c->source[i] = c->own[i];
+        if (w->view && !stack_sum_at(&c->r->stacks, w->part[i], offset, c->read_bytes[i],
+                                     &c->source[i], e))
+            return false;
         if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
             return false;
     }
@@ -110,39 +182,49 @@ static uint64_t part_offset(const coding *c, int i)
     return codec_part_offset(c->t->codec, i, c->t->source->in, c->row);
 }
 
-// Parts that wait in memory are encoded in their place, the others beside the stored rows.
-static void place_parts(coding *c, unsigned char *room)
+// Parts that wait in memory are encoded in their place, the others in the batch's memory: those
+// across, which are handed on with the last rows, in front of the stored rows, the rest behind.
+static void place_parts(coding *c)
 {
     const codec *k = c->t->codec;
+    int64_t out = c->t->source->out, in = c->t->source->in;
+    uint8_t *front = c->r->batch, *behind = c->rows_at + c->stored.bytes;
     for (int i = 0; i < codec_written(k); i++) {
-        uint64_t bytes = codec_part_bytes(k, i, c->rows, c->t->source->in);
-        void *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
-        // What there is once for the whole weight comes with the first rows.
-        c->encoded_bytes[i] = !codec_part_whole(k, i) || c->row == 0 ? bytes : 0;
-        c->encoded[i] = memory ? (uint8_t *)memory + part_offset(c, i) : room;
+        bool across = k->part[i].across;
+        uint64_t bytes = codec_part_bytes(k, i, across ? out : c->rows, in);
+        uint8_t *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
+        uint8_t **room = across ? &front : &behind;
+        uint8_t *at = memory ? memory + (across ? 0 : part_offset(c, i)) : *room;
         if (!memory)
-            room += (bytes + 63) / 64 * 64;
-        (void)codec_fixed_part(k, i, c->t->source->out, c->t->source->in, c->encoded[i]);
+            *room += (bytes + 63) / 64 * 64;
+        // What there is once for the whole weight comes with the first rows.
+        bool ready = across ? c->row + c->rows == out : !codec_part_whole(k, i) || c->row == 0;
+        c->encoded[i] = at + (across ? part_offset(c, i) : 0);
+        c->ready[i] = at;
+        c->ready_bytes[i] = ready ? bytes : 0;
+        (void)codec_fixed_part(k, i, out, in, at);
     }
+    c->loss = (run_loss *)(void *)behind;
 }
 
 static bool hand_on(coding *c, err *e)
 {
-    for (int i = 0; i < codec_written(c->t->codec); i++) {
-        uint64_t n = c->encoded_bytes[i];
-        xxh128_add(c->sum[i], c->encoded[i], n);
+    const codec *k = c->t->codec;
+    for (int i = 0; i < codec_written(k); i++) {
+        uint64_t n = c->ready_bytes[i], at = k->part[i].across ? 0 : part_offset(c, i);
+        xxh128_add(c->sum[i], c->ready[i], n);
         if (i == c->t->part) {
-            if (!runner_append(c->r, c->encoded[i], n, e))
+            if (!runner_append(c->r, c->ready[i], n, e))
                 return false;
         } else if (!c->r->held.part[c->held[i]].memory &&
-                   !held_put(&c->r->held, c->held[i], part_offset(c, i), c->encoded[i], n, e)) {
+                   !held_put(&c->r->held, c->held[i], at, c->ready[i], n, e)) {
             return false;
         }
     }
     return true;
 }
 
-static bool code_batches(coding *c, int64_t *changed, err *e)
+static bool code_batches(coding *c, int64_t *changed, run_loss *loss, err *e)
 {
     const weight *w = c->t->source;
     int64_t most = run_batch_rows(c->t, c->r->sizes.batch);
@@ -151,12 +233,14 @@ static bool code_batches(coding *c, int64_t *changed, err *e)
         int64_t chunks = i64_ceil_div(c->rows, c->chunk);
         if (!event_go_on(c->r->options->events, e) || !read_batch(c, e))
             return false;
-        place_parts(c, c->r->batch + c->stored.bytes);
+        place_parts(c);
         if (!pool_for(c->r->options->pool, w->n_parts + chunks, 1, work, c, e) ||
             !hand_on(c, e))
             return false;
         for (int64_t i = 0; i < chunks; i++)
             *changed += c->changed[i];
+        for (int64_t i = 0; c->t->exact && c->r->plan->options.lossy && i < c->rows; i++)
+            run_loss_add(loss, &c->loss[i]);
     }
     return true;
 }
@@ -171,8 +255,8 @@ static bool open_coding(coding *c, err *e)
     c->changed = mem_new((uint64_t)chunks, sizeof *c->changed, "counts", e);
     if (!c->changed)
         return false;
-    for (int i = 0; i < w->n_parts; i++)
-        if (!(c->source[i] = xxh128_new(e)))
+    for (int i = 0; !w->view && i < w->n_parts; i++)
+        if (!(c->own[i] = xxh128_new(e)))
             return false;
     for (int i = 0; i < codec_written(k); i++)
         if (!(c->sum[i] = xxh128_new(e)) ||
@@ -185,11 +269,11 @@ static bool open_coding(coding *c, err *e)
 static void end_sums(coding *c, xxh128_digest *sum)
 {
     const weight *w = c->t->source;
-    for (int i = 0; i < w->n_parts; i++) {
+    for (int i = 0; !w->view && i < w->n_parts; i++) {
         int64_t at = checkpoint_index(c->r->plan->source, w->part[i]);
-        xxh128_end(c->source[i], &c->r->result->source[at]);
+        xxh128_end(c->own[i], &c->r->result->source[at]);
         c->r->result->read[at] = true;
-        c->source[i] = NULL;
+        c->own[i] = NULL;
     }
     for (int i = 0; i < codec_written(c->t->codec); i++) {
         xxh128_end(c->sum[i], i == c->t->part ? sum : &c->r->held.part[c->held[i]].digest);
@@ -203,18 +287,19 @@ bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
     const run_options *o = r->options;
     bool has = false;
     c.chunk = run_chunk_rows(c.t);
+    c.rows_at = r->batch + run_across_bytes(c.t);
     float *importance = mem_new((uint64_t)c.t->source->in, sizeof *importance, "importance", e);
-    bool ok = importance && open_coding(&c, e);
-    if (ok && o->importance)
+    bool ok = importance && open_coding(&c, e) && slice_take(r, c.t->source, e);
+    if (ok && o->importance && !c.t->cut)
         ok = o->importance(o->ctx, r->plan->model, c.t, importance, &has, e);
     c.importance = has ? importance : NULL;
-    if (ok && c.t->codec->whole)
+    if (ok && c.t->codec->whole && !c.t->cut)
         ok = whole_scale(r, c.t, &c.whole_scale, e);
-    ok = ok && code_batches(&c, &r->result->changed[index], e);
+    ok = ok && code_batches(&c, &r->result->changed[index], &r->result->loss[index], e);
     if (ok)
         end_sums(&c, sum);
     for (int i = 0; i < CODEC_MAX_PARTS; i++) {
-        xxh128_free(c.source[i]);
+        xxh128_free(c.own[i]);
         xxh128_free(c.sum[i]);
     }
     free(importance);

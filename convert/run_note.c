@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A unit's note is {"note":1,"records":"hex","sources":"hex","changed":[[tensor,values], ...]} with
 // digests one behind the other: XXH3-128 of the records, and of the source tensors in the
-// order of unit_sources; `changed` by the unit's own tensors, increasing.
+// order of unit_sources, all zeros for a stack that the unit did not read whole; `changed` by the
+// unit's own tensors, increasing. Where a loss was measured an entry is [tensor, blocks, squared
+// error, squared values, largest difference].
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +27,10 @@ typedef struct {
 static bool write_source(void *ctx, const tensor *t)
 {
     const source_list *l = ctx;
+    static const xxh128_digest unknown;
     char hex[33];
-    strbuf_puts(l->hex, hex_of(l->from->source[checkpoint_index(l->source, t)].b, 16, hex));
+    int64_t i = checkpoint_index(l->source, t);
+    strbuf_puts(l->hex, hex_of(l->from->read[i] ? l->from->source[i].b : unknown.b, 16, hex));
     return true;
 }
 
@@ -46,11 +51,17 @@ bool note_write(const plan *p, int64_t file, const run_result *r, strbuf *out, e
     jw_text(&w, "sources", text.len ? text.text : "");
     jw_array(&w, "changed");
     for (int64_t i = 0; i < f->n; i++) {
-        if (!r->changed[f->first + i])
+        const run_loss *loss = &r->loss[f->first + i];
+        if (!r->changed[f->first + i] && loss->signal == 0)
             continue;
         jw_array(&w, NULL);
         jw_int(&w, NULL, i);
         jw_int(&w, NULL, r->changed[f->first + i]);
+        if (p->options.lossy) {
+            jw_double(&w, NULL, loss->error);
+            jw_double(&w, NULL, loss->signal);
+            jw_double(&w, NULL, (double)loss->largest);
+        }
         jw_array_end(&w);
     }
     jw_array_end(&w);
@@ -72,8 +83,12 @@ static bool count_source(void *ctx, const tensor *t)
 static bool take_source(void *ctx, const tensor *t)
 {
     source_list *l = ctx;
+    static const xxh128_digest unknown;
     int64_t i = checkpoint_index(l->source, t);
-    l->to->source[i] = l->bytes[l->at++];
+    const xxh128_digest *one = &l->bytes[l->at++];
+    if (memcmp(one, &unknown, sizeof unknown) == 0)
+        return true;
+    l->to->source[i] = *one;
     l->to->read[i] = true;
     return true;
 }
@@ -95,20 +110,35 @@ static bool read_hex(const json *j, uint64_t n, size_t size, void **bytes, err *
     return true;
 }
 
-// With `to` NULL only looks whether the list is one.
-static bool read_changed(const json *list, const plan_file *f, int64_t *to)
+static bool read_loss(const json *j, run_loss *to)
 {
+    double largest;
+    if (!json_as_double(j, &to->error) || !json_as_double(j = json_next(j), &to->signal) ||
+        !json_as_double(json_next(j), &largest))
+        return false;
+    to->largest = (float)largest;
+    return to->error >= 0 && to->signal >= 0 && largest >= 0 && largest <= FLT_MAX;
+}
+
+// With `to` NULL only looks whether the list is one.
+static bool read_changed(const json *list, const plan *p, const plan_file *f, run_result *to)
+{
+    bool lossy = p->options.lossy;
     int64_t before = -1;
     if (!list || json_type(list) != JSON_ARRAY)
         return false;
     for (const json *j = json_first(list); j; j = json_next(j)) {
         int64_t i, n;
+        run_loss loss = {0};
         const json *first = json_first(j);
-        if (json_type(j) != JSON_ARRAY || json_len(j) != 2 || !json_as_int(first, &i) ||
-            !json_as_int(json_next(first), &n) || i <= before || i >= f->n || n <= 0)
+        if (json_type(j) != JSON_ARRAY || json_len(j) != (lossy ? 5 : 2) ||
+            !json_as_int(first, &i) || !json_as_int(json_next(first), &n) || i <= before ||
+            i >= f->n || n < !lossy || (lossy && !read_loss(json_next(json_next(first)), &loss)))
             return false;
-        if (to)
-            to[f->first + i] = n;
+        if (to) {
+            to->changed[f->first + i] = n;
+            to->loss[f->first + i] = loss;
+        }
         before = i;
     }
     return true;
@@ -126,14 +156,15 @@ static bool read_members(const plan *p, int64_t file, const json *root, run_resu
               read_hex(json_get(root, "sources"), sources, 16, &source, e);
     *known = ok && record && source && json_type(root) == JSON_OBJECT && json_len(root) == 4 &&
              json_as_int(json_get(root, "note"), &version) && version == NOTE_VERSION &&
-             read_changed(json_get(root, "changed"), f, NULL);
+             read_changed(json_get(root, "changed"), p, f, NULL);
     if (*known) {
         source_list list = {.source = p->source, .to = r, .bytes = source};
         if (records)
             memcpy(r->record[file], record, records * sizeof(xxh128_digest));
         (void)unit_sources(p, file, take_source, &list);
         memset(r->changed + f->first, 0, (size_t)f->n * sizeof *r->changed);
-        (void)read_changed(json_get(root, "changed"), f, r->changed);
+        memset(r->loss + f->first, 0, (size_t)f->n * sizeof *r->loss);
+        (void)read_changed(json_get(root, "changed"), p, f, r);
     }
     free(record);
     free(source);

@@ -17,6 +17,8 @@ typedef struct {
     uint64_t batch;         // stored and encoded rows of one weight
     uint64_t held;          // encoded parts that wait in memory; more goes to scratch on disk
     uint64_t worker;        // decoded rows of one thread
+    uint64_t slice;         // of a stack whose weights lie among each other; the last bytes of it
+    uint64_t slice_vector;  //   from here on are for one of vectors
 } run_sizes;
 
 // ERR_ENV as run_fits. `begun`: what that has counted as to come is there by now.
@@ -28,24 +30,32 @@ int64_t run_batch_rows(const plan_tensor *t, uint64_t batch); // that are read t
 // on a multiple of 64.
 uint64_t run_stored_bytes(const plan_tensor *t, int64_t rows);
 uint64_t run_encoded_bytes(const plan_tensor *t, int64_t rows);
+uint64_t run_across_bytes(const plan_tensor *t); // of these the encoded parts across: all rows
+// Of a batch that is moved block by block there is a run_loss a row behind the encoded bytes, so
+// that sums do not depend on how rows are cut.
+uint64_t run_loss_bytes(const plan_tensor *t, int64_t rows);
+// Of the slice that a weight lies in, where it is read whole (slice_take); else 0.
+uint64_t run_slice_bytes(const weight *w);
 
 // ---- order of reading ------------------------------------------------------------------------
 
 // All bytes that the units of a slice need, in the order in which the run takes them: for each
 // tensor of a unit that is moved its bytes, for each weight at its starting part batch after batch
-// the rows of its stored parts.
+// the rows of its stored parts. Of a weight that lies among others in a slice of a stack the whole
+// slice, unless it was the last one of its kind that was read in the unit.
 typedef struct {
     const plan *plan;
     const bool *resumed;    // units to leave out
     uint64_t batch;
     int64_t file, end_file, tensor, row;
     int part;
+    const weight *slice[2]; // whose slices were read last: of matrices, of vectors
 } source_walk;
 
 void walk_begin(source_walk *w, const plan *p, const bool *resumed, run_slice slice,
                 uint64_t batch);
 bool walk_next(void *walk, stream_range *out, bool *end, err *e); // a stream_ranges
-// Its source tensors in that order: calls `fn` until it says false.
+// Its source tensors in that order, each once: calls `fn` until it says false.
 bool unit_sources(const plan *p, int64_t file, bool (*fn)(void *ctx, const tensor *t), void *ctx);
 
 // ---- whole files of the source ---------------------------------------------------------------
@@ -63,6 +73,38 @@ MUST_USE bool sums_open(file_sum **out, const checkpoint *c, const struct expect
 void sums_bytes(file_sum *sums, int file, uint64_t offset, const void *bytes, uint64_t n);
 void sums_end(file_sum *sums, const checkpoint *c, run_result *r);
 void sums_close(file_sum *sums, const checkpoint *c);
+
+// ---- stacks ----------------------------------------------------------------------------------
+
+// The digest of a stack of which a unit reads slice after slice. What is read twice, or in another
+// order, has none.
+typedef struct {
+    const tensor *tensor;
+    xxh128 *sum;            // NULL: none
+    uint64_t at;
+} stack_sum;
+
+typedef struct {
+    const weight *of;       // NULL: nobody's
+    const void *part[CODEC_MAX_PARTS];
+} held_slice;
+
+typedef struct {
+    stack_sum *sum;         // [n]
+    uint64_t n, cap;
+    held_slice held[2];     // of a matrix, of a vector: a layer's biases lie between its matrices
+    unsigned char *memory;  // [run_sizes.slice], the vector's from run_sizes.slice_vector on
+} stacks;
+
+// Whether both lie in one slice of the same tensors.
+bool slice_is_shared(const weight *a, const weight *b);
+// Which of the two slices that are held is of the weight's kind.
+static inline int slice_kind(const weight *w) { return w->rank == 1; }
+// Where the next bytes of a stack's digest go; *to is NULL where it has none.
+MUST_USE bool stack_sum_at(stacks *s, const tensor *t, uint64_t offset, uint64_t n, xxh128 **to,
+                           err *e);
+// Behind a unit: digests of those stacks that it read from front to end.
+void stacks_end_unit(stacks *s, const checkpoint *c, run_result *r); // r NULL: it failed
 
 // ---- held parts ------------------------------------------------------------------------------
 
@@ -133,6 +175,7 @@ typedef struct {
     file_sum *sums;
     out_file *file;
     held_store held;
+    stacks stacks;
     unsigned char *batch;   // sizes.batch bytes
     unsigned char *values;  // sizes.worker bytes a thread
     uint64_t done, total;   // bytes of tensors in the units of this run, for progress
@@ -140,6 +183,8 @@ typedef struct {
 
 // The next n bytes of tensor `index`.
 MUST_USE bool runner_append(runner *r, const void *bytes, uint64_t n, err *e);
+// Brings the slice that the weight lies in into memory, where it is read whole.
+MUST_USE bool slice_take(runner *r, const weight *w, err *e);
 // The scale that all of a weight has by its codec (codec.whole), which weights that runtimes join
 // with it have, too.
 MUST_USE bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e);

@@ -16,10 +16,27 @@ static void range_of(const source_walk *w, const tensor *t, uint64_t offset, uin
     *out = (stream_range){checkpoint_file(w->plan->source, t->file), t->offset + offset, n};
 }
 
+// The next part of the slice that a weight lies in; false behind the last one.
+static bool next_slice(source_walk *w, const weight *s, stream_range *out)
+{
+    uint64_t offset, bytes;
+    if (slice_is_shared(w->slice[slice_kind(s)], s))
+        return false;
+    weight_slice_range(s, w->part, &offset, &bytes);
+    range_of(w, s->part[w->part], offset, bytes, out);
+    if (++w->part == s->n_parts) {
+        w->part = 0;
+        w->slice[slice_kind(s)] = s;
+    }
+    return true;
+}
+
 // The next part of the batch at w->row; false behind the last batch.
 static bool next_part(source_walk *w, const plan_tensor *t, stream_range *out)
 {
     const weight *s = t->source;
+    if (!weight_in_runs(s))
+        return next_slice(w, s, out);
     if (w->row == s->out)
         return false;
     int64_t n = i64_min(run_batch_rows(t, w->batch), s->out - w->row);
@@ -53,6 +70,7 @@ bool walk_next(void *walk, stream_range *out, bool *end, err *e)
             w->tensor++;
             return true;
         }
+        w->slice[0] = w->slice[1] = NULL;
     }
     *end = true;
     return true;
@@ -65,7 +83,7 @@ bool unit_sources(const plan *p, int64_t file, bool (*fn)(void *ctx, const tenso
         const plan_tensor *t = &p->tensor[i];
         if (t->from && !fn(ctx, t->from))
             return false;
-        for (int k = 0; t->starts && k < t->source->n_parts; k++)
+        for (int k = 0; t->opens && k < t->source->n_parts; k++)
             if (!fn(ctx, t->source->part[k]))
                 return false;
     }

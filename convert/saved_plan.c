@@ -33,8 +33,13 @@ static void write_tensor(json_writer *w, const plan *p, const plan_tensor *t)
     jw_array(w, "from");
     if (t->from)
         write_place(w, p->source, t->from);
-    for (int i = 0; t->source && i < t->source->n_parts; i++)
-        write_place(w, p->source, t->source->part[i]);
+    for (int i = 0; t->source && i < t->source->n_parts; i++) {
+        tensor slice = *t->source->part[i];
+        uint64_t offset;
+        weight_slice_range(t->source, i, &offset, &slice.bytes);
+        slice.offset += offset;
+        write_place(w, p->source, &slice);
+    }
     jw_array_end(w);
     jw_object_end(w);
 }

@@ -61,7 +61,7 @@ static bool read_weight(surveyor *s, const weight *w, float *amax, err *e)
 }
 
 // Leaves `w` in memory, and what is known of it and of those that it is joined with.
-static bool open_weight(surveyor *s, const tensor_account *a, err *e)
+static bool open_weight(surveyor *s, const bound_weight *a, err *e)
 {
     const weight *with[FUSED_MOST];
     int n = fused_with(s->options->model, a->role, a->layer, a->expert, with);
@@ -131,6 +131,7 @@ static bool code_rows(const surveyor *s, const codec *c, codec_search search, in
     for (int i = 0; i < codec_written(c); i++) {
         part[i] = at;
         view[i] = part_at(at, codec_written_type(c, i, search, o.source));
+        view[i].pitch = codec_part_pitch(c, i, rows);
         (void)codec_fixed_part(c, i, rows, in, at);
         at += (codec_part_bytes(c, i, rows, in) + 63) / 64 * 64;
     }
@@ -149,7 +150,8 @@ static bool code_chunks(void *ctx, int64_t begin, int64_t end, int worker, err *
         const float *from = s->values + chunk * CHUNK * s->w->in;
         if (cell == 0)
             s->power[chunk] = weighted(s, from, NULL, rows_of(s, chunk));
-        if (!codec_divides(row->codec, s->w->in) || (!row->searched && search == SEARCH_COMPAT))
+        if (!codec_fits(row->codec, s->w->out, s->w->in) ||
+            (!row->searched && search == SEARCH_COMPAT))
             continue;
         if (!code_rows(s, row->codec, search, chunk, back, e))
             return err_in(e, "%s as %s", s->w->module, row->codec->name);
@@ -163,7 +165,7 @@ static void add_weight(surveyor *s)
     double power = reduce_sum_f64(s->power, s->chunks);
     for (int64_t k = 0; k < s->to->n; k++) {
         survey_row *row = &s->to->row[k];
-        if (!codec_divides(row->codec, s->w->in)) {
+        if (!codec_fits(row->codec, s->w->out, s->w->in)) {
             row->n_skipped++;
             continue;
         }
@@ -187,7 +189,7 @@ static void add_weight(surveyor *s)
     }
 }
 
-static bool survey_one(surveyor *s, const tensor_account *a, float *importance, err *e)
+static bool survey_one(surveyor *s, const bound_weight *a, float *importance, err *e)
 {
     const survey_options *o = s->options;
     bool has = false;
@@ -205,10 +207,22 @@ static bool survey_one(surveyor *s, const tensor_account *a, float *importance, 
 
 // ---- all weights -----------------------------------------------------------------------------
 
-static bool is_in_scope(const survey_options *o, const tensor_account *a)
+static bool is_in_scope(const survey_options *o, role r)
 {
-    return a->used && a->part == 0 &&
-           (o->scope == SCOPE_EXPERTS ? role_is_expert(a->role) : role_is_linear(a->role));
+    return role_is_linear(r) && (o->scope != SCOPE_EXPERTS || role_is_expert(r));
+}
+
+// In the order of tensors; those of a stack one behind the other.
+static int64_t list_weights(const survey_options *o, const bound_weight **list)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(o->model)); i++) {
+        const tensor_account *a = model_account(o->model, i);
+        for (int64_t k = a->first; a->used && a->part == 0 && k < a->first + a->n; k++)
+            if (is_in_scope(o, model_weight_at(o->model, k)->role))
+                list[n++] = model_weight_at(o->model, k);
+    }
+    return n;
 }
 
 static bool open_rooms(surveyor *s, int64_t values, int64_t chunks, uint64_t room, err *e)
@@ -249,7 +263,7 @@ static void close_rooms(surveyor *s)
     free(s->error);
 }
 
-static bool survey_all(surveyor *s, const tensor_account *const *list, int64_t n, err *e)
+static bool survey_all(surveyor *s, const bound_weight *const *list, int64_t n, err *e)
 {
     int64_t widest = 1, values = 1, rows = 1;
     for (int64_t i = 0; i < n; i++) {
@@ -277,19 +291,16 @@ static bool survey_all(surveyor *s, const tensor_account *const *list, int64_t n
 bool survey_weights(survey *out, const codec *const *codecs, int64_t n, const survey_options *o,
                     err *e)
 {
-    const checkpoint *c = model_checkpoint(o->model);
     surveyor s = {.options = o, .to = out};
     int64_t n_list = 0;
     *out = (survey){.n = n};
-    const tensor_account **list =
-        mem_new((uint64_t)checkpoint_count(c), sizeof *list, "a list of weights", e);
+    const bound_weight **list =
+        mem_new((uint64_t)model_n_weights(o->model), sizeof *list, "a list of weights", e);
     out->row = list ? mem_new((uint64_t)n, sizeof *out->row, "a survey", e) : NULL;
     bool ok = out->row != NULL;
     for (int64_t i = 0; ok && i < n; i++)
         out->row[i] = (survey_row){.codec = codecs[i], .searched = codec_is_searched(codecs[i])};
-    for (int64_t i = 0; ok && i < checkpoint_count(c); i++)
-        if (is_in_scope(o, model_account(o->model, i)))
-            list[out->n_in_scope++] = model_account(o->model, i);
+    out->n_in_scope = ok ? list_weights(o, list) : 0;
     n_list = o->most ? i64_min(o->most, out->n_in_scope) : out->n_in_scope;
     // The middle of each of n_list equal stretches.
     for (int64_t i = 0; i < n_list; i++)

@@ -17,6 +17,7 @@
 typedef struct {
     const role_row *row;
     int64_t layer, copies;     // copies: one an expert
+    const char *module;    // template
     int n_parts;
     const char *suffix[CODEC_MAX_PARTS];
     synth_tensor part[CODEC_MAX_PARTS];
@@ -34,15 +35,36 @@ static synth_recipe recipe_of(const role_row *r, int64_t in)
     return (synth_recipe){SYNTH_NORMAL, 0, 1 / num_sqrt((double)in)};
 }
 
-static bool set_shape(synth_tensor *t, dtype type, int rank, const int64_t shape[2], err *e)
+static bool set_shape(synth_tensor *t, dtype type, int rank, const int64_t *shape, err *e)
 {
-    uint64_t elements = rank == 2 ? 0 : (uint64_t)shape[0], bits;
-    if ((rank == 2 && !size_mul((uint64_t)shape[0], (uint64_t)shape[1], &elements)) ||
-        !size_mul(elements, (uint64_t)dtype_bits(type), &bits) || bits / 8 > INT64_MAX)
+    uint64_t elements = 1, bits = 0;
+    bool fits = true;
+    t->t = (tensor){.type = type, .rank = rank};
+    for (int i = 0; i < rank; i++) {
+        fits = fits && size_mul(elements, (uint64_t)shape[i], &elements);
+        t->t.shape[i] = shape[i];
+    }
+    if (!fits || !size_mul(elements, (uint64_t)dtype_bits(type), &bits) || bits / 8 > INT64_MAX)
         return err_set(e, ERR_USAGE, "these sizes make a tensor of more than 2^63 bytes");
-    t->t = (tensor){.type = type, .rank = rank, .shape = {shape[0], rank == 2 ? shape[1] : 0},
-                    .n_elements = (int64_t)elements, .bytes = bits / 8};
+    t->t.n_elements = (int64_t)elements;
+    t->t.bytes = bits / 8;
     return true;
+}
+
+// All experts' rows in one tensor, under its first role.
+static bool describe_stack(const synth *s, const role_row *r, const stack_row *stack,
+                           row_tensors *out, err *e)
+{
+    int64_t experts = s->config.arch.n_experts, in = config_dim(&s->config, r->in);
+    int64_t rows = config_dim(&s->config, r->out) * stack->of;
+    int64_t flat[2] = {experts, in * stack->of};
+    int64_t shape[3] = {experts, stack->turned ? in : rows, stack->turned ? rows : in};
+    out->module = stack->module;
+    out->n_parts = stack->index == 0;
+    out->suffix[0] = "";
+    out->part[0].recipe = recipe_of(r, in);
+    return r->rank == 1 ? set_shape(&out->part[0], DT_BF16, 2, flat, e)
+                        : set_shape(&out->part[0], DT_BF16, 3, shape, e);
 }
 
 static bool describe_row(const synth *s, const role_row *r, int64_t layer, int64_t in_times,
@@ -52,7 +74,11 @@ static bool describe_row(const synth *s, const role_row *r, int64_t layer, int64
     int64_t rows = config_dim(&s->config, r->out), in = config_dim(&s->config, r->in) * in_times;
     const codec *c = is_role && r->rank == 2 && role_is_linear(r->role) ? s->type : NULL;
     synth_recipe making = recipe_of(r, in);
-    *out = (row_tensors){.row = r, .layer = layer, .copies = 1};
+    const family *f = s->config.family;
+    const stack_row *stack = is_role && f->stacked ? family_stack(f, r->role) : NULL;
+    *out = (row_tensors){.row = r, .layer = layer, .copies = 1, .module = r->module};
+    if (stack)
+        return describe_stack(s, r, stack, out, e);
     if (is_role && role_is_expert(r->role))
         out->copies = s->config.arch.n_experts;
     if (!c || c->form == CODEC_FLOAT) {
@@ -85,12 +111,12 @@ static bool visit_row(synth *s, const role_row *r, int64_t layer, int64_t in_tim
 }
 
 // Rows of the family's table for a layer, or with layer -1 those outside of layers.
-static bool visit_layer(synth *s, int64_t layer, bool mixture, row_visitor visit, err *e)
+static bool visit_layer(synth *s, int64_t layer, layer_kind in, row_visitor visit, err *e)
 {
     for (const role_set *set = s->config.family->roles; set->row; set++)
         for (int i = 0; i < set->n; i++)
             if (role_row_in_layers(&set->row[i]) == (layer >= 0) &&
-                config_has_row(&s->config, &set->row[i], mixture) &&
+                config_has_row(&s->config, &set->row[i], in) &&
                 !visit_row(s, &set->row[i], layer, 1, visit, e))
                 return false;
     return true;
@@ -100,10 +126,10 @@ static bool visit_all(synth *s, row_visitor visit, err *e)
 {
     const arch *a = &s->config.arch;
     for (int64_t layer = -1; layer < a->n_layers; layer++)
-        if (!visit_layer(s, layer, layer >= 0 && s->config.ffn[layer] == FFN_MOE, visit, e))
+        if (!visit_layer(s, layer, config_layer(&s->config, layer), visit, e))
             return false;
     for (int64_t layer = a->n_layers; layer < a->n_layers + a->n_extra_layers; layer++) {
-        if (!visit_layer(s, layer, true, visit, e))
+        if (!visit_layer(s, layer, (layer_kind){.mixture = true}, visit, e))
             return false;
         for (int i = 0; i < s->family->n_mtp; i++)
             if (!visit_row(s, &s->family->mtp[i].row, layer, s->family->mtp[i].in_times, visit, e))
@@ -128,16 +154,17 @@ static bool add_tensors(synth *s, const row_tensors *r, err *e)
 {
     char name[256];
     for (int64_t i = 0; i < r->copies; i++) {
-        size_t len = family_name(name, sizeof name, r->row->module, &s->config.family->prefix[0],
+        size_t len = family_name(name, sizeof name, r->module, &s->config.family->prefix[0],
                                  r->layer, i);
         for (int k = 0; k < r->n_parts; k++) {
             size_t suffix = strlen(r->suffix[k]);
             assert(len + suffix + 2 <= sizeof name); // templates are ours and short
+            size_t dot = suffix > 0;
             name[len] = '.';
-            memcpy(name + len + 1, r->suffix[k], suffix + 1);
+            memcpy(name + len + dot, r->suffix[k], suffix + 1);
             synth_tensor *t = &s->tensor[s->n_tensors++];
             *t = r->part[k];
-            t->t.name = arena_text(&s->names, name, len + 1 + suffix, e);
+            t->t.name = arena_text(&s->names, name, len + dot + suffix, e);
             if (!t->t.name)
                 return false;
         }
@@ -271,6 +298,14 @@ static bool lay_out(synth *s, const synth_options *o, err *e)
     return ok;
 }
 
+static bool is_stacked(const char *name)
+{
+    for (int i = 0; i < family_count(); i++)
+        if (strcmp(family_at(i)->facts.family, name) == 0)
+            return family_at(i)->stacked;
+    return false;
+}
+
 static bool make(synth *s, const synth_options *o, err *e)
 {
     int64_t experts;
@@ -283,6 +318,9 @@ static bool make(synth *s, const synth_options *o, err *e)
     if (s->type->form != CODEC_FP8_BLOCK && strcmp(s->type->name, "bf16") != 0)
         return err_set(e, ERR_USAGE, "synthetic weights are bf16 or fp8-block, not %s; quantize "
                        "makes the others", s->type->name);
+    if (s->type->form == CODEC_FP8_BLOCK && is_stacked(s->family->family))
+        return err_set(e, ERR_USAGE, "synthetic %s is bf16 only: its experts lie in stacks",
+                       s->family->family);
     if (o->shard_bytes == 0)
         return err_set(e, ERR_USAGE, "a shard of 0 bytes holds nothing");
     return choose_experts(s, o, &experts, e) && read_config(s, o, experts, e) && lay_out(s, o, e);

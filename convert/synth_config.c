@@ -96,6 +96,101 @@ static const synth_key_row qwen3_moe_keys[] = {
     {"vocab_size", "512", "151936"},
 };
 
+// ---- gpt-oss ---------------------------------------------------------------------------------
+
+static const synth_key_row gpt_oss_keys[] = {
+    {"architectures", "[\"GptOssForCausalLM\"]", NULL},
+    {"attention_bias", "true", NULL},
+    {"bos_token_id", "0", "199998"},
+    {"eos_token_id", "1", "200002"},
+    {"head_dim", "32", "64"},
+    {"hidden_act", "\"silu\"", NULL},
+    {"hidden_size", "96", "2880"},
+    {"intermediate_size", "96", "2880"},
+    {"max_position_embeddings", "131072", NULL},
+    {"model_type", "\"gpt_oss\"", NULL},
+    {"num_attention_heads", "4", "64"},
+    {"num_experts_per_tok", "4", NULL},
+    {"num_hidden_layers", "3", "36"},
+    {"num_key_value_heads", "2", "8"},
+    {"num_local_experts", "8", "128"},
+    {"rms_norm_eps", "1e-05", NULL},
+    {"rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":32.0,\"beta_fast\":32.0,"
+                     "\"beta_slow\":1.0,\"original_max_position_embeddings\":4096,"
+                     "\"truncate\":false}", NULL},
+    {"rope_theta", "150000", NULL},
+    {"sliding_window", "128", NULL},
+    {"swiglu_limit", "7.0", NULL},
+    {"tie_word_embeddings", "false", NULL},
+    {"torch_dtype", "\"bfloat16\"", NULL},
+    {"vocab_size", "512", "201088"},
+};
+
+// ---- Llama 4 ---------------------------------------------------------------------------------
+
+static const synth_key_row llama4_keys[] = {
+    {"architectures", "[\"Llama4ForCausalLM\"]", NULL},
+    {"attention_bias", "false", NULL},
+    {"attention_chunk_size", "8192", NULL},
+    {"bos_token_id", "0", "200000"},
+    {"eos_token_id", "1", "200001"},
+    {"head_dim", "32", "128"},
+    {"hidden_act", "\"silu\"", NULL},
+    {"hidden_size", "128", "5120"},
+    {"interleave_moe_layer_step", "2", "1"},
+    {"intermediate_size", "64", "8192"},
+    {"intermediate_size_mlp", "256", "16384"},
+    {"max_position_embeddings", "262144", NULL},
+    {"model_type", "\"llama4_text\"", NULL},
+    {"num_attention_heads", "4", "40"},
+    {"num_experts_per_tok", "1", NULL},
+    {"num_hidden_layers", "4", "48"},
+    {"num_key_value_heads", "2", "8"},
+    {"num_local_experts", "8", "16"},
+    {"rms_norm_eps", "1e-05", NULL},
+    {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":16.0,\"low_freq_factor\":1.0,"
+                     "\"high_freq_factor\":1.0,\"original_max_position_embeddings\":8192}",
+     NULL},
+    {"rope_theta", "500000.0", NULL},
+    {"tie_word_embeddings", "false", NULL},
+    {"torch_dtype", "\"bfloat16\"", NULL},
+    {"use_qk_norm", "true", NULL},
+    {"vocab_size", "512", "202048"},
+};
+
+// ---- Qwen3.5-MoE -----------------------------------------------------------------------------
+
+static const synth_key_row qwen3_5_moe_keys[] = {
+    {"architectures", "[\"Qwen3_5MoeForCausalLM\"]", NULL},
+    {"attention_bias", "false", NULL},
+    {"bos_token_id", "null", NULL},
+    {"eos_token_id", "1", "248044"},
+    {"full_attention_interval", "4", NULL},
+    {"head_dim", "32", "256"},
+    {"hidden_act", "\"silu\"", NULL},
+    {"hidden_size", "128", "2048"},
+    {"linear_conv_kernel_dim", "4", NULL},
+    {"linear_key_head_dim", "16", "128"},
+    {"linear_num_key_heads", "2", "16"},
+    {"linear_num_value_heads", "4", "32"},
+    {"linear_value_head_dim", "16", "128"},
+    {"max_position_embeddings", "262144", NULL},
+    {"model_type", "\"qwen3_5_moe_text\"", NULL},
+    {"moe_intermediate_size", "64", "512"},
+    {"num_attention_heads", "4", "16"},
+    {"num_experts", "8", "256"},
+    {"num_experts_per_tok", "4", "8"},
+    {"num_hidden_layers", "4", "40"},
+    {"num_key_value_heads", "2", NULL},
+    {"rms_norm_eps", "1e-06", NULL},
+    {"rope_parameters", "{\"rope_type\":\"default\",\"rope_theta\":10000000,"
+                        "\"partial_rotary_factor\":0.25}", NULL},
+    {"shared_expert_intermediate_size", "64", "512"},
+    {"tie_word_embeddings", "false", NULL},
+    {"torch_dtype", "\"bfloat16\"", NULL},
+    {"vocab_size", "512", "248320"},
+};
+
 // ---- the table -------------------------------------------------------------------------------
 
 #define LIST(name) name, COUNT_OF(name)
@@ -105,6 +200,12 @@ static const synth_family families[] = {
      LIST(deepseek_v3_keys), LIST(deepseek_v3_mtp)},
     {"qwen3_moe", "Qwen3-30B-A3B", "num_hidden_layers", "num_experts", "bf16",
      LIST(qwen3_moe_keys), NULL, 0},
+    {"gpt_oss", "gpt-oss-120b", "num_hidden_layers", "num_local_experts", "bf16",
+     LIST(gpt_oss_keys), NULL, 0},
+    {"llama4", "Llama-4-Scout-17B-16E", "num_hidden_layers", "num_local_experts", "bf16",
+     LIST(llama4_keys), NULL, 0},
+    {"qwen3_5_moe", "Qwen3.5-35B-A3B", "num_hidden_layers", "num_experts", "bf16",
+     LIST(qwen3_5_moe_keys), NULL, 0},
 };
 
 const synth_family *synth_family_find(const char *name, err *e)

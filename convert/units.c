@@ -12,6 +12,7 @@ static uint64_t bytes_a_value(const plan_tensor *t)
     case CODEC_FP8_CHANNEL: return 4;
     case CODEC_MX: return 8;
     case CODEC_INT:
+    case CODEC_TOOL:
     case CODEC_BLOCKS: return 24;
     }
     return 2;

@@ -128,7 +128,8 @@ static bool look_into_imatrix(weighing *w, const weighed *t, err *e)
     if (!find_entry(w, t, &x, &first, name, e))
         return false;
     if (!x) {
-        warn(w, t->weight->module, "has no entry", name, "it is searched unweighted");
+        warn(w, t->weight->module, "has no entry", *name ? name : t->weight->module,
+             "it is searched unweighted");
         return true;
     }
     if (!imatrix_unseen(&w->imatrix, x, first, &unseen, e))

@@ -229,7 +229,7 @@ static bool read_keys(config *c, err *e)
         if (!read_key(c, k, e) || (field == CF_ROPE_TYPE && !read_rope_type(c, e)))
             return false;
     }
-    for (int i = 0; i < config_n_common_fixed; i++)
+    for (int i = 0; !c->family->facts.no_forward && i < config_n_common_fixed; i++)
         if (!check_fixed(c, &config_common_fixed[i], e))
             return false;
     for (int i = 0; i < c->family->n_fixed; i++)
@@ -277,7 +277,8 @@ static void fill_arch(config *c)
     a->v_dim = v[CF_V_DIM].i;
     a->dense_inter = v[CF_DENSE_INTER].i;
     a->moe_inter = v[CF_MOE_INTER].i;
-    a->shared_inter = config_dim(c, DIM_SHARED_INTER);
+    a->shared_inter = v[CF_SHARED_INTER].present ? v[CF_SHARED_INTER].i
+                                                 : config_dim(c, DIM_SHARED_INTER);
     a->n_experts = v[CF_EXPERTS].i;
     a->top_k = v[CF_TOP_K].i;
     a->n_group = v[CF_GROUPS].i;
@@ -347,6 +348,22 @@ static bool rule_int(const layer_rule *r, const json *j, int64_t least, int64_t 
                    "%lld", r->key, (long long)least, (long long)most);
 }
 
+static bool apply_types(config *c, const layer_rule *r, const json *j, err *e)
+{
+    int64_t i = 0;
+    if (json_type(j) != JSON_ARRAY || json_len(j) != c->arch.n_layers)
+        return err_set(e, ERR_INPUT, "config.json: '%s' is no list of %lld layers", r->key,
+                       (long long)c->arch.n_layers);
+    for (const json *item = json_first(j); item; item = json_next(item), i++) {
+        const char *text = json_as_text(item);
+        c->linear[i] = text && strcmp(text, "linear_attention") == 0;
+        if (!text || (!c->linear[i] && strcmp(text, "full_attention") != 0))
+            return err_set(e, ERR_INPUT, "config.json: '%s' has a layer that is neither "
+                           "'full_attention' nor 'linear_attention'", r->key);
+    }
+    return true;
+}
+
 static bool apply_rule(config *c, const layer_rule *r, err *e)
 {
     int64_t layers = c->arch.n_layers, value;
@@ -379,6 +396,13 @@ static bool apply_rule(config *c, const layer_rule *r, err *e)
             if ((i + 1) % value != 0)
                 c->ffn[i] = FFN_DENSE;
         return true;
+    case LINEAR_EVERY:
+        if (!rule_int(r, j, 1, INT32_MAX, &value, e))
+            return false;
+        for (int64_t i = 0; i < layers; i++)
+            c->linear[i] = (i + 1) % value != 0;
+        return true;
+    case LINEAR_TYPES: return apply_types(c, r, j, e);
     }
     return true;
 }
@@ -386,7 +410,8 @@ static bool apply_rule(config *c, const layer_rule *r, err *e)
 static bool plan_layers(config *c, err *e)
 {
     c->ffn = mem_new((uint64_t)c->arch.n_layers, sizeof *c->ffn, "the layer plan", e);
-    if (!c->ffn)
+    c->linear = mem_new((uint64_t)c->arch.n_layers, sizeof *c->linear, "the layer plan", e);
+    if (!c->ffn || !c->linear)
         return false;
     for (int64_t i = 0; i < c->arch.n_layers; i++)
         c->ffn[i] = FFN_MOE;
@@ -472,6 +497,7 @@ void config_free(config *c)
 {
     json_free(c->root);
     free(c->ffn);
+    free(c->linear);
     *c = (config){0};
 }
 
@@ -485,10 +511,17 @@ int64_t config_dim(const config *c, dim d)
     const dim_row *r = &dim_table[d];
     if (d == DIM_ONE)
         return 1;
-    return field_or(c, r->times, 1) * (field_or(c, r->a, 0) + field_or(c, r->b, 0));
+    return field_or(c, r->times, 1) * (field_or(c, r->a, 0) + field_or(c, r->b, 0)) +
+           field_or(c, r->heads, 0) * field_or(c, r->size, 0);
 }
 
-bool config_has_row(const config *c, const role_row *r, bool mixture)
+layer_kind config_layer(const config *c, int64_t layer)
+{
+    bool of_model = layer >= 0 && layer < c->arch.n_layers;
+    return (layer_kind){of_model && c->ffn[layer] == FFN_MOE, of_model && c->linear[layer]};
+}
+
+bool config_has_row(const config *c, const role_row *r, layer_kind in)
 {
     switch (r->when) {
     case WHEN_ALWAYS: return true;
@@ -496,9 +529,11 @@ bool config_has_row(const config *c, const role_row *r, bool mixture)
     case WHEN_BIAS: return c->arch.attention_bias;
     case WHEN_Q_LORA: return c->arch.q_lora > 0;
     case WHEN_Q_DIRECT: return c->arch.q_lora == 0;
-    case WHEN_DENSE: return !mixture;
-    case WHEN_MOE: return mixture;
-    case WHEN_SHARED: return mixture && c->arch.shared_inter > 0;
+    case WHEN_DENSE: return !in.mixture;
+    case WHEN_MOE: return in.mixture;
+    case WHEN_SHARED: return in.mixture && c->arch.shared_inter > 0;
+    case WHEN_FULL: return !in.linear;
+    case WHEN_LINEAR: return in.linear;
     }
     return false;
 }
@@ -527,4 +562,10 @@ void config_dim_text(const config *c, dim d, strbuf *out)
     }
     if (product && sum)
         strbuf_puts(out, ")");
+    if (r->heads == CF_NONE)
+        return;
+    strbuf_puts(out, " + ");
+    field_text(c, r->heads, out);
+    strbuf_puts(out, " x ");
+    field_text(c, r->size, out);
 }

@@ -28,16 +28,23 @@ typedef struct {
     config_value value[CF_COUNT];
     arch arch;
     ffn_kind *ffn;    // [arch.n_layers]
+    bool *linear;     // [arch.n_layers] linear attention
 } config;
+
+// What a layer is like, as far as it decides which tensors it has.
+typedef struct {
+    bool mixture, linear;
+} layer_kind;
 
 // From the text of a config.json. ERR_INPUT. Unknown keys are listed as a note.
 MUST_USE bool config_init(config *c, const char *text, size_t len, const events *v, err *e);
 void config_free(config *c);
 
 int64_t config_dim(const config *c, dim d);
-// Whether a model of this config has the row's tensors: in a layer that is a mixture or not, or for
-// a row outside of layers (mixture false).
-bool config_has_row(const config *c, const role_row *r, bool mixture);
+// Of a layer of the model; of others, and of what lies outside of layers (-1), as an ordinary one.
+layer_kind config_layer(const config *c, int64_t layer);
+// Whether a model of this config has the row's tensors in such a layer, or outside of layers.
+bool config_has_row(const config *c, const role_row *r, layer_kind in);
 // "num_attention_heads 4 x (qk_nope_head_dim 32 + qk_rope_head_dim 16)", for sentences.
 void config_dim_text(const config *c, dim d, strbuf *out);
 // The member at a dotted path, in text_config first; NULL where absent or null.

@@ -36,6 +36,10 @@ const config_key config_common[] = {
     SIZE_KEY(CF_QK_ROPE, NEED_REQUIRED, READ_MLA, MOST_HIDDEN, "qk_rope_head_dim"),
     SIZE_KEY(CF_V_DIM, NEED_REQUIRED, READ_MLA, MOST_HIDDEN, "v_head_dim"),
     {CF_ROPE_INTERLEAVE, KEY_BOOL, NEED_DEFAULT, READ_MLA, {"rope_interleave"}, 0, 0, 1, NULL},
+    SIZE_KEY(CF_DELTA_K_HEADS, NEED_UNREAD, READ_ALWAYS, MOST_HEADS, "linear_num_key_heads"),
+    SIZE_KEY(CF_DELTA_K_DIM, NEED_UNREAD, READ_ALWAYS, MOST_HIDDEN, "linear_key_head_dim"),
+    SIZE_KEY(CF_DELTA_V_HEADS, NEED_UNREAD, READ_ALWAYS, MOST_HEADS, "linear_num_value_heads"),
+    SIZE_KEY(CF_DELTA_V_DIM, NEED_UNREAD, READ_ALWAYS, MOST_HIDDEN, "linear_value_head_dim"),
     SIZE_KEY(CF_DENSE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size"),
     SIZE_KEY(CF_MOE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "moe_intermediate_size"),
     SIZE_KEY(CF_EXPERTS, NEED_REQUIRED, READ_ALWAYS, MOST_EXPERTS, "num_experts",
@@ -43,6 +47,8 @@ const config_key config_common[] = {
     SIZE_KEY(CF_TOP_K, NEED_REQUIRED, READ_ALWAYS, MOST_EXPERTS, "num_experts_per_tok"),
     {CF_N_SHARED, KEY_INT, NEED_UNREAD, READ_ALWAYS, {"n_shared_experts"}, 0, MOST_EXPERTS, 0,
      NULL},
+    SIZE_KEY(CF_SHARED_INTER, NEED_UNREAD, READ_ALWAYS, MOST_INTER,
+             "shared_expert_intermediate_size"),
     {CF_GROUPS, KEY_INT, NEED_UNREAD, READ_ALWAYS, {"n_group"}, 1, MOST_EXPERTS, 1, NULL},
     {CF_TOPK_GROUP, KEY_INT, NEED_UNREAD, READ_ALWAYS, {"topk_group"}, 1, MOST_EXPERTS, 1, NULL},
     // The classes' default differs from what the published models say (true): it has to be said.
@@ -77,22 +83,30 @@ const config_fixed config_common_fixed[] = {
 const int config_n_common_fixed = COUNT_OF(config_common_fixed);
 
 const dim_row dim_table[DIM_COUNT] = {
-    [DIM_ONE] = {CF_NONE, CF_NONE, CF_NONE},
-    [DIM_HIDDEN] = {CF_NONE, CF_HIDDEN, CF_NONE},
-    [DIM_VOCAB] = {CF_NONE, CF_VOCAB, CF_NONE},
-    [DIM_Q] = {CF_HEADS, CF_HEAD_DIM, CF_NONE},
-    [DIM_KV] = {CF_KV_HEADS, CF_HEAD_DIM, CF_NONE},
-    [DIM_HEAD] = {CF_NONE, CF_HEAD_DIM, CF_NONE},
-    [DIM_Q_LORA] = {CF_NONE, CF_Q_LORA, CF_NONE},
-    [DIM_MLA_Q] = {CF_HEADS, CF_QK_NOPE, CF_QK_ROPE},
-    [DIM_KV_LORA] = {CF_NONE, CF_KV_LORA, CF_NONE},
-    [DIM_KV_A] = {CF_NONE, CF_KV_LORA, CF_QK_ROPE},
-    [DIM_KV_B] = {CF_HEADS, CF_QK_NOPE, CF_V_DIM},
-    [DIM_MLA_O] = {CF_HEADS, CF_V_DIM, CF_NONE},
-    [DIM_EXPERTS] = {CF_NONE, CF_EXPERTS, CF_NONE},
-    [DIM_MOE_INTER] = {CF_NONE, CF_MOE_INTER, CF_NONE},
-    [DIM_SHARED_INTER] = {CF_N_SHARED, CF_MOE_INTER, CF_NONE},
-    [DIM_DENSE_INTER] = {CF_NONE, CF_DENSE_INTER, CF_NONE},
+    [DIM_ONE] = {CF_NONE, CF_NONE, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_HIDDEN] = {CF_NONE, CF_HIDDEN, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_VOCAB] = {CF_NONE, CF_VOCAB, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_Q] = {CF_HEADS, CF_HEAD_DIM, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_KV] = {CF_KV_HEADS, CF_HEAD_DIM, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_HEAD] = {CF_NONE, CF_HEAD_DIM, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_HEADS] = {CF_NONE, CF_HEADS, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_Q_LORA] = {CF_NONE, CF_Q_LORA, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_MLA_Q] = {CF_HEADS, CF_QK_NOPE, CF_QK_ROPE, CF_NONE, CF_NONE},
+    [DIM_KV_LORA] = {CF_NONE, CF_KV_LORA, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_KV_A] = {CF_NONE, CF_KV_LORA, CF_QK_ROPE, CF_NONE, CF_NONE},
+    [DIM_KV_B] = {CF_HEADS, CF_QK_NOPE, CF_V_DIM, CF_NONE, CF_NONE},
+    [DIM_MLA_O] = {CF_HEADS, CF_V_DIM, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_GATED_Q] = {CF_HEADS, CF_HEAD_DIM, CF_HEAD_DIM, CF_NONE, CF_NONE},
+    [DIM_DELTA_QKV] = {CF_DELTA_K_HEADS, CF_DELTA_K_DIM, CF_DELTA_K_DIM, CF_DELTA_V_HEADS,
+                       CF_DELTA_V_DIM},
+    [DIM_DELTA_V] = {CF_DELTA_V_HEADS, CF_DELTA_V_DIM, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_DELTA_V_HEADS] = {CF_NONE, CF_DELTA_V_HEADS, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_DELTA_V_HEAD] = {CF_NONE, CF_DELTA_V_DIM, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_EXPERTS] = {CF_NONE, CF_EXPERTS, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_MOE_INTER] = {CF_NONE, CF_MOE_INTER, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_SHARED_INTER] = {CF_N_SHARED, CF_MOE_INTER, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_SHARED_SIZE] = {CF_NONE, CF_SHARED_INTER, CF_NONE, CF_NONE, CF_NONE},
+    [DIM_DENSE_INTER] = {CF_NONE, CF_DENSE_INTER, CF_NONE, CF_NONE, CF_NONE},
 };
 
 // ---- sets of roles that families share ----
@@ -144,14 +158,24 @@ static const role_row dense[] = {
     {ROLE_FFN_DOWN, LAYER "mlp.down_proj", "weight", 2, DIM_HIDDEN, DIM_DENSE_INTER, WHEN_DENSE},
 };
 
-static const role_row moe[] = {
+static const role_row router[] = {
     {ROLE_ROUTER, LAYER "mlp.gate", "weight", 2, DIM_EXPERTS, DIM_HIDDEN, WHEN_MOE},
+};
+
+static const role_row experts[] = {
     {ROLE_EXPERT_GATE, LAYER "mlp.experts.{e}.gate_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
      WHEN_MOE},
     {ROLE_EXPERT_UP, LAYER "mlp.experts.{e}.up_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
      WHEN_MOE},
     {ROLE_EXPERT_DOWN, LAYER "mlp.experts.{e}.down_proj", "weight", 2, DIM_HIDDEN, DIM_MOE_INTER,
      WHEN_MOE},
+};
+
+// All experts of a layer in one tensor, as transformers 5 holds them in memory and some save them.
+static const stack_row moe_stacks[] = {
+    {ROLE_EXPERT_GATE, LAYER "mlp.experts.gate_up_proj", 2, 0, false, false},
+    {ROLE_EXPERT_UP, LAYER "mlp.experts.gate_up_proj", 2, 1, false, false},
+    {ROLE_EXPERT_DOWN, LAYER "mlp.experts.down_proj", 1, 0, false, false},
 };
 
 static const role_row select_bias[] = {
@@ -211,6 +235,157 @@ static const layer_rule qwen3_moe_layers[] = {
     {DENSE_EVERY, "decoder_sparse_step", NEED_DEFAULT},
 };
 
+// ---- gpt-oss ----
+// Published in stacks of MXFP4 blocks, gate and up in every second row. Saved in BF16 its stacks
+// are turned, which the square down_proj does not show: names without "_blocks" tell.
+
+static const config_key gpt_oss_keys[] = {
+    SIZE_KEY(CF_MOE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size"),
+    SIZE_KEY(CF_TOP_K, NEED_REQUIRED, READ_ALWAYS, MOST_EXPERTS, "num_experts_per_tok",
+             "experts_per_token"),
+    {CF_RENORM, KEY_BOOL, NEED_UNREAD, READ_ALWAYS, {"norm_topk_prob"}, 0, 0, 1, NULL},
+};
+
+static const role_row gpt_oss_roles[] = {
+    {ROLE_SINKS, LAYER "self_attn.sinks", "", 1, DIM_ONE, DIM_HEADS, WHEN_ALWAYS},
+    {ROLE_ROUTER, LAYER "mlp.router", "weight", 2, DIM_EXPERTS, DIM_HIDDEN, WHEN_MOE},
+    {ROLE_ROUTER_BIAS, LAYER "mlp.router", "bias", 1, DIM_ONE, DIM_EXPERTS, WHEN_MOE},
+};
+
+static const role_row expert_biases[] = {
+    {ROLE_EXPERT_GATE_BIAS, LAYER "mlp.experts.{e}.gate_proj", "bias", 1, DIM_ONE, DIM_MOE_INTER,
+     WHEN_MOE},
+    {ROLE_EXPERT_UP_BIAS, LAYER "mlp.experts.{e}.up_proj", "bias", 1, DIM_ONE, DIM_MOE_INTER,
+     WHEN_MOE},
+    {ROLE_EXPERT_DOWN_BIAS, LAYER "mlp.experts.{e}.down_proj", "bias", 1, DIM_ONE, DIM_HIDDEN,
+     WHEN_MOE},
+};
+
+static const stack_row gpt_oss_stacks[] = {
+    {ROLE_EXPERT_GATE, LAYER "mlp.experts.gate_up_proj", 2, 0, true, true},
+    {ROLE_EXPERT_UP, LAYER "mlp.experts.gate_up_proj", 2, 1, true, true},
+    {ROLE_EXPERT_DOWN, LAYER "mlp.experts.down_proj", 1, 0, false, true},
+    {ROLE_EXPERT_GATE_BIAS, LAYER "mlp.experts.gate_up_proj_bias", 2, 0, true, false},
+    {ROLE_EXPERT_UP_BIAS, LAYER "mlp.experts.gate_up_proj_bias", 2, 1, true, false},
+    {ROLE_EXPERT_DOWN_BIAS, LAYER "mlp.experts.down_proj_bias", 1, 0, false, false},
+};
+
+// ---- Llama 4 ----
+// Published in stacks [experts][in][out], gate and up side by side.
+
+static const config_key llama4_keys[] = {
+    SIZE_KEY(CF_DENSE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size_mlp"),
+    SIZE_KEY(CF_MOE_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER, "intermediate_size"),
+    SIZE_KEY(CF_EXPERTS, NEED_REQUIRED, READ_ALWAYS, MOST_EXPERTS, "num_local_experts"),
+    {CF_N_SHARED, KEY_INT, NEED_UNREAD, READ_ALWAYS, {"n_shared_experts"}, 0, MOST_EXPERTS, 1,
+     NULL},
+    {CF_RENORM, KEY_BOOL, NEED_UNREAD, READ_ALWAYS, {"norm_topk_prob"}, 0, 0, 0, NULL},
+    {CF_ROPE_TYPE, KEY_TEXT, NEED_UNREAD, READ_ALWAYS, {"rope_scaling.rope_type"}, 0, 0, 0, NULL},
+};
+
+static const layer_rule llama4_layers[] = {
+    {DENSE_EVERY, "interleave_moe_layer_step", NEED_DEFAULT},
+};
+
+#define LLAMA4_FFN LAYER "feed_forward."
+
+static const role_row llama4_ffn[] = {
+    {ROLE_FFN_GATE, LLAMA4_FFN "gate_proj", "weight", 2, DIM_DENSE_INTER, DIM_HIDDEN, WHEN_DENSE},
+    {ROLE_FFN_UP, LLAMA4_FFN "up_proj", "weight", 2, DIM_DENSE_INTER, DIM_HIDDEN, WHEN_DENSE},
+    {ROLE_FFN_DOWN, LLAMA4_FFN "down_proj", "weight", 2, DIM_HIDDEN, DIM_DENSE_INTER, WHEN_DENSE},
+    {ROLE_ROUTER, LLAMA4_FFN "router", "weight", 2, DIM_EXPERTS, DIM_HIDDEN, WHEN_MOE},
+    {ROLE_EXPERT_GATE, LLAMA4_FFN "experts.{e}.gate_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
+     WHEN_MOE},
+    {ROLE_EXPERT_UP, LLAMA4_FFN "experts.{e}.up_proj", "weight", 2, DIM_MOE_INTER, DIM_HIDDEN,
+     WHEN_MOE},
+    {ROLE_EXPERT_DOWN, LLAMA4_FFN "experts.{e}.down_proj", "weight", 2, DIM_HIDDEN, DIM_MOE_INTER,
+     WHEN_MOE},
+    {ROLE_SHARED_GATE, LLAMA4_FFN "shared_expert.gate_proj", "weight", 2, DIM_SHARED_INTER,
+     DIM_HIDDEN, WHEN_SHARED},
+    {ROLE_SHARED_UP, LLAMA4_FFN "shared_expert.up_proj", "weight", 2, DIM_SHARED_INTER, DIM_HIDDEN,
+     WHEN_SHARED},
+    {ROLE_SHARED_DOWN, LLAMA4_FFN "shared_expert.down_proj", "weight", 2, DIM_HIDDEN,
+     DIM_SHARED_INTER, WHEN_SHARED},
+};
+
+static const stack_row llama4_stacks[] = {
+    {ROLE_EXPERT_GATE, LLAMA4_FFN "experts.gate_up_proj", 2, 0, false, true},
+    {ROLE_EXPERT_UP, LLAMA4_FFN "experts.gate_up_proj", 2, 1, false, true},
+    {ROLE_EXPERT_DOWN, LLAMA4_FFN "experts.down_proj", 1, 0, false, true},
+};
+
+static const name_rule llama4_rules[] = {
+    {"tied-head", "{h}lm_head.*", true},
+    {"rotary-inv-freq", "*.rotary_emb.inv_freq", false},
+    {"vision", "vision_model.*", false},
+    {"vision", "multi_modal_projector.*", false},
+    {"vision", "model.vision_model.*", false},
+    {"vision", "model.multi_modal_projector.*", false},
+};
+
+// ---- Qwen3.5-MoE ----
+// Published in stacks, gate and up one behind the other; three of four layers have linear attention
+// (a gated delta rule), the others a gate beside every query.
+
+static const config_key qwen3_5_moe_keys[] = {
+    SIZE_KEY(CF_DENSE_INTER, NEED_DEFAULT, READ_ALWAYS, MOST_INTER, "intermediate_size"),
+    SIZE_KEY(CF_DELTA_K_HEADS, NEED_REQUIRED, READ_ALWAYS, MOST_HEADS, "linear_num_key_heads"),
+    SIZE_KEY(CF_DELTA_K_DIM, NEED_REQUIRED, READ_ALWAYS, MOST_HIDDEN, "linear_key_head_dim"),
+    SIZE_KEY(CF_DELTA_V_HEADS, NEED_REQUIRED, READ_ALWAYS, MOST_HEADS, "linear_num_value_heads"),
+    SIZE_KEY(CF_DELTA_V_DIM, NEED_REQUIRED, READ_ALWAYS, MOST_HIDDEN, "linear_value_head_dim"),
+    SIZE_KEY(CF_SHARED_INTER, NEED_REQUIRED, READ_ALWAYS, MOST_INTER,
+             "shared_expert_intermediate_size"),
+    {CF_RENORM, KEY_BOOL, NEED_UNREAD, READ_ALWAYS, {"norm_topk_prob"}, 0, 0, 1, NULL},
+};
+
+static const layer_rule qwen3_5_moe_layers[] = {
+    {LINEAR_EVERY, "full_attention_interval", NEED_DEFAULT},
+    {LINEAR_TYPES, "layer_types", NEED_DEFAULT},
+};
+
+static const role_row qwen3_5_mixers[] = {
+    {ROLE_Q, LAYER "self_attn.q_proj", "weight", 2, DIM_GATED_Q, DIM_HIDDEN, WHEN_FULL},
+    {ROLE_K, LAYER "self_attn.k_proj", "weight", 2, DIM_KV, DIM_HIDDEN, WHEN_FULL},
+    {ROLE_V, LAYER "self_attn.v_proj", "weight", 2, DIM_KV, DIM_HIDDEN, WHEN_FULL},
+    {ROLE_O, LAYER "self_attn.o_proj", "weight", 2, DIM_HIDDEN, DIM_Q, WHEN_FULL},
+    {ROLE_Q_NORM, LAYER "self_attn.q_norm", "weight", 1, DIM_ONE, DIM_HEAD, WHEN_FULL},
+    {ROLE_K_NORM, LAYER "self_attn.k_norm", "weight", 1, DIM_ONE, DIM_HEAD, WHEN_FULL},
+    {ROLE_DELTA_QKV, LAYER "linear_attn.in_proj_qkv", "weight", 2, DIM_DELTA_QKV, DIM_HIDDEN,
+     WHEN_LINEAR},
+    {ROLE_DELTA_Z, LAYER "linear_attn.in_proj_z", "weight", 2, DIM_DELTA_V, DIM_HIDDEN,
+     WHEN_LINEAR},
+    {ROLE_DELTA_B, LAYER "linear_attn.in_proj_b", "weight", 2, DIM_DELTA_V_HEADS, DIM_HIDDEN,
+     WHEN_LINEAR},
+    {ROLE_DELTA_A, LAYER "linear_attn.in_proj_a", "weight", 2, DIM_DELTA_V_HEADS, DIM_HIDDEN,
+     WHEN_LINEAR},
+    {ROLE_DELTA_DT_BIAS, LAYER "linear_attn.dt_bias", "", 1, DIM_ONE, DIM_DELTA_V_HEADS,
+     WHEN_LINEAR},
+    {ROLE_DELTA_A_LOG, LAYER "linear_attn.A_log", "", 1, DIM_ONE, DIM_DELTA_V_HEADS, WHEN_LINEAR},
+    {ROLE_DELTA_NORM, LAYER "linear_attn.norm", "weight", 1, DIM_ONE, DIM_DELTA_V_HEAD,
+     WHEN_LINEAR},
+    {ROLE_DELTA_OUT, LAYER "linear_attn.out_proj", "weight", 2, DIM_HIDDEN, DIM_DELTA_V,
+     WHEN_LINEAR},
+};
+
+static const role_row qwen3_5_shared[] = {
+    {ROLE_SHARED_GATE, LAYER "mlp.shared_expert.gate_proj", "weight", 2, DIM_SHARED_SIZE,
+     DIM_HIDDEN, WHEN_SHARED},
+    {ROLE_SHARED_UP, LAYER "mlp.shared_expert.up_proj", "weight", 2, DIM_SHARED_SIZE, DIM_HIDDEN,
+     WHEN_SHARED},
+    {ROLE_SHARED_DOWN, LAYER "mlp.shared_expert.down_proj", "weight", 2, DIM_HIDDEN,
+     DIM_SHARED_SIZE, WHEN_SHARED},
+    {ROLE_SHARED_ROUTER, LAYER "mlp.shared_expert_gate", "weight", 2, DIM_ONE, DIM_HIDDEN,
+     WHEN_SHARED},
+};
+
+static const name_rule qwen3_5_moe_rules[] = {
+    {"tied-head", "{h}lm_head.*", true},
+    {"rotary-inv-freq", "*.rotary_emb.inv_freq", false},
+    {"convolution", "{m}layers.*.linear_attn.conv1d.weight", false},
+    {"mtp-layer", "mtp.*", false},
+    {"vision", "model.visual.*", false},
+};
+
 // ---- the table ----
 
 #define SET(rows) {rows, COUNT_OF(rows)}
@@ -228,9 +403,10 @@ static const family families[] = {
         .key = deepseek_v3_keys, .n_keys = COUNT_OF(deepseek_v3_keys),
         .fixed = deepseek_v3_fixed, .n_fixed = COUNT_OF(deepseek_v3_fixed),
         .layers = deepseek_v3_layers, .n_layers = COUNT_OF(deepseek_v3_layers),
-        .roles = {SET(frame), SET(mla), SET(dense), SET(moe), SET(select_bias), SET(shared)},
+        .roles = {SET(frame), SET(mla), SET(dense), SET(router), SET(experts), SET(select_bias),
+                  SET(shared)},
         .rules = usual_rules, .n_rules = COUNT_OF(usual_rules),
-        .fused_experts = LAYER "mlp.experts.gate_up_proj",
+        .stack = moe_stacks, .n_stacks = COUNT_OF(moe_stacks),
     },
     {
         .architecture = {"Qwen3MoeForCausalLM"},
@@ -240,9 +416,48 @@ static const family families[] = {
         .prefix = USUAL_PREFIXES,
         .fixed = qwen3_moe_fixed, .n_fixed = COUNT_OF(qwen3_moe_fixed),
         .layers = qwen3_moe_layers, .n_layers = COUNT_OF(qwen3_moe_layers),
-        .roles = {SET(frame), SET(gqa), SET(head_norms), SET(dense), SET(moe)},
+        .roles = {SET(frame), SET(gqa), SET(head_norms), SET(dense), SET(router), SET(experts)},
         .rules = usual_rules, .n_rules = COUNT_OF(usual_rules),
-        .fused_experts = LAYER "mlp.experts.gate_up_proj",
+        .stack = moe_stacks, .n_stacks = COUNT_OF(moe_stacks),
+    },
+    {
+        .architecture = {"GptOssForCausalLM"},
+        .model_type = {"gpt_oss"},
+        .facts = {.family = "gpt_oss", .mixer = MIXER_GQA, .rope = ROPE_HALF,
+                  .score = SCORE_SOFTMAX, .loads_stacks_only = true,
+                  .no_forward = "attention sinks, sliding windows and experts with biases"},
+        .prefix = USUAL_PREFIXES,
+        .key = gpt_oss_keys, .n_keys = COUNT_OF(gpt_oss_keys),
+        .roles = {SET(frame), SET(gqa), SET(gpt_oss_roles), SET(experts), SET(expert_biases)},
+        .rules = usual_rules, .n_rules = COUNT_OF(usual_rules),
+        .stack = gpt_oss_stacks, .n_stacks = COUNT_OF(gpt_oss_stacks), .stacked = true,
+    },
+    {
+        .architecture = {"Llama4ForConditionalGeneration", "Llama4ForCausalLM"},
+        .model_type = {"llama4", "llama4_text"},
+        .facts = {.family = "llama4", .mixer = MIXER_GQA, .rope = ROPE_PAIR,
+                  .score = SCORE_SIGMOID, .loads_stacks_only = true,
+                  .no_forward = "chunked attention, layers without RoPE and experts whose inputs "
+                                "are weighted"},
+        .prefix = USUAL_PREFIXES,
+        .key = llama4_keys, .n_keys = COUNT_OF(llama4_keys),
+        .layers = llama4_layers, .n_layers = COUNT_OF(llama4_layers),
+        .roles = {SET(frame), SET(gqa), SET(llama4_ffn)},
+        .rules = llama4_rules, .n_rules = COUNT_OF(llama4_rules),
+        .stack = llama4_stacks, .n_stacks = COUNT_OF(llama4_stacks), .stacked = true,
+    },
+    {
+        .architecture = {"Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM"},
+        .model_type = {"qwen3_5_moe", "qwen3_5_moe_text"},
+        .facts = {.family = "qwen3_5_moe", .mixer = MIXER_GQA, .qk_norm = true, .rope = ROPE_HALF,
+                  .score = SCORE_SOFTMAX,
+                  .no_forward = "linear attention, gated queries and a gated shared expert"},
+        .prefix = USUAL_PREFIXES,
+        .key = qwen3_5_moe_keys, .n_keys = COUNT_OF(qwen3_5_moe_keys),
+        .layers = qwen3_5_moe_layers, .n_layers = COUNT_OF(qwen3_5_moe_layers),
+        .roles = {SET(frame), SET(qwen3_5_mixers), SET(router), SET(experts), SET(qwen3_5_shared)},
+        .rules = qwen3_5_moe_rules, .n_rules = COUNT_OF(qwen3_5_moe_rules),
+        .stack = moe_stacks, .n_stacks = COUNT_OF(moe_stacks), .stacked = true,
     },
 };
 
@@ -272,6 +487,14 @@ const family *family_find(const char *architecture, const char *model_type)
 // ---- names ----
 
 bool role_row_in_layers(const role_row *r) { return strstr(r->module, "{n}") != NULL; }
+
+const stack_row *family_stack(const family *f, role r)
+{
+    for (int i = 0; i < f->n_stacks; i++)
+        if (f->stack[i].role == r)
+            return &f->stack[i];
+    return NULL;
+}
 
 static size_t put_number(char *to, int64_t value)
 {

@@ -17,7 +17,8 @@ typedef enum {
     CF_HIDDEN, CF_LAYERS, CF_EXTRA_LAYERS, CF_VOCAB, CF_BOS, CF_TIED, CF_NORM_EPS,
     CF_HEADS, CF_KV_HEADS, CF_HEAD_DIM, CF_BIAS,
     CF_Q_LORA, CF_KV_LORA, CF_QK_NOPE, CF_QK_ROPE, CF_V_DIM, CF_ROPE_INTERLEAVE,
-    CF_DENSE_INTER, CF_MOE_INTER, CF_EXPERTS, CF_TOP_K, CF_N_SHARED,
+    CF_DELTA_K_HEADS, CF_DELTA_K_DIM, CF_DELTA_V_HEADS, CF_DELTA_V_DIM,
+    CF_DENSE_INTER, CF_MOE_INTER, CF_EXPERTS, CF_TOP_K, CF_N_SHARED, CF_SHARED_INTER,
     CF_GROUPS, CF_TOPK_GROUP, CF_RENORM, CF_ROUTE_SCALE,
     CF_THETA, CF_ROPE_TYPE,
     CF_YARN_FACTOR, CF_YARN_ORIGINAL, CF_YARN_BETA_FAST, CF_YARN_BETA_SLOW,
@@ -61,32 +62,37 @@ typedef struct {
 
 // ---- the layer plan ----
 
-// Every layer is a mixture unless a rule makes it dense.
+// Every layer is a mixture unless a rule makes it dense, and has full attention unless a rule makes
+// that linear.
 typedef enum {
-    DENSE_FIRST, // the first `key` layers
-    DENSE_LIST,  // the layers listed in `key`
-    DENSE_EVERY  // layer i where (i + 1) mod `key` is not 0
+    DENSE_FIRST,  // the first `key` layers
+    DENSE_LIST,   // the layers listed in `key`
+    DENSE_EVERY,  // layer i where (i + 1) mod `key` is not 0
+    LINEAR_EVERY, // the same
+    LINEAR_TYPES  // `key` lists all layers, "linear_attention" or "full_attention"
 } layer_rule_kind;
 
 typedef struct {
     layer_rule_kind kind;
     const char *key;
-    key_need need; // NEED_DEFAULT: absent or null makes nothing dense
+    key_need need; // NEED_DEFAULT: absent or null changes nothing
 } layer_rule;
 
 // ---- tensors: names and shapes -> roles ----
 
-// An extent as times x (a + b) over config fields; CF_NONE leaves a factor or summand out.
+// An extent as times x (a + b) + heads x size over config fields; CF_NONE leaves a factor or a
+// summand out.
 typedef enum {
     DIM_ONE, DIM_HIDDEN, DIM_VOCAB,
-    DIM_Q, DIM_KV, DIM_HEAD,                                       // GQA
+    DIM_Q, DIM_KV, DIM_HEAD, DIM_HEADS,                            // GQA
     DIM_Q_LORA, DIM_MLA_Q, DIM_KV_LORA, DIM_KV_A, DIM_KV_B, DIM_MLA_O, // MLA
-    DIM_EXPERTS, DIM_MOE_INTER, DIM_SHARED_INTER, DIM_DENSE_INTER,
+    DIM_GATED_Q, DIM_DELTA_QKV, DIM_DELTA_V, DIM_DELTA_V_HEADS, DIM_DELTA_V_HEAD, // Qwen3.5
+    DIM_EXPERTS, DIM_MOE_INTER, DIM_SHARED_INTER, DIM_SHARED_SIZE, DIM_DENSE_INTER,
     DIM_COUNT
 } dim;
 
 typedef struct {
-    config_field times, a, b;
+    config_field times, a, b, heads, size;
 } dim_row;
 
 extern const dim_row dim_table[DIM_COUNT];
@@ -95,7 +101,9 @@ typedef enum {
     WHEN_ALWAYS, WHEN_UNTIED, WHEN_BIAS, WHEN_Q_LORA, WHEN_Q_DIRECT,
     WHEN_DENSE,  // in dense layers
     WHEN_MOE,    // in layers with a mixture
-    WHEN_SHARED  // in layers with a mixture, where there are shared experts
+    WHEN_SHARED, // in layers with a mixture, where there are shared experts
+    WHEN_FULL,   // in layers with full attention
+    WHEN_LINEAR  // in layers with linear attention
 } role_when;
 
 // Templates: {m} the prefix of the body, {h} that of the head, {n} the layer, {e} the expert. A
@@ -113,6 +121,17 @@ typedef struct {
     const role_row *row;
     int n;
 } role_set;
+
+// Where a role of the experts is, in checkpoints that hold all experts of a layer in one tensor
+// [experts][..]. Its shape and its own name are those of the role's row. Roles that share a tensor
+// stand behind each other in `roles`.
+typedef struct {
+    role role;
+    const char *module;  // template without {e}; vectors: the whole name
+    int of, index;       // the rows are those of so many weights, of which this is which:
+    bool interleaved;    //   rows index, index + of, ... ; else one behind the other
+    bool turned;         // plain numbers are stored [in][rows] (codes are not)
+} stack_row;
 
 // Wrapping models (vision and text) put the language model under a longer prefix.
 typedef struct {
@@ -146,9 +165,11 @@ typedef struct {
     role_set roles[FAMILY_MAX_SETS + 1];
     const name_rule *rules;
     int n_rules;
-    // Storage of the experts: one tensor an expert and projection, as in `roles`. A checkpoint that
-    // has this tensor instead stacks all experts of a layer in one; it is refused by name.
-    const char *fused_experts;
+    // Storage of the experts: one tensor an expert and projection as in `roles`, or stacks, in each
+    // layer whichever is there.
+    const stack_row *stack;
+    int n_stacks;
+    bool stacked;            // published in stacks: where neither is there, those are missing
 } family;
 
 extern const config_key config_common[]; // in order of config_field
@@ -163,6 +184,8 @@ const family *family_find(const char *architecture, const char *model_type);
 
 // Whether a row's template has a layer in it, or stands for something outside of all layers.
 bool role_row_in_layers(const role_row *r);
+// Where a role of the experts is in stacks; NULL: the family knows none of it.
+const stack_row *family_stack(const family *f, role r);
 // Expands a template into buf and returns its length. n and e are ignored where not used.
 size_t family_name(char *buf, size_t size, const char *module, const name_prefix *p, int64_t n,
                    int64_t e);

@@ -14,7 +14,11 @@ static const char *const names[ROLE_COUNT] = {
     [ROLE_Q_B] = "attn_q_b",
     [ROLE_KV_A] = "attn_kv_a_mqa",
     [ROLE_KV_B] = "attn_kv_b",
+    [ROLE_DELTA_QKV] = "attn_qkv",
+    [ROLE_DELTA_Z] = "attn_gate",
+    // ROLE_DELTA_OUT (ssm_out) has its columns in another order there.
     [ROLE_ROUTER] = "ffn_gate_inp",
+    [ROLE_SHARED_ROUTER] = "ffn_gate_inp_shexp",
     [ROLE_EXPERT_GATE] = "ffn_gate_exps",
     [ROLE_EXPERT_UP] = "ffn_up_exps",
     [ROLE_EXPERT_DOWN] = "ffn_down_exps",

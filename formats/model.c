@@ -20,6 +20,9 @@ struct model {
     weight **slot;           // [n_layers + 1][ROLE_COUNT], row 0 is global; expert roles point to
                              // n_experts weights, the others to one; NULL where there is none
     tensor_account *account; // [checkpoint_count]
+    bound_weight *bound;     // [n_bound]
+    uint64_t bound_cap;
+    int64_t n_bound;
     int64_t parameters, expert_parameters;
 };
 
@@ -37,6 +40,14 @@ const char *role_where(role r, int64_t layer, int64_t expert, char buf[MODEL_WHE
     return buf;
 }
 
+// Gate and up share a stack.
+static const char *stack_label(const tensor_account *a)
+{
+    if (a->role == ROLE_EXPERT_GATE)
+        return "gate_proj and up_proj";
+    return a->role == ROLE_EXPERT_GATE_BIAS ? "gate_proj and up_proj biases" : role_label(a->role);
+}
+
 const char *model_where(const tensor_account *a, char buf[MODEL_WHERE_TEXT])
 {
     if (!a->used) {
@@ -44,12 +55,17 @@ const char *model_where(const tensor_account *a, char buf[MODEL_WHERE_TEXT])
         return buf;
     }
     char place[MODEL_WHERE_TEXT];
-    role_where(a->role, a->layer, a->expert, place);
+    if (a->stacked)
+        (void)snprintf(place, sizeof place, "layer %lld, all experts, %s", (long long)a->layer,
+                       stack_label(a));
+    else
+        role_where(a->role, a->layer, a->expert, place);
+    const weight *w = a->weight;
+    const char *suffix = a->part ? w->part[a->part]->name + strlen(w->stored) : "";
     if (a->part == 0)
         (void)snprintf(buf, MODEL_WHERE_TEXT, "%s", place);
     else
-        (void)snprintf(buf, MODEL_WHERE_TEXT, "%.90s (%s)", place,
-                       a->weight->part[a->part]->name + strlen(a->weight->module) + 1);
+        (void)snprintf(buf, MODEL_WHERE_TEXT, "%.90s (%s)", place, suffix + (*suffix == '.'));
     return buf;
 }
 
@@ -61,17 +77,21 @@ static weight **slot_of(const model *m, role r, int64_t layer)
 // ---- binding ----
 
 // Puts place, and the config keys that the shape comes from, in front of weight_bind's sentence.
-static bool explain(const model *m, const role_row *r, const char *module, const char *place,
+static bool explain(const model *m, const role_row *r, const weight_terms *t, const char *place,
                     err *e)
 {
     char name[NAME_BYTES];
-    bool there = false;
+    bool there = t->stored && weight_any_part(m->from, t->stored);
     const char *const main_part[] = {r->suffix, "weight_packed", "qweight"};
-    for (size_t i = 0; i < COUNT_OF(main_part); i++) {
-        (void)snprintf(name, sizeof name, "%s.%s", module, main_part[i]);
+    for (size_t i = 0; !t->stored && i < COUNT_OF(main_part); i++) {
+        (void)snprintf(name, sizeof name, "%s.%s", t->module, main_part[i]);
         there = there || checkpoint_find(m->from, name);
     }
     strbuf shape = {0};
+    if (there && t->stored) {
+        config_dim_text(&m->config, DIM_EXPERTS, &shape);
+        strbuf_puts(&shape, "; ");
+    }
     if (there && r->rank == 2) {
         config_dim_text(&m->config, r->out, &shape);
         strbuf_puts(&shape, "; ");
@@ -86,45 +106,86 @@ static bool explain(const model *m, const role_row *r, const char *module, const
     return false;
 }
 
-static bool take_account(model *m, const weight *w, role r, int64_t layer, int64_t expert, err *e)
+static bool take_account(model *m, const bound_weight *b, err *e)
 {
+    const weight *w = b->weight;
+    if (!mem_grow((void **)&m->bound, &m->bound_cap, (uint64_t)m->n_bound + 1, sizeof *m->bound,
+                  "the model's weights", e))
+        return false;
+    m->bound[m->n_bound] = *b;
     for (int p = 0; p < w->n_parts; p++) {
         int64_t i = checkpoint_index_of(m->from, w->part[p]->name);
-        if (i < 0 || m->account[i].used)
+        tensor_account *a = i < 0 ? NULL : &m->account[i];
+        bool shared = a && a->used && a->stacked && w->view && a->layer == b->layer &&
+                      a->part == p && a->first + a->n == m->n_bound;
+        if (!a || (a->used && !shared))
             return err_set(e, ERR_INTERNAL, "tensor '%s' is bound to two roles", w->part[p]->name);
-        m->account[i] = (tensor_account){.used = true, .role = r, .layer = layer, .expert = expert,
-                                         .part = p, .weight = w};
+        if (!shared)
+            *a = (tensor_account){.used = true, .stacked = w->view, .role = b->role,
+                                  .layer = b->layer, .expert = w->view ? -1 : b->expert,
+                                  .part = p, .weight = w, .first = m->n_bound};
+        a->n++;
     }
+    m->n_bound++;
     int64_t elements = weight_elements(w);
     m->parameters += elements;
-    if (role_is_expert(r))
+    if (role_is_expert(b->role))
         m->expert_parameters += elements;
     return true;
 }
 
+static const char *template_name(model *m, const char *template, int64_t layer, int64_t expert,
+                                 err *e)
+{
+    char name[NAME_BYTES];
+    size_t len = family_name(name, sizeof name, template, &m->prefix, layer, expert);
+    return arena_text(&m->arena, name, len, e);
+}
+
+// Where the weights of a row are in their stack: `t` is filled in but for the view's slice.
+static bool find_stack(model *m, const role_row *r, const stack_row *s, int64_t layer,
+                       weight_view *view, weight_terms *t, err *e)
+{
+    int64_t rows = r->rank == 1 ? t->in : t->out;
+    *view = (weight_view){.slices = m->config.arch.n_experts,
+                          .rows = rows * s->of,
+                          .first = s->interleaved ? s->index : rows * s->index,
+                          .step = s->interleaved ? s->of : 1};
+    t->stored = template_name(m, s->module, layer, 0, e);
+    view->transposed = r->rank == 2 && s->turned && t->stored &&
+                       checkpoint_find(m->from, t->stored);
+    return t->stored != NULL;
+}
+
 // All weights of a row in a layer: one, or one an expert.
-static bool bind_row(model *m, const role_row *r, int64_t layer, err *e)
+static bool bind_row(model *m, const role_row *r, const stack_row *stack, int64_t layer, err *e)
 {
     bool per_expert = role_is_expert(r->role);
     int64_t n = per_expert ? m->config.arch.n_experts : 1;
-    int64_t out = config_dim(&m->config, r->out), in = config_dim(&m->config, r->in);
+    weight_terms terms = {.suffix = r->suffix, .rank = r->rank,
+                          .out = config_dim(&m->config, r->out),
+                          .in = config_dim(&m->config, r->in),
+                          .gptq_format = m->quant.gptq_format};
+    weight_view in_stack;
     weight *w = arena_new(&m->arena, (uint64_t)n, sizeof *w, e);
-    if (!w)
+    weight_view *view = stack ? arena_new(&m->arena, (uint64_t)n, sizeof *view, e) : NULL;
+    if (!w || (stack && (!view || !find_stack(m, r, stack, layer, &in_stack, &terms, e))))
         return false;
     for (int64_t i = 0; i < n; i++) {
-        char name[NAME_BYTES];
-        int64_t expert = per_expert ? i : -1;
-        size_t len = family_name(name, sizeof name, r->module, &m->prefix, layer, i);
-        const char *module = arena_text(&m->arena, name, len, e);
-        if (!module)
+        bound_weight b = {r->role, layer, per_expert ? i : -1, &w[i]};
+        terms.module = template_name(m, r->module, layer, i, e);
+        if (!terms.module)
             return false;
-        weight_terms terms = {.module = module, .suffix = r->suffix, .rank = r->rank, .out = out,
-                              .in = in, .gptq_format = m->quant.gptq_format};
+        if (stack) {
+            view[i] = in_stack;
+            view[i].slice = i;
+            terms.view = &view[i];
+        }
         if (!weight_bind_as(&w[i], m->from, &terms, e)) {
             char place[MODEL_WHERE_TEXT];
-            return explain(m, r, module, role_where(r->role, layer, expert, place), e);
+            return explain(m, r, &terms, role_where(r->role, layer, b.expert, place), e);
         }
-        if (!take_account(m, &w[i], r->role, layer, expert, e))
+        if (!take_account(m, &b, e))
             return false;
     }
     weight **slot = slot_of(m, r->role, layer);
@@ -133,15 +194,53 @@ static bool bind_row(model *m, const role_row *r, int64_t layer, err *e)
     return true;
 }
 
-static bool bind_layer(model *m, int64_t layer, err *e)
+// ---- stacked experts ----
+
+// The first tensor that the experts of a layer have of their own, or share.
+static const tensor *any_of_experts(const model *m, int64_t layer, bool shared)
 {
-    const role_set *set = m->config.family->roles;
-    for (; set->row; set++) {
+    const family *f = m->config.family;
+    for (const role_set *set = f->roles; set->row; set++)
         for (int i = 0; i < set->n; i++) {
             const role_row *r = &set->row[i];
-            bool mixture = layer >= 0 && m->config.ffn[layer] == FFN_MOE;
-            if (role_row_in_layers(r) == (layer >= 0) && config_has_row(&m->config, r, mixture) &&
-                !bind_row(m, r, layer, e))
+            const stack_row *s = role_is_expert(r->role) ? family_stack(f, r->role) : NULL;
+            char name[NAME_BYTES];
+            if (!s)
+                continue;
+            family_name(name, sizeof name, shared ? s->module : r->module, &m->prefix, layer, 0);
+            const tensor *t = weight_any_part(m->from, name);
+            if (t)
+                return t;
+        }
+    return NULL;
+}
+
+// Whether a layer's experts are stacked: its tensors tell, and where there are none the family.
+static bool are_stacked(const model *m, int64_t layer, bool *stacked, err *e)
+{
+    const tensor *own = any_of_experts(m, layer, false), *shared = any_of_experts(m, layer, true);
+    if (own && shared)
+        return err_set(e, ERR_INPUT, "layer %lld has its experts twice: tensor '%s' stacks them, "
+                       "and tensor '%s' is of one of them", (long long)layer, shared->name,
+                       own->name);
+    *stacked = shared || (!own && m->config.family->stacked);
+    return true;
+}
+
+static bool bind_layer(model *m, int64_t layer, err *e)
+{
+    const family *f = m->config.family;
+    layer_kind in = config_layer(&m->config, layer);
+    bool stacked = false;
+    if (in.mixture && !are_stacked(m, layer, &stacked, e))
+        return false;
+    for (const role_set *set = f->roles; set->row; set++) {
+        for (int i = 0; i < set->n; i++) {
+            const role_row *r = &set->row[i];
+            const stack_row *stack = stacked && role_is_expert(r->role) ? family_stack(f, r->role)
+                                                                        : NULL;
+            if (role_row_in_layers(r) == (layer >= 0) && config_has_row(&m->config, r, in) &&
+                !bind_row(m, r, stack, layer, e))
                 return false;
         }
     }
@@ -164,22 +263,6 @@ static void choose_prefix(model *m)
             return;
         }
     }
-}
-
-static bool refuse_fused_experts(const model *m, err *e)
-{
-    for (int64_t layer = 0; layer < m->config.arch.n_layers; layer++) {
-        char name[NAME_BYTES], shape[TENSOR_SHAPE_TEXT];
-        family_name(name, sizeof name, m->config.family->fused_experts, &m->prefix, layer, 0);
-        const tensor *t = checkpoint_find(m->from, name);
-        if (t)
-            return err_set(e, ERR_INPUT,
-                           "tensor '%s' %s stacks gate and up of all experts of layer %lld in one "
-                           "(fused experts [E,2I,H], as transformers 5 holds them in memory): this "
-                           "version reads one tensor an expert and projection, as published",
-                           name, tensor_shape_text(t, shape), (long long)layer);
-    }
-    return true;
 }
 
 // ---- tensors without a role ----
@@ -271,8 +354,7 @@ static bool open_config(model *m, const checkpoint *beside, const events *v, err
 static bool bind_all(model *m, bool own_config, err *e)
 {
     choose_prefix(m);
-    if (!refuse_fused_experts(m, e) ||
-        (own_config && !quant_config_read(&m->quant, &m->config, e)))
+    if (own_config && !quant_config_read(&m->quant, &m->config, e))
         return false;
     for (int64_t layer = -1; layer < m->config.arch.n_layers; layer++)
         if (!bind_layer(m, layer, e))
@@ -359,6 +441,7 @@ void model_close(model *m)
     arena_free(&m->arena);
     free(m->slot);
     free(m->account);
+    free(m->bound);
     free(m);
 }
 
@@ -380,6 +463,10 @@ const weight *model_weight(const model *m, role r, int64_t layer, int64_t expert
         return expert == -1 ? w : NULL;
     return w && expert >= 0 && expert < a->n_experts ? &w[expert] : NULL;
 }
+
+int64_t model_n_weights(const model *m) { return m->n_bound; }
+
+const bound_weight *model_weight_at(const model *m, int64_t i) { return &m->bound[i]; }
 
 const tensor_account *model_account(const model *m, int64_t tensor_index)
 {

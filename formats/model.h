@@ -20,6 +20,9 @@ typedef enum { GROUP_TOP2_SUM, GROUP_MAX } group_score_kind;
 // Everything the forward pass and the planners have to know; nothing else reads config.json.
 typedef struct {
     const char *family;          // "deepseek_v3"
+    const char *no_forward;      // what its forward pass has that this version does not compute
+                                 // (all else works); NULL: it is computed
+    bool loads_stacks_only;      // transformers does not make its stacks of single experts
     int64_t hidden, n_layers, vocab;
     int64_t n_heads, n_kv_heads, head_dim;      // GQA
     int64_t q_lora, kv_lora, qk_nope, qk_rope, v_dim; // MLA; q_lora 0: direct q_proj
@@ -67,20 +70,34 @@ ffn_kind model_ffn(const model *m, int64_t layer);
 // where this model has none. A tied head gives the embedding.
 const weight *model_weight(const model *m, role r, int64_t layer, int64_t expert);
 
+// All weights, each once: by layers, in the family's order of roles, by experts.
+typedef struct {
+    role role;
+    int64_t layer, expert; // -1 where it has none
+    const weight *weight;
+} bound_weight;
+
+int64_t model_n_weights(const model *m);
+const bound_weight *model_weight_at(const model *m, int64_t i);
+
 typedef struct {
     bool used;            // bound to a role; otherwise copied by the named rule
+    bool stacked;         // weights of several experts are cut from it: what follows is the first
+                          // one's, and expert is -1
     role role;
     int64_t layer, expert;
     int part;             // index of the weight's part
     const weight *weight;
+    int64_t first, n;     // the weights that it is a part of, as model_weight_at has them
     const char *rule;     // "mtp-layer", "rotary-inv-freq", "tied-head"; NULL where used
 } tensor_account;
 
 // One for every tensor of the checkpoint, by its index.
 const tensor_account *model_account(const model *m, int64_t tensor_index);
 
-// "layer 3, expert 5, down_proj" and, for companions, " (weight_scale_inv)"; for tensors without a
-// role "copied by the rule 'mtp-layer'". For sentences; returns buf.
+// "layer 3, expert 5, down_proj" (a stack: "layer 3, all experts, down_proj") and, for companions,
+// " (weight_scale_inv)"; for tensors without a role "copied by the rule 'mtp-layer'". For
+// sentences; returns buf.
 enum { MODEL_WHERE_TEXT = 128 };
 const char *model_where(const tensor_account *a, char buf[MODEL_WHERE_TEXT]);
 // The same place by role, layer and expert (-1 where there is none).

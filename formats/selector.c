@@ -319,9 +319,9 @@ selector_subject selector_subject_of(const tensor_account *a, const tensor *t)
 {
     if (!a->used)
         return (selector_subject){t->name, t->name, false, ROLE_COUNT, -1, -1};
-    const char *module = a->weight->module, *name = a->weight->part[0]->name;
+    const weight *w = a->weight;
+    const char *name = w->part[0]->name;
     // A bias lies in a module that is called after its matrix.
-    if (!str_starts(name + strlen(module), ".weight"))
-        module = name;
+    const char *module = w->rank == 1 && strcmp(w->suffix, "weight") != 0 ? name : w->module;
     return (selector_subject){module, name, true, a->role, a->layer, a->expert};
 }

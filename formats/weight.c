@@ -2,7 +2,11 @@
 #include "formats/weight.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "quantize/number.h"
+#include "quantize/transcode.h"
 
 // ---- how parts lie ---------------------------------------------------------------------------
 
@@ -69,8 +73,8 @@ bool weight_place(const weight *w, const codec_part *p, const tensor *t, part_pl
         memmove(dim, dim + 1, (size_t)--n * sizeof *dim);
         to->base = (uint64_t)v->slice * (t->bytes / (uint64_t)v->slices);
     }
-    if (p->split) {
-        if (n < 2 || dim[n - 1] != p->split)
+    if (p->split && n == 3) {
+        if (dim[2] != p->split)
             return false;
         dim[--n - 1] *= p->split;
     }
@@ -106,6 +110,8 @@ int64_t weight_quantum(const weight *w)
         part_place place;
         (void)weight_place(w, p, w->part[i], &place);
         if (p->rank == 1 || (place.row_block == PART_WHOLE && p->packing != PACKED_ROWS))
+            continue;
+        if (place.across && w->codec->form == CODEC_FLOAT)
             continue;
         if (place.across)
             return w->out > 0 ? w->out : 1;
@@ -174,11 +180,29 @@ static void range_of(const weight *w, int i, int64_t row, int64_t n, stored_part
     }
 }
 
+bool weight_in_runs(const weight *w)
+{
+    bool runs = !w->view || step_of(w) == 1;
+    for (int i = 0; runs && w->view && i < w->n_parts; i++) {
+        part_place place;
+        (void)weight_place(w, part_of(w, i), w->part[i], &place);
+        runs = w->rank == 1 || !place.across;
+    }
+    return runs;
+}
+
+void weight_slice_range(const weight *w, int i, uint64_t *offset, uint64_t *bytes)
+{
+    int64_t slices = view_of(w)->slices ? view_of(w)->slices : 1;
+    *bytes = w->part[i]->bytes / (uint64_t)slices;
+    *offset = (uint64_t)view_of(w)->slice * *bytes;
+}
+
 void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
                        uint64_t *bytes)
 {
     stored_part r;
-    assert(!w->view && row >= 0 && n > 0 && row <= w->out - n);
+    assert(weight_in_runs(w) && row >= 0 && n > 0 && row <= w->out - n);
     range_of(w, i, row, n, &r);
     assert(r.runs == 1);
     *offset = r.offset;
@@ -217,6 +241,19 @@ bool weight_fetch(const stored_rows *s, void *stored, err *e)
                 return false;
     }
     return true;
+}
+
+void weight_gather(const stored_rows *s, const void *const slice[], void *stored)
+{
+    for (int i = 0; i < s->w->n_parts; i++) {
+        const stored_part *p = &s->part[i];
+        uint64_t base, bytes;
+        weight_slice_range(s->w, i, &base, &bytes);
+        const unsigned char *from = (const unsigned char *)slice[i] + (p->offset - base);
+        unsigned char *to = (unsigned char *)stored + p->at;
+        for (uint64_t k = 0; k < (uint64_t)p->runs; k++)
+            memcpy(to + k * p->run_bytes, from + k * p->stride, p->run_bytes);
+    }
 }
 
 // What the codec is given for rows [row, row + n).
@@ -267,6 +304,96 @@ bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_
     return c->scales(c, s->w->in, n, view, to, e) || err_in(e, "weight '%s'", s->w->module);
 }
 
+bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n, float *to,
+                       bool *has, err *e)
+{
+    part_view view[CODEC_MAX_PARTS];
+    assert(row >= s->row && n > 0 && row + n <= s->row + s->n);
+    views_of(s, stored, row, n, view);
+    return transcode_scales(s->w->codec, s->w->in, n, view, to, has, e) ||
+           err_in(e, "weight '%s'", s->w->module);
+}
+
+// Numbers that are stored across: to[r][c] = from[c][r], `step` bytes from r to r and `pitch` from
+// c to c. Tile by tile, so that both sides go along lines of memory.
+typedef struct {
+    const unsigned char *from;
+    int64_t step, pitch;
+    unsigned char *to;
+    int64_t rows, cols;
+} across;
+
+enum { TILE = 64 };
+
+__attribute__((always_inline)) // so that the width is a constant
+static inline void turn_tile(const across *a, int64_t row, int64_t col, size_t width)
+{
+    unsigned char tile[TILE][TILE * 4];
+    int64_t rows = i64_min(TILE, a->rows - row), cols = i64_min(TILE, a->cols - col);
+    for (int64_t c = 0; c < cols; c++) {
+        const unsigned char *line = a->from + (col + c) * a->pitch + row * a->step;
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(tile[c] + (size_t)r * width, line + r * a->step, width);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        unsigned char *line = a->to + (size_t)((row + r) * a->cols + col) * width;
+        for (int64_t c = 0; c < cols; c++)
+            memcpy(line + (size_t)c * width, tile[c] + (size_t)r * width, width);
+    }
+}
+
+static void turn(const across *a, int64_t width)
+{
+    for (int64_t row = 0; row < a->rows; row += TILE)
+        for (int64_t col = 0; col < a->cols; col += TILE) {
+            if (width == 2)
+                turn_tile(a, row, col, 2);
+            else
+                turn_tile(a, row, col, 4);
+        }
+}
+
+void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                void *const to[])
+{
+    const weight *w = s->w;
+    part_view view[CODEC_MAX_PARTS];
+    views_of(s, stored, row, n, view);
+    for (int i = 0; i < w->n_parts; i++) {
+        int k = w->of[i];
+        int64_t width = dtype_block_bytes(w->part[i]->type);
+        if (view[k].pitch)
+            turn(&(across){view[k].bytes, step_of(w) * width, view[k].pitch, to[k], n, w->in},
+                 width);
+        else if (s->part[i].wanted && (row == 0 || !s->part[i].whole))
+            memcpy(to[k], view[k].bytes, codec_part_bytes(w->codec, k, n, w->in));
+    }
+}
+
+bool weight_global(const weight *w, float *scale, bool *divides, bool *has, err *e)
+{
+    stored_rows s;
+    part_view view[CODEC_MAX_PARTS];
+    int at = codec_part_of(w->codec, PART_GLOBAL);
+    *divides = at < 0;
+    if (at < 0)
+        at = codec_part_of(w->codec, PART_DIVISOR);
+    *has = at >= 0 && w->out > 0;
+    if (!*has)
+        return true;
+    if (!weight_lay_out(&s, w, 0, 1, e))
+        return false;
+    unsigned char *stored = mem_new(s.bytes, 1, "a row", e);
+    bool ok = stored && weight_fetch(&s, stored, e);
+    if (ok) {
+        views_of(&s, stored, 0, 1, view);
+        ok = row_to_f32(scale, view[at].bytes, view[at].type, 1) ||
+             err_set(e, ERR_INTERNAL, "'%s': a global scale of no number", w->module);
+    }
+    free(stored);
+    return ok;
+}
+
 bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s, err *e)
 {
     assert(row >= 0 && n >= 0 && row <= w->out - n);
@@ -284,9 +411,15 @@ uint64_t weight_stored_bytes(const weight *w)
     uint64_t bytes = 0;
     for (int i = 0; i < w->n_parts; i++) {
         stored_part r = {.bytes = w->part[i]->bytes};
+        part_place place = {0};
         if (w->view && w->out > 0)
             range_of(w, i, 0, w->out, &r);
-        bytes += r.bytes;
+        if (w->view)
+            (void)weight_place(w, part_of(w, i), w->part[i], &place);
+        // What lies in between is not the weight's.
+        bytes += place.across && w->codec->form == CODEC_FLOAT
+                     ? (uint64_t)(weight_elements(w) * dtype_block_bytes(w->part[i]->type))
+                     : r.bytes;
     }
     return bytes;
 }
@@ -294,6 +427,14 @@ uint64_t weight_stored_bytes(const weight *w)
 dtype weight_plain_type(const weight *w)
 {
     return w->codec->form == CODEC_FLOAT ? w->part[0]->type : DT_F32;
+}
+
+dtype weight_scale_type(const weight *w)
+{
+    for (int i = 0; i < w->n_parts; i++)
+        if (part_of(w, i)->kind == PART_SCALES)
+            return w->part[i]->type;
+    return transcode_block_scale_type(w->codec);
 }
 
 int64_t weight_elements(const weight *w) { return w->out * w->in; }

@@ -22,6 +22,9 @@ typedef struct {
 typedef struct {
     const checkpoint *from;
     const char *module;                   // "model.layers.3.mlp.experts.5.down_proj"
+    const char *stored;                   // the path of its tensors: the module, or of the stack it
+                                          // is cut from ("model.layers.3.mlp.experts.down_proj")
+    const char *suffix;                   // of a vector's name behind the module: "bias"
     const codec *codec;
     const weight_view *view;              // NULL: the tensors are the weight
     int rank;                             // 1: a vector; 0: of any rank, a row is the last
@@ -37,6 +40,8 @@ typedef struct {
 // What is asked for, and what the tensors do not tell.
 typedef struct {
     const char *module;    // kept, not copied
+    const char *stored;    // kept: where its tensors are, if that is not the module (a vector's:
+                           // the whole name); NULL: it is
     const char *suffix;    // usually "weight"; "bias" etc. for plain tensors; "" where the module
                            // is the whole name
     int rank;              // 1: the tensor is a vector of `in` and out is 1
@@ -49,10 +54,14 @@ typedef struct {
 // of the registry whose parts are just those that are there. A missing or misshapen companion is
 // ERR_INPUT with its name; so is one that no codec with those codes has a part for: it would change
 // what the weight means.
+// A weight that is cut from a stack names the stack's tensors.
 MUST_USE bool weight_bind_as(weight *w, const checkpoint *c, const weight_terms *t, err *e);
 // The common case: tensors of its own, nothing but tensors to go by.
 MUST_USE bool weight_bind(weight *w, const checkpoint *c, const char *module, const char *suffix,
                           int rank, int64_t out, int64_t in, err *e);
+
+// The first tensor of any name that a weight of that module may have; NULL: there is none.
+const tensor *weight_any_part(const checkpoint *c, const char *module);
 
 // ---- reading ---------------------------------------------------------------------------------
 
@@ -62,12 +71,15 @@ MUST_USE bool weight_bind(weight *w, const checkpoint *c, const char *module, co
 // policy. Thread-safe with own scratch.
 MUST_USE bool weight_read_rows(const weight *w, int64_t row, int64_t n, float *to, scratch *s,
                                err *e);
-uint64_t weight_stored_bytes(const weight *w);   // all parts
+uint64_t weight_stored_bytes(const weight *w);   // of all parts those that are the weight's
 int64_t weight_elements(const weight *w);
 // The type of plain numbers; DT_F32, which decoding gives, of all else.
 dtype weight_plain_type(const weight *w);
+// The type that its scales are stored in; DT_F32 where it has none.
+dtype weight_scale_type(const weight *w);
 // Ranges of rows that begin and end at multiples of it (or end with the weight) share no byte of
-// any part that is more than one for all rows; `out` for codes that are stored transposed.
+// any part that is more than one for all rows; `out` for codes that are stored transposed. Numbers
+// that are stored transposed share none whatever the range.
 int64_t weight_quantum(const weight *w);
 
 // The stored form of rows in memory, for who brings the bytes there by another way than
@@ -102,11 +114,33 @@ MUST_USE bool weight_decode(const stored_rows *s, const void *stored, int64_t ro
 // The scale of each value of them; of a codec that has scales.
 MUST_USE bool weight_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n,
                             float *to, err *e);
-// For who reads a weight without a view once from front to end, every part with all its bytes:
-// which of part i come with rows [row, row + n). row is a multiple of weight_quantum, n too unless
-// the range ends with the weight. A part that is whole comes with row 0.
+// The same of any weight; *has = false where it has none, and of ggml's K-quants and their like.
+MUST_USE bool weight_any_scales(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                                float *to, bool *has, err *e);
+// The same out of the slices of a stack that it lies in: slice[i] is what weight_slice_range says
+// of part i.
+void weight_gather(const stored_rows *s, const void *const slice[], void *stored);
+// Rows [row, row + n) out of those that are stored as tensors of the weight's own would have them,
+// [n][in] whatever the view: to[k] by the codec's parts. What there is once for all rows comes
+// with row 0.
+void weight_cut(const stored_rows *s, const void *stored, int64_t row, int64_t n,
+                void *const to[]);
+
+// Its global scale, which multiplies or divides; *has = false where it has none.
+MUST_USE bool weight_global(const weight *w, float *scale, bool *divides, bool *has, err *e);
+
+// For who reads a weight once from front to end, every part with all its bytes. True where any rows
+// are one run of bytes in each part: all weights but those with every second row, or columns, of a
+// stack.
+bool weight_in_runs(const weight *w);
+// Of such a weight: which bytes of part i come with rows [row, row + n). row is a multiple of
+// weight_quantum, n too unless the range ends with the weight. A part that is whole comes with
+// row 0.
 void weight_part_range(const weight *w, int i, int64_t row, int64_t n, uint64_t *offset,
                        uint64_t *bytes);
+
+// The whole slice of part i's tensor that the weight lies in.
+void weight_slice_range(const weight *w, int i, uint64_t *offset, uint64_t *bytes);
 
 // ---- the inside, for weight.c and weight_bind.c ----------------------------------------------
 

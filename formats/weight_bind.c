@@ -74,7 +74,7 @@ typedef struct {
 static void look_around(around *f)
 {
     for (int i = 0; i < N_COMPANIONS; i++) {
-        f->there[i] = find(f->w->from, f->w->module, companions[i].suffix);
+        f->there[i] = find(f->w->from, f->w->stored, companions[i].suffix);
         if (f->there[i])
             f->here[f->n_here++] = i;
     }
@@ -90,12 +90,13 @@ static const tensor *named(const around *f, const char *suffix, uint32_t *used)
     return NULL;
 }
 
-static bool refuse_missing(const char *module, const char *suffix, const char *why, err *e)
+static bool refuse_missing(const weight *w, const char *suffix, const char *why, err *e)
 {
     char a[STR_SHORT];
-    const char *dot = *suffix && *suffix != '_' ? "." : "";
-    return err_set(e, ERR_INPUT, "tensor '%s%s%s' is missing%s", str_short(module, a), dot, suffix,
-                   why);
+    bool whole = w->stored != w->module && strcmp(suffix, "weight") == 0; // stacks have no suffix
+    const char *dot = !whole && *suffix && *suffix != '_' ? "." : "";
+    return err_set(e, ERR_INPUT, "tensor '%s%s%s' is missing%s", str_short(w->stored, a), dot,
+                   whole ? "" : suffix, why);
 }
 
 // ---- fitting ----
@@ -310,7 +311,7 @@ static bool refuse_parts(const around *f, const trial *t, err *e)
     const codec_part *p = &t->codec->part[t->lacks];
     if (f->n_here > 1) {
         (void)snprintf(why, sizeof why, ": the weight is stored as %s", t->codec->name);
-        return refuse_missing(w->module, p->suffix, why, e);
+        return refuse_missing(w, p->suffix, why, e);
     }
     return err_set(e, ERR_INPUT, "tensor '%s' has type %s, but nothing that goes with such codes "
                    "is there (%s, for one)", str_short(w->part[0]->name, name),
@@ -331,7 +332,7 @@ static bool refuse(around *f, const trial *best, err *e)
         const tensor *t = f->n_here ? f->there[f->here[0]] : NULL;
         return t ? err_set(e, ERR_INPUT, "tensor '%s' has type %s, which this version does not "
                            "read as a weight", str_short(t->name, name), dtype_name(t->type))
-                 : refuse_missing(f->w->module, "weight", "", e);
+                 : refuse_missing(f->w, "weight", "", e);
     }
     trial again = try_codec(f, best->codec); // its parts are the weight's again
     const weight *w = f->w;
@@ -408,7 +409,7 @@ static bool refuse_gptq(const weight *w, err *e)
 {
     return err_set(e, ERR_INPUT, "'%s' is stored as GPTQ, in one of two formats that differ in "
                    "their zero points: only config.json's quantization_config tells which",
-                   w->module);
+                   w->stored);
 }
 
 static bool bind_coded(weight *w, int gptq_format, err *e)
@@ -417,6 +418,8 @@ static bool bind_coded(weight *w, int gptq_format, err *e)
     trial best = {0};
     look_around(&f);
     for (int64_t i = 0; i < codec_count(); i++) {
+        if (codec_at(i)->form == CODEC_TOOL)
+            continue; // what these write is read by others
         trial t = try_codec(&f, codec_at(i));
         if (t.fit == FIT_ALL)
             return t.codec->gptq_format && !gptq_format ? refuse_gptq(w, e)
@@ -431,7 +434,7 @@ static bool bind_coded(weight *w, int gptq_format, err *e)
 static bool is_alone(const weight *w, err *e)
 {
     for (int i = 0; i < N_COMPANIONS; i++) {
-        const tensor *t = find(w->from, w->module, companions[i].suffix);
+        const tensor *t = find(w->from, w->stored, companions[i].suffix);
         if (t && t != w->part[0])
             return refuse_stranger(w, t, companions[i].what, e);
     }
@@ -450,18 +453,30 @@ bool weight_bind_as(weight *w, const checkpoint *c, const weight_terms *t, err *
 {
     assert(t->rank == 2 || (t->rank == 1 && t->out == 1));
     assert(!t->view || view_is_sound(t->view, t->rank == 1 ? t->in : t->out));
-    *w = (weight){.from = c, .module = t->module, .view = t->view, .rank = t->rank,
-                   .out = t->out, .in = t->in};
-    const tensor *one = find(c, t->module, t->suffix);
+    *w = (weight){.from = c, .module = t->module, .stored = t->stored ? t->stored : t->module,
+                  .suffix = t->suffix, .view = t->view, .rank = t->rank, .out = t->out,
+                  .in = t->in};
+    const char *suffix = t->stored ? "" : t->suffix;
+    const tensor *one = find(c, w->stored, suffix);
     bool weights = strcmp(t->suffix, "weight") == 0, done;
     if (weights && t->rank == 2)
         done = bind_coded(w, t->gptq_format, e);
     else
         done = one ? bind_plain(w, one, t->rank, e) && (!weights || is_alone(w, e))
-                   : refuse_missing(t->module, t->suffix, "", e);
+                   : refuse_missing(w, suffix, "", e);
     if (!done)
         *w = (weight){0};
     return done;
+}
+
+const tensor *weight_any_part(const checkpoint *c, const char *module)
+{
+    for (int i = 0; i < N_COMPANIONS; i++) {
+        const tensor *t = find(c, module, companions[i].suffix);
+        if (t)
+            return t;
+    }
+    return NULL;
 }
 
 bool weight_bind(weight *w, const checkpoint *c, const char *module, const char *suffix, int rank,

@@ -136,6 +136,51 @@
                     {.suffix = "biases", .kind = PART_BIASES, .type = DT_BF16,                  \
                      .also = ANY_FLOAT, .rank = 2, GROUPED(64)}})
 
+// As the rows above them store, in groups of a size, or a scale a row, and with or without zero
+// points.
+#define TOOL_CODEC(label, width, columns, ...)                                                  \
+    {                                                                                           \
+        .name = label, .form = CODEC_TOOL, .element = ELEMENT_INT, .bits = width,               \
+        .group = columns, .decode = scaled_decode, .scales = scaled_scales,                     \
+        .encode = tools_encode, __VA_ARGS__                                                     \
+    }
+#define GPTQ_FORM(label, width, format, nothing, columns, ...)                                  \
+    TOOL_CODEC(label, width, columns, .zero = nothing, .gptq_format = format,                   \
+               .row_quantum = 32 / (width), .n_parts = 4,                                       \
+               .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_COLUMNS,        \
+                         .rank = 2, .row_block = 1, .across = true},                            \
+                        {.suffix = "qzeros", .kind = PART_ZEROS, .type = DT_I32, .rank = 2,     \
+                         .packing = PACKED_ROWS, .across = true, __VA_ARGS__},                  \
+                        SCALES("scales", DT_F16, 0, .row_block = 1, .across = true,             \
+                               __VA_ARGS__),                                                    \
+                        {.suffix = "g_idx", .kind = PART_ORDER, .type = DT_I32, .rank = 1,      \
+                         .col_block = 1}})
+#define AWQ_FORM(label, columns, ...)                                                           \
+    TOOL_CODEC(label, 4, columns, .eights = true, .row_quantum = 8, .n_parts = 3,               \
+               .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_ROWS,           \
+                         .rank = 2, .col_block = 1, .across = true},                            \
+                        {.suffix = "qzeros", .kind = PART_ZEROS, .type = DT_I32, .rank = 2,     \
+                         .packing = PACKED_ROWS, .across = true, __VA_ARGS__},                  \
+                        SCALES("scales", DT_F16, 0, .row_block = 1, .across = true,             \
+                               __VA_ARGS__)})
+#define MLX_FORM(width, columns)                                                                \
+    TOOL_CODEC("int" #width "-mlx-g" #columns, width, columns, .row_quantum = 1, .n_parts = 3,  \
+               .part = {CODES("weight", DT_U32),                                                \
+                        SCALES("scales", DT_BF16, ALSO(DT_F16), .row_block = 1,                 \
+                               .col_block = columns),                                           \
+                        {.suffix = "biases", .kind = PART_BIASES, .type = DT_BF16,              \
+                         .also = ALSO(DT_F16), .rank = 2, .row_block = 1,                       \
+                         .col_block = columns}})
+#define GPTQ_PAIR(width, version, format, size, columns, ...)                                   \
+    GPTQ_FORM("int" #width "-gptq" version size, width, format, 1 << (width - 1), columns,      \
+              __VA_ARGS__),                                                                     \
+    GPTQ_FORM("int" #width "-gptq" version size "-asym", width, format, 0, columns, __VA_ARGS__)
+#define GPTQ_FORMS(width, version, format)                                                      \
+    GPTQ_PAIR(width, version, format, "-g32", 32, .col_block = 32),                             \
+    GPTQ_PAIR(width, version, format, "-g64", 64, .col_block = 64),                             \
+    GPTQ_PAIR(width, version, format, "-g128", 128, .col_block = 128),                          \
+    GPTQ_PAIR(width, version, format, "-channel", 0, .fixed_cols = 1)
+
 static const codec registry[] = {
     FLOAT_CODEC("f32", DT_F32),
     FLOAT_CODEC("f16", DT_F16),
@@ -205,12 +250,18 @@ static const codec registry[] = {
                      .col_block = 1, .across = true},
                     ZEROS_ACROSS, SCALES_ACROSS}),
     MLX_CODEC(2), MLX_CODEC(3), MLX_CODEC(4), MLX_CODEC(5), MLX_CODEC(6), MLX_CODEC(8),
-    STORED("mxfp4-mlx", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
-           .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
-    STORED("nvfp4-mlx", ELEMENT_E2M1, 4, .group = 16, .n_parts = 2,
-           .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
-    STORED("mxfp8-mlx", ELEMENT_E4M3, 8, .group = 32, .n_parts = 2,
-           .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+    MX_CODEC("mxfp4-mlx", ELEMENT_E2M1, 4, 32, .n_parts = 2,
+             .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+    MX_CODEC("nvfp4-mlx", ELEMENT_E2M1, 4, 16, .n_parts = 2,
+             .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
+    MX_CODEC("mxfp8-mlx", ELEMENT_E4M3, 8, 32, .n_parts = 2,
+             .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
+    GPTQ_FORMS(4, "", 1), GPTQ_FORMS(4, "-v2", 2), GPTQ_FORMS(8, "", 1), GPTQ_FORMS(8, "-v2", 2),
+    AWQ_FORM("int4-awq-g32", 32, .col_block = 32), AWQ_FORM("int4-awq-g64", 64, .col_block = 64),
+    AWQ_FORM("int4-awq-g128", 128, .col_block = 128),
+    AWQ_FORM("int4-awq-channel", 0, .fixed_cols = 1),
+    MLX_FORM(4, 32), MLX_FORM(4, 64), MLX_FORM(4, 128),
+    MLX_FORM(8, 32), MLX_FORM(8, 64), MLX_FORM(8, 128),
     BLOCK_CODEC("Q4_0", DT_Q4_0, 32),
     BLOCK_CODEC("Q4_1", DT_Q4_1, 32),
     BLOCK_CODEC("Q5_0", DT_Q5_0, 32),
@@ -327,12 +378,27 @@ uint64_t codec_bytes(const codec *c, int64_t out, int64_t in)
 
 int64_t codec_multiple(const codec *c)
 {
+    if (c->form == CODEC_TOOL && c->group == 0)
+        return 32; // whole words of codes
     if (c->form == CODEC_INT && c->group == 0)
         return 16; // a scale a row: what int_encode takes at a time
     return c->group == 0 || c->form == CODEC_FP8_BLOCK ? 1 : c->group; // FP8's edges are ragged
 }
 
 bool codec_divides(const codec *c, int64_t in) { return in % codec_multiple(c) == 0; }
+
+int64_t codec_row_multiple(const codec *c)
+{
+    bool words = false;
+    for (int i = 0; i < c->n_parts; i++)
+        words = words || (c->part[i].packing == PACKED_ROWS && c->part[i].across);
+    return words ? 32 / c->bits : 1;
+}
+
+bool codec_fits(const codec *c, int64_t out, int64_t in)
+{
+    return codec_divides(c, in) && out % codec_row_multiple(c) == 0;
+}
 
 codec_holder codec_held_by(const codec *c)
 {
@@ -343,7 +409,7 @@ codec_holder codec_held_by(const codec *c)
 
 bool codec_is_searched(const codec *c)
 {
-    return c->form == CODEC_INT || (c->form == CODEC_MX && c->bits == 4) ||
+    return c->form == CODEC_INT || c->form == CODEC_TOOL || (c->form == CODEC_MX && c->bits == 4) ||
            (c->form == CODEC_BLOCKS && block_ops_used(c->part[0].type)->searched);
 }
 
@@ -373,19 +439,40 @@ uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row)
     if (codec_part_whole(c, i))
         return 0;
     int64_t before = p->packing == PACKED_ROWS ? codec_packed(c, p->type, row) : row / p->row_block;
-    return (uint64_t)before * codec_part_row_bytes(c, i, in, p->type);
+    return (uint64_t)before * (p->across ? (uint64_t)dtype_block_bytes(p->type)
+                                         : codec_part_row_bytes(c, i, in, p->type));
+}
+
+int64_t codec_part_pitch(const codec *c, int i, int64_t rows)
+{
+    const codec_part *p = &c->part[i];
+    if (!p->across)
+        return 0;
+    int64_t n = p->packing == PACKED_ROWS ? codec_packed(c, p->type, rows)
+                                          : i64_ceil_div(rows, p->row_block);
+    return n * dtype_block_bytes(p->type);
 }
 
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source)
 {
-    if (c->form == CODEC_MX && c->part[i].type == DT_F8_E8M0)
+    bool bytes = c->part[i].type == DT_F8_E8M0 ||
+                 (c->part[i].type == DT_F8_E4M3 && c->part[0].type == DT_U32); // MLX's
+    if (c->form == CODEC_MX && bytes)
         return DT_U8;
-    bool follows = c->form == CODEC_INT && c->part[i].kind == PART_SCALES;
-    return follows && search == SEARCH_COMPAT && source == DT_F16 ? DT_F16 : c->part[i].type;
+    part_kind kind = c->part[i].kind;
+    bool follows = c->form == CODEC_INT && kind == PART_SCALES && search == SEARCH_COMPAT;
+    follows |= c->form == CODEC_TOOL && (kind == PART_SCALES || kind == PART_BIASES);
+    return follows && source == DT_F16 ? DT_F16 : c->part[i].type;
 }
 
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to)
 {
+    if (c->form == CODEC_TOOL && c->part[i].kind == PART_ORDER) {
+        int64_t group = c->group ? c->group : in;
+        for (int64_t k = 0; k < in; k++)
+            store_u32((unsigned char *)to + 4 * k, (uint32_t)(k / group));
+        return true;
+    }
     if (c->part[i].kind != PART_SHAPE)
         return false;
     store_u64(to, (uint64_t)out);
@@ -415,4 +502,17 @@ bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in, 
     return err_set(e, ERR_INPUT, "row %lld, column %lld is %s, which %s cannot hold",
                    (long long)(row0 + at / in), (long long)(at % in),
                    nan ? "not a number" : "infinite", c->name);
+}
+
+bool codec_within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
+                  int64_t row0, err *e)
+{
+    if (reduce_max_abs(from, n * in) <= largest)
+        return true;
+    for (int64_t i = 0; i < n * in; i++)
+        if (from[i] > largest || from[i] < -largest)
+            return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",
+                           (long long)(row0 + i / in), (long long)(i % in), (double)from[i],
+                           c->name);
+    return true;
 }

@@ -52,7 +52,9 @@ typedef enum {
     CODEC_FLOAT, CODEC_FP8_BLOCK, CODEC_FP8_CHANNEL, CODEC_INT,
     CODEC_MX,     // E2M1 or E4M3 with a byte of scale a group
     CODEC_BLOCKS, // ggml's types (blocks.h): in GGUF files only
-    CODEC_STORED  // codes and scales as other tools store them: read, not written
+    CODEC_STORED, // codes and scales as other tools store them: read, not written
+    CODEC_TOOL    // such a form in groups that can be asked for: written. What was written is read
+                  // by the row of CODEC_STORED
 } codec_form;
 
 // Whether something has to be known of the whole weight before a row is encoded.
@@ -82,9 +84,10 @@ typedef struct {
     dtype source;             // BF16 or F16: what all values are of, and what COMPAT computes in
                               // where the format's own tool does; all else is binary32
     float whole_scale;        // codec_whole_scale of the weight, where the codec has one
+    int64_t height;           // rows of the weight that parts across have room for; 0: those given
 } encode_options;
 
-#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0, DT_F32, 0}
+#define ENCODE_DEFAULTS {SEARCH_BEST, false, NULL, 0, DT_F32, 0, 0}
 
 // A part of a range of rows in memory. Fields that are 0 are as the codec's row says.
 typedef struct {
@@ -111,7 +114,8 @@ typedef struct codec {
     codec_part part[CODEC_MAX_PARTS];
     codec_element element;
     int bits;              // of a code
-    int zero;              // ELEMENT_INT: the code of 0 where no part says it
+    int zero;              // ELEMENT_INT: the code of 0 where no part says it, or (CODEC_TOOL)
+                           // where what the part says is always the same
     int gptq_format;       // 1: PART_ZEROS holds the zero point less 1; 2: itself; else 0. Only a
                            // config tells the two apart
     bool eights;           // codes across lie 8 a word in the order 0 2 4 6 1 3 5 7 (AWQ)
@@ -129,8 +133,8 @@ typedef struct codec {
     bool (*scales)(const struct codec *c, int64_t in, int64_t n, const part_view *part, float *to,
                    err *e);
     // row0 a multiple of row_quantum, n too unless the range ends with the weight; parts[i] as in
-    // part_view. NaN or infinity: ERR_INPUT naming row and column. NULL: this version only reads
-    // the type.
+    // part_view; of parts across, options say how long their rows are. NaN or infinity: ERR_INPUT
+    // naming row and column. NULL: this version only reads the type.
     bool (*encode)(const struct codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e);
 } codec;
@@ -158,6 +162,8 @@ uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type); //
 uint64_t codec_bytes(const codec *c, int64_t out, int64_t in);  // all parts
 int64_t codec_multiple(const codec *c);          // what columns have to be a multiple of: the group
 bool codec_divides(const codec *c, int64_t in);  // they are
+int64_t codec_row_multiple(const codec *c);      // what rows have to be one of: codes of a word
+bool codec_fits(const codec *c, int64_t out, int64_t in); // both hold
 // Which container holds what the codec writes.
 typedef enum { HOLDER_ANY, HOLDER_SAFETENSORS, HOLDER_GGUF } codec_holder;
 codec_holder codec_held_by(const codec *c);
@@ -168,13 +174,15 @@ int codec_written(const codec *c);
 // numbers: the scale of fp8-tensor, the global one of NVFP4. 0 where it needs nothing.
 float codec_whole_scale(const codec *c, float amax, dtype source);
 // Whether part i is one for all rows; else where the rows of it begin that belong to weight rows
-// from `row` on, a multiple of row_quantum.
+// from `row` on, a multiple of row_quantum; of parts across, in each of their rows.
 bool codec_part_whole(const codec *c, int i);
 uint64_t codec_part_offset(const codec *c, int i, int64_t in, int64_t row);
-// The type that part i is written in: COMPAT's integer scales are F16 where the
-// source is, E8M0 is written as U8.
+// Of a part across that holds `rows` weight rows: bytes from a row of it to the next. 0: of others.
+int64_t codec_part_pitch(const codec *c, int i, int64_t rows);
+// The type that part i is written in: COMPAT's integer scales, and MLX's scales and biases, are F16
+// where the source is, E8M0 is written as U8, as are all bytes of MLX's scales.
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source);
-// Parts whose content depends on the shape only (weight_shape): true and filled in.
+// Parts whose content depends on the shape only (weight_shape, g_idx): true and filled in.
 bool codec_fixed_part(const codec *c, int i, int64_t out, int64_t in, void *to);
 
 #endif

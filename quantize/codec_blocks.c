@@ -20,25 +20,12 @@ bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part,
     return true;
 }
 
-static bool within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
-                   int64_t row0, err *e)
-{
-    if (reduce_max_abs(from, n * in) <= largest)
-        return true;
-    for (int64_t i = 0; i < n * in; i++)
-        if (from[i] > largest || from[i] < -largest)
-            return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",
-                           (long long)(row0 + i / in), (long long)(i % in), (double)from[i],
-                           c->name);
-    return true;
-}
-
 bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e)
 {
     const block_ops *ops = block_ops_used(c->part[0].type);
     if (!divides(c, in, e) || !codec_all_finite(c, from, n, in, o->row0, e) ||
-        !within(c, from, n, in, ops->largest, o->row0, e))
+        !codec_within(c, from, n, in, ops->largest, o->row0, e))
         return false;
     ops->encode(&(block_rows){.from = from, .n = n, .in = in, .importance = o->importance,
                               .search = o->search, .to = part[0]});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the registry (codec.c) and the forms (codec_float.c, codec_fp8.c, codec_int.c, codec_mx.c,
-// codec_scaled.c, codec_blocks.c) share. The world outside quantize/ goes through codec.h.
+// codec_tools.c, codec_scaled.c, codec_blocks.c) share. The world outside quantize/ goes through
+// codec.h.
 #ifndef SCRUPLE_QUANTIZE_CODEC_FORMS_H
 #define SCRUPLE_QUANTIZE_CODEC_FORMS_H
 
@@ -26,6 +27,8 @@ bool mx_encode(const codec *c, int64_t in, int64_t n, const float *from, const e
                void *const *part, err *e);
 bool int_encode(const codec *c, int64_t in, int64_t n, const float *from, const encode_options *o,
                 void *const *part, err *e);
+bool tools_encode(const codec *c, int64_t in, int64_t n, const float *from,
+                  const encode_options *o, void *const *part, err *e);
 bool blocks_decode(const codec *c, int64_t in, int64_t n, const part_view *part, float *to, err *e);
 bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e);
@@ -35,5 +38,8 @@ MUST_USE bool codec_accepts(const codec *c, const part_view *part, err *e);
 // ERR_INPUT naming row and column of the first NaN or infinity of from [n][in].
 MUST_USE bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in,
                                int64_t row0, err *e);
+// ERR_INPUT naming the first of from [n][in] whose magnitude is above `largest`.
+MUST_USE bool codec_within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
+                           int64_t row0, err *e);
 
 #endif

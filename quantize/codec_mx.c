@@ -2,7 +2,8 @@
 // Elements of 4 or 8 bits with a byte of scale a group of columns: compressed-tensors'
 // mxfp4-pack-quantized and mxfp8-quantized (E8M0 a 32), nvfp4-pack-quantized (E4M3 a 16, divided
 // by one number for the whole weight, which gate and up of an expert share). Two E2M1 codes a byte,
-// the low nibble first. Which scales: groups.h.
+// the low nibble first. MLX's mxfp4, mxfp8 and nvfp4 are the same bytes in words of 32 bits, but
+// its NVFP4 has no number for the whole weight. Which scales: groups.h.
 #include "base/bytes.h"
 #include "quantize/codec_forms.h"
 #include "quantize/kernels.h"
@@ -22,17 +23,20 @@ bool mx_encode(const codec *c, int64_t in, int64_t n, const float *from, const e
                        c->name, (long long)c->group, (long long)in);
     if (!codec_all_finite(c, from, n, in, o->row0, e))
         return false;
+    bool whole = c->whole == WHOLE_FUSED; // else E4M3's largest scale has to do
+    if (form_of(c) == FP_NVFP4 && !whole && !codec_within(c, from, n, in, 2688, o->row0, e))
+        return false;
     int64_t groups = in / c->group;
     fp_groups g = {.from = {.n = c->group, .groups = groups, .search = o->search,
                             .importance = o->importance, .source = o->source},
-                   .form = form_of(c), .global = o->whole_scale};
+                   .form = form_of(c), .global = whole ? o->whole_scale : 1};
     for (int64_t row = 0; row < n; row++) {
         g.from.w = from + row * in;
         g.codes = (uint8_t *)part[0] + row * in * c->bits / 8;
         g.scale = (uint8_t *)part[1] + row * groups;
         kernels_used()->fp_rows(&g);
     }
-    if (c->whole == WHOLE_FUSED && o->row0 == 0)
+    if (whole && o->row0 == 0)
         store_f32(part[2], o->whole_scale);
     return true;
 }

@@ -328,9 +328,12 @@ bool scaled_scales(const codec *c, int64_t in, int64_t n, const part_view *part,
         for (s.col = 0; s.col < in; s.col += SPAN) {
             s.n = i64_min(SPAN, in - s.col);
             load_groups(&x, &s);
-            for (int64_t i = 0; i < s.n; i++) {
-                int64_t g = group_of(&x, &s, s.col + i);
-                to[s.row * in + s.col + i] = s.scale[g];
+            for (int64_t i = 0, some; i < s.n; i += some) {
+                int64_t col = s.col + i;
+                float scale = s.scale[group_of(&x, &s, col)];
+                some = x.order.bytes ? 1 : i64_min(x.group - col % x.group, s.n - i);
+                for (int64_t k = 0; k < some; k++)
+                    to[s.row * in + col + k] = scale;
             }
         }
     return true;

@@ -49,8 +49,9 @@ static const struct {
     {"IQ3_*", "Q3_K", NULL},
     {"IQ?_*", "Q2_K", NULL},
     {"TQ?_*", "Q2_K", NULL},
-    {"GPTQ*", "int4-g128", NULL},
-    {"AWQ*", "int4-g128", NULL},
+    {"GPTQ*", "int4-gptq-g128", "bits and the group size belong to the name"},
+    {"AWQ*", "int4-awq-g128", "the group size belongs to the name"},
+    {"MLX*", "int4-mlx-g64", "bits and the group size belong to the name"},
 };
 
 static char upper(char ch) { return ch >= 'a' && ch <= 'z' ? (char)(ch - 'a' + 'A') : ch; }
@@ -67,7 +68,7 @@ static bool matches(const char *pattern, const char *text)
 bool codec_from_user(const char *text, const codec **out, err *e)
 {
     *out = NULL;
-    const char *name[96];
+    const char *name[192];
     size_t n = 0;
     for (int64_t i = 0; i < codec_count(); i++) {
         if (!codec_at(i)->encode) // what is only read
@@ -101,6 +102,7 @@ bool codec_from_user(const char *text, const codec **out, err *e)
                    "unknown type '%s'; types are f32, f16, bf16, fp8-block, fp8-block-pow2, "
                    "fp8-channel, fp8-tensor, mxfp8, mxfp4-packed, nvfp4-packed, and int4 or int8 "
                    "with -g16 to -g1024 or -channel, and "
-                   "-asym for zero points (int4-g32, int8-channel-asym); for GGUF files Q8_0, "
+                   "-asym for zero points (int4-g32, int8-channel-asym); the forms of GPTQ, AWQ "
+                   "and MLX (int4-gptq-g128, int4-awq-g128, int4-mlx-g64); for GGUF files Q8_0, "
                    "Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 and NVFP4", text);
 }

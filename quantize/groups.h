@@ -58,6 +58,39 @@ typedef struct {
     uint8_t *scale;          // out: E8M0 or E4M3
 } fp_groups;
 
+// Whose rules COMPAT has. In any of them a scale is stored in another type than it was found in.
+//   GPTQ (GPTQModel 7.7's nearest rounding, binary32): min <= 0 <= max; scale = (max - min) /
+//     (2^bits - 1), zero = RNE(-min / scale), 1 for all zeros between -1 and 1; symmetric: min and
+//     max are both amax, or 0 and amax where nothing is negative, zero = 2^(bits - 1); code =
+//     clamp(RNE(w / scale) + zero). In the first format a zero point of 0 is 1, and scale = max /
+//     (2^bits - 2): it is stored less 1, and only some readers know a borrow. Codes are found
+//     again in the decoded weights, rounded to the weights' own type.
+//   AWQ (AutoAWQ 0.2.9; every result rounded to binary16, w too): scale = (max - min) / 15, of at
+//     least 10^-5; zero = clamp(-RNE(min / scale)); code = clamp(RNE(w / scale) + zero)
+//   MLX (mlx 0.32, binary32): scale = (max - min) / (2^bits - 1), at least 10^-7; edge is what is
+//     larger, min or max, and scale has the sign that leads away from it; where q = RNE(edge /
+//     scale) is not 0: scale = edge / q, bias = edge, else bias = 0; code = clamp(RNE((w - bias) /
+//     scale))
+// BEST: for GPTQ and AWQ as above, with scales of the stored type; MLX: ends of the range, ends cut
+// off, and for the codes found the scale and bias of least squares, all as they are stored. No
+// group is worse than COMPAT's beyond the rounding of a sum.
+typedef enum { TOOL_GPTQ, TOOL_AWQ, TOOL_MLX } int_tool;
+
+typedef struct {
+    group_weights from;
+    int_tool tool;
+    int bits;                // 4 or 8
+    dtype stored;            // of scales and biases: BF16 or F16
+    bool zeros;              // there are zero points to be found; else they are 2^(bits - 1)
+    uint8_t least_zero;      // 0 or 1
+    bool positive;           // BEST without zero points: never a negative scale
+    const uint16_t *near;    // BEST without zero points: BF16 scales to begin at, or NULL
+    uint8_t *codes;          // out: a byte each
+    float *scale;            // out: numbers of the stored type
+    uint8_t *zero;           // out: GPTQ, AWQ
+    float *bias;             // out: MLX
+} tool_groups;
+
 // NVFP4's global scale of weights with that largest magnitude; 1 where it would be infinite.
 float nvfp4_global(float amax, dtype source);
 

@@ -3,6 +3,9 @@
 // candidates in 16 virtual lanes, and each takes the weights in their order: no sum crosses lanes,
 // so the levels agree in every bit. Errors are compared with the group's largest weight scaled
 // into [1, 2), and the codes that are written have the last word.
+#ifndef SCRUPLE_QUANTIZE_GROUPS_KERNEL_H
+#define SCRUPLE_QUANTIZE_GROUPS_KERNEL_H
+
 #include "quantize/e2m1_lanes.h"
 #include "quantize/groups.h"
 #include "quantize/sixteen_lanes.h"
@@ -625,3 +628,5 @@ KERNEL_TARGET void KERNEL(fp_rows)(const fp_groups *g)
     else
         fp_all(g, FP_NVFP4, g->from.source);
 }
+
+#endif

@@ -146,6 +146,9 @@ INLINE vi bytes(const uint8_t *from)
 // f16_to_f32 of the low halves; the high ones are zero.
 INLINE vf f16_lanes(vi u)
 {
+#if KERNEL_LANES == 16
+    return (vf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)u));
+#else
     vi magnitude = u & 0x7fff;
     vi x = (magnitude << 13) + (112 << 23);
     vf subnormal = (vf)(x + (1 << 23)) - 0x1p-14f; // of equal exponent: the rest is exact
@@ -153,11 +156,16 @@ INLINE vf f16_lanes(vi u)
     x += (magnitude >= 0x7c00) & (112 << 23);
     x |= (magnitude > 0x7c00) & 0x400000;
     return (vf)(x | (u & 0x8000) << 16);
+#endif
 }
 
 // f32_to_f16, in the low halves.
 INLINE vi to_f16_lanes(vf value)
 {
+#if KERNEL_LANES == 16
+    enum { TO_NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    return (vi)_mm512_cvtepu16_epi32(_mm512_cvtps_ph((__m512)value, TO_NEAREST));
+#else
     vi u = (vi)value, a = u & 0x7fffffff;
     vi x = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
     vi below = a < 0x38800000;
@@ -166,6 +174,7 @@ INLINE vi to_f16_lanes(vf value)
     x = either_int(a >= 0x47800000, (vi){0} + 0x7c00, x);
     x = either_int(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), x);
     return x | (vi)((vu)u >> 16 & 0x8000);
+#endif
 }
 
 #endif

@@ -6,7 +6,8 @@
         search_##level, from_bf16_##level, from_f16_##level, to_bf16_##level, to_f16_##level,    \
         from_e4m3_##level, to_e4m3_##level, from_u4_##level, from_bits_##level,                  \
         from_u8_##level, from_e2m1_##level, to_e2m1_##level, split_eights_##level,               \
-        add_bias_##level, int_rows_##level, fp_rows_##level                                      \
+        add_bias_##level, to_whole_##level, int_rows_##level, fp_rows_##level,                   \
+        tool_rows_##level                                                                        \
     }
 
 static const kernels plain = KERNELS_OF(plain);

@@ -40,8 +40,12 @@ typedef struct {
     void (*split_eights)(uint8_t *to, int64_t row, const uint8_t *words, int64_t pitch,
                          int64_t n_words, int64_t columns);
     void (*add_bias)(float *to, float bias, int64_t n);
+    // code[i] = RNE((from[i] - bias) / scale) + zero, kept within 0 and most (at most 255)
+    void (*to_whole)(uint8_t *code, const float *from, float bias, float zero, float scale,
+                     float most, int64_t n);
     void (*int_rows)(const int_groups *g);
     void (*fp_rows)(const fp_groups *g);
+    void (*tool_rows)(const tool_groups *g);
 } kernels;
 
 #define KERNELS_DECLARE(level)                                                                   \
@@ -62,8 +66,11 @@ typedef struct {
     void split_eights_##level(uint8_t *to, int64_t row, const uint8_t *words, int64_t pitch,    \
                               int64_t n_words, int64_t columns);                                \
     void add_bias_##level(float *to, float bias, int64_t n);                                    \
+    void to_whole_##level(uint8_t *code, const float *from, float bias, float zero,             \
+                          float scale, float most, int64_t n);                                  \
     void int_rows_##level(const int_groups *g);                                                 \
-    void fp_rows_##level(const fp_groups *g);
+    void fp_rows_##level(const fp_groups *g);                                                   \
+    void tool_rows_##level(const tool_groups *g);
 
 KERNELS_DECLARE(plain)
 KERNELS_DECLARE(avx2)

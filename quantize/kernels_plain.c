@@ -6,6 +6,7 @@
 #include "quantize/search_kernel.h"
 #include "quantize/row_kernel.h"
 #include "quantize/groups_kernel.h"
+#include "quantize/tools_kernel.h"
 #include "quantize/blocks_simple.h"
 #include "quantize/blocks_iq4.h"
 #include "quantize/blocks_fp4.h"

@@ -243,3 +243,23 @@ KERNEL_TARGET void KERNEL(split_eights)(uint8_t *to, int64_t row, const uint8_t 
             to[r * row + i] = x >> eights_shift[r % 8] & 15;
         }
 }
+
+// clamp(RNE((from[i] - bias) / scale) + zero, 0, most).
+KERNEL_TARGET void KERNEL(to_whole)(uint8_t *code, const float *from, float bias, float zero,
+                                    float scale, float most, int64_t n)
+{
+    int64_t i = 0;
+    for (; i <= n - KERNEL_LANES; i += KERNEL_LANES) {
+        vf value;
+        memcpy(&value, from + i, sizeof value);
+        value = smaller(larger((value - bias) / scale, SPREAD(-zero)), SPREAD(most - zero));
+        value = value + 12582912.0f - 12582912.0f + zero;
+        store_codes(code + i, __builtin_convertvector(value, vi));
+    }
+    for (; i < n; i++) {
+        float value = (from[i] - bias) / scale;
+        value = value > -zero ? value : -zero;
+        value = value < most - zero ? value : most - zero;
+        code[i] = (uint8_t)(value + 12582912.0f - 12582912.0f + zero);
+    }
+}

@@ -93,26 +93,13 @@ static bool measure(job *j, pool *p, pool_fn fn, double bytes, double *out, err 
     return true;
 }
 
-// Where in part i a row begins that is a multiple of CHUNK.
-static uint64_t offset_of(const job *j, int64_t row, int i)
-{
-    const codec *c = j->codec;
-    const codec_part *p = &c->part[i];
-    int64_t at = p->packing == PACKED_ROWS ? codec_packed(c, p->type, row)
-                 : p->row_block            ? row / p->row_block
-                                           : 0;
-    return (uint64_t)at * (p->across ? (uint64_t)dtype_block_bytes(p->type)
-                                     : codec_part_row_bytes(c, i, SPEED_COLUMNS, p->type));
-}
-
 // An optional part is not there.
 static part_view rows_of(const job *j, int64_t row, int i)
 {
     const codec_part *p = &j->codec->part[i];
-    int64_t shape[2];
-    (void)codec_part_shape(j->codec, i, SPEED_ROWS, SPEED_COLUMNS, shape);
-    part_view v = part_at(p->optional ? NULL : j->part[i] + offset_of(j, row, i), p->type);
-    v.pitch = p->across ? shape[1] * dtype_block_bytes(p->type) : 0;
+    uint64_t at = codec_part_offset(j->codec, i, SPEED_COLUMNS, row);
+    part_view v = part_at(p->optional ? NULL : j->part[i] + at, p->type);
+    v.pitch = codec_part_pitch(j->codec, i, SPEED_ROWS);
     return v;
 }
 
@@ -124,8 +111,9 @@ static bool encode_chunk(void *ctx, int64_t begin, int64_t end, int worker, err 
         void *part[CODEC_MAX_PARTS];
         encode_options o = ENCODE_DEFAULTS;
         o.search = j->search;
+        o.height = SPEED_ROWS;
         for (int k = 0; k < j->codec->n_parts; k++)
-            part[k] = j->part[k] + offset_of(j, i * CHUNK, k);
+            part[k] = j->part[k] + codec_part_offset(j->codec, k, SPEED_COLUMNS, i * CHUNK);
         if (!row_to_f32(rows, j->bench->weights + i * CHUNK * SPEED_COLUMNS, DT_BF16,
                         CHUNK * SPEED_COLUMNS) ||
             !j->codec->encode(j->codec, SPEED_COLUMNS, CHUNK, rows, &o, part, e))

@@ -356,6 +356,145 @@ void tiny_deepseek_v3(tiny *m, const tiny_shape *s)
     }
 }
 
+// ---- stacks ----
+
+const char tiny_gpt_oss_config[] =
+    "{\"architectures\": [\"GptOssForCausalLM\"], \"model_type\": \"gpt_oss\", "
+    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"vocab_size\": 16, "
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 8, "
+    "\"intermediate_size\": 32, \"num_local_experts\": 4, \"num_experts_per_tok\": 2, "
+    "\"rms_norm_eps\": 1e-05, \"rope_theta\": 150000, \"attention_bias\": true, "
+    "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32.0, \"beta_fast\": 32.0, "
+    "\"beta_slow\": 1.0, \"original_max_position_embeddings\": 4096, \"truncate\": false}}";
+
+const char tiny_llama4_config[] =
+    "{\"architectures\": [\"Llama4ForConditionalGeneration\"], \"model_type\": \"llama4\", "
+    "\"text_config\": {\"model_type\": \"llama4_text\", \"hidden_size\": 64, "
+    "\"num_hidden_layers\": 3, \"vocab_size\": 16, \"num_attention_heads\": 4, "
+    "\"num_key_value_heads\": 2, \"head_dim\": 8, \"intermediate_size\": 32, "
+    "\"intermediate_size_mlp\": 96, \"num_local_experts\": 4, \"num_experts_per_tok\": 1, "
+    "\"rms_norm_eps\": 1e-05, \"rope_theta\": 500000.0, \"interleave_moe_layer_step\": 2, "
+    "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 16.0}}}";
+
+static void add_attention(tiny *m, const char *layer, bool bias)
+{
+    static const struct { const char *name; int64_t out, in; } list[] = {
+        {"q_proj", 32, 64}, {"k_proj", 16, 64}, {"v_proj", 16, 64}, {"o_proj", 64, 32}};
+    vector(m, layer, "input_layernorm.weight", 64);
+    vector(m, layer, "post_attention_layernorm.weight", 64);
+    for (size_t i = 0; i < COUNT_OF(list); i++) {
+        char name[100];
+        (void)snprintf(name, sizeof name, "self_attn.%s", list[i].name);
+        matrix(m, layer, name, list[i].out, list[i].in);
+        (void)snprintf(name, sizeof name, "self_attn.%s.bias", list[i].name);
+        if (bias)
+            vector(m, layer, name, list[i].out);
+    }
+}
+
+static void add_mlp(tiny *m, const char *layer, const char *where, int64_t width, bool bias)
+{
+    static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
+    for (int k = 0; k < 3; k++) {
+        char name[100];
+        (void)snprintf(name, sizeof name, "%s.%s", where, names[k]);
+        matrix(m, layer, name, k == 2 ? 64 : width, k == 2 ? width : 64);
+        (void)snprintf(name, sizeof name, "%s.%s.bias", where, names[k]);
+        if (bias)
+            vector(m, layer, name, k == 2 ? 64 : width);
+    }
+}
+
+static void add_experts(tiny *m, const char *layer, const char *where, bool bias)
+{
+    for (int x = 0; x < 4; x++) {
+        char expert[64];
+        (void)snprintf(expert, sizeof expert, "%s.%d", where, x);
+        add_mlp(m, layer, expert, 32, bias);
+    }
+}
+
+void tiny_gpt_oss(tiny *m)
+{
+    add_frame(m, &(tiny_shape)TINY_SHAPE);
+    for (int n = 0; n < 3; n++) {
+        char layer[64];
+        (void)snprintf(layer, sizeof layer, "model.layers.%d.", n);
+        add_attention(m, layer, true);
+        vector(m, layer, "self_attn.sinks", 4);
+        matrix(m, layer, "mlp.router", 4, 64);
+        vector(m, layer, "mlp.router.bias", 4);
+        add_experts(m, layer, "mlp.experts", true);
+    }
+}
+
+void tiny_llama4(tiny *m)
+{
+    tiny_shape s = {.body = "language_model.model.", .head = "language_model."};
+    add_frame(m, &s);
+    vector(m, "", "vision_model.class_embedding", 8);
+    for (int n = 0; n < 3; n++) {
+        char layer[64];
+        (void)snprintf(layer, sizeof layer, "language_model.model.layers.%d.", n);
+        add_attention(m, layer, false);
+        if (n != 1) {
+            add_mlp(m, layer, "feed_forward", 96, false);
+            continue;
+        }
+        matrix(m, layer, "feed_forward.router", 4, 64);
+        add_experts(m, layer, "feed_forward.experts", false);
+        add_mlp(m, layer, "feed_forward.shared_expert", 32, false);
+    }
+}
+
+// One stack of `of` projections; rows of `bytes` bytes.
+static void stack_one(tiny *m, const char *base, const char *const *projection, int of,
+                      const char *suffix, const char *to, const tiny_stacking *how)
+{
+    char name[160];
+    char *all = NULL;
+    tensor t = {0};
+    for (int x = 0; x < 4; x++) {
+        for (int g = 0; g < of; g++) {
+            (void)snprintf(name, sizeof name, "%s.%d.%s.%s", base, x, projection[g], suffix);
+            int at = index_of(m, name);
+            t = m->item[at].t;
+            int64_t rows = t.shape[0], row = (int64_t)t.bytes / rows;
+            if (!all)
+                all = malloc(4 * (size_t)of * t.bytes);
+            for (int64_t r = 0; r < rows; r++) {
+                int64_t place = how->interleaved ? r * of + g : g * rows + r;
+                const char *from = (const char *)m->item[at].data + r * row;
+                char *slice = all + (int64_t)t.bytes * of * x;
+                if (!how->turned)
+                    memcpy(slice + place * row, from, (size_t)row);
+                for (int64_t c = 0; how->turned && c < row / 2; c++)
+                    memcpy(slice + 2 * (c * rows * of + place), from + 2 * c, 2);
+            }
+            tiny_drop(m, name);
+        }
+    }
+    int64_t shape[TENSOR_MAX_RANK] = {4, t.shape[0] * of, t.shape[1], t.shape[2]};
+    if (how->turned) {
+        shape[1] = t.shape[1];
+        shape[2] = t.shape[0] * of;
+    }
+    (void)snprintf(name, sizeof name, "%s.%s", base, to);
+    tiny_add_shaped(m, name, t.type, t.rank + 1, shape, all);
+    free(all);
+}
+
+void tiny_stack(tiny *m, const char *base, const char *suffix, const tiny_stacking *how)
+{
+    static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
+    char to[2][40];
+    const char *end = strcmp(suffix, "weight") == 0 ? "" : suffix;
+    (void)snprintf(to[0], sizeof to[0], "gate_up_proj%s%s", *end ? "_" : "", end);
+    (void)snprintf(to[1], sizeof to[1], "down_proj%s%s", *end ? "_" : "", end);
+    stack_one(m, base, names, 2, suffix, to[0], how);
+    stack_one(m, base, names + 2, 1, suffix, to[1], how);
+}
+
 char *tiny_config_with(const char *config, const char *key, const char *value)
 {
     strbuf out = {0};

@@ -56,6 +56,23 @@ extern const char tiny_qwen3_moe_config[];
 void tiny_deepseek_v3(tiny *m, const tiny_shape *s);
 extern const char tiny_deepseek_v3_config[];
 
+// 4 heads of 8 over 2 key heads, 4 experts of 32, biases; experts one by one, to be stacked.
+void tiny_gpt_oss(tiny *m);
+extern const char tiny_gpt_oss_config[];
+// The same without biases, layers 0 and 2 dense (96), one shared expert.
+void tiny_llama4(tiny *m);
+extern const char tiny_llama4_config[];
+
+typedef struct {
+    bool interleaved;  // gate and up in every second row, else one behind the other
+    bool turned;       // [experts][in][rows]
+} tiny_stacking;
+
+// Puts the tensors BASE.E.gate_proj, up_proj and down_proj of 4 experts (BASE is
+// "model.layers.0.mlp.experts") with the suffix "weight", "blocks" or "scales", or "bias", into
+// BASE.gate_up_proj and BASE.down_proj, which end with "", "_blocks", "_scales", "_bias".
+void tiny_stack(tiny *m, const char *base, const char *suffix, const tiny_stacking *how);
+
 // Replaces the member `key` of a config (value NULL: removes it); free the result.
 char *tiny_config_with(const char *config, const char *key, const char *value);
 

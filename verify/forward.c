@@ -8,11 +8,20 @@
 #include "verify/norm.h"
 #include "verify/router.h"
 
+bool forward_is_computed(const model *m, err *e)
+{
+    const arch *a = model_arch(m);
+    return !a->no_forward ||
+           err_set(e, ERR_INPUT, "this version does not compute the forward pass of family %s: it "
+                   "has %s (show, check, convert, quantize without statistics and verify --level "
+                   "weights do without it)", a->family, a->no_forward);
+}
+
 bool forward_open(forward **out, const model *m, const forward_options *o, err *e)
 {
     *out = NULL;
     const arch *a = model_arch(m);
-    if (a->n_experts > 0 && !router_check(a, e))
+    if (!forward_is_computed(m, e) || (a->n_experts > 0 && !router_check(a, e)))
         return false;
     forward *f = mem_new(1, sizeof *f, "forward pass", e);
     if (!f)

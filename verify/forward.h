@@ -40,6 +40,9 @@ typedef struct {
 
 typedef struct forward forward;
 
+// ERR_INPUT, naming what is missing, for a family that is bound but whose pass this version does
+// not compute: for who wants to know before long work. forward_open asks, too.
+MUST_USE bool forward_is_computed(const model *m, err *e);
 MUST_USE bool forward_open(forward **out, const model *m, const forward_options *o, err *e);
 void forward_close(forward *f);
 // How many windows of `len` tokens one pass can hold under o->memory with o->pool's threads; 0

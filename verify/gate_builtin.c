@@ -92,11 +92,10 @@ gate_floors gate_floors_of(const codec *c) { return table[rank_of(c)].floors; }
 // The coarsest type with which the candidate replaces another one; NULL where it replaces none.
 static const codec *coarsest(const model *ref, const model *cand)
 {
-    const checkpoint *c = model_checkpoint(ref);
     const codec *found = NULL;
-    for (int64_t i = 0; i < checkpoint_count(c); i++) {
-        const tensor_account *t = model_account(ref, i);
-        const weight *other = t->used ? model_weight(cand, t->role, t->layer, t->expert) : NULL;
+    for (int64_t i = 0; i < model_n_weights(ref); i++) {
+        const bound_weight *t = model_weight_at(ref, i);
+        const weight *other = model_weight(cand, t->role, t->layer, t->expert);
         if (other && other->codec != t->weight->codec &&
             (!found || rank_of(other->codec) > rank_of(found)))
             found = other->codec;
@@ -106,11 +105,9 @@ static const codec *coarsest(const model *ref, const model *cand)
 
 static bool has_codec(const model *m, const codec *c)
 {
-    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(m)); i++) {
-        const tensor_account *a = model_account(m, i);
-        if (a->used && a->weight->codec == c)
+    for (int64_t i = 0; i < model_n_weights(m); i++)
+        if (model_weight_at(m, i)->weight->codec == c)
             return true;
-    }
     return false;
 }
 

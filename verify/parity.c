@@ -170,14 +170,13 @@ static void list_weight(parity *p, const model *ref, const model *cand, role r, 
 
 static bool list_weights(parity *p, const model *ref, const model *cand, err *e)
 {
-    const checkpoint *c = model_checkpoint(ref);
-    p->weight = mem_new((uint64_t)checkpoint_count(c) + 1, sizeof *p->weight, "weights", e);
+    int64_t n = model_n_weights(ref);
+    p->weight = mem_new((uint64_t)n + 1, sizeof *p->weight, "weights", e);
     if (!p->weight)
         return false;
-    for (int64_t i = 0; i < checkpoint_count(c); i++) {
-        const tensor_account *a = model_account(ref, i);
-        if (a->used && a->part == 0)
-            list_weight(p, ref, cand, a->role, a->layer, a->expert);
+    for (int64_t i = 0; i < n; i++) {
+        const bound_weight *b = model_weight_at(ref, i);
+        list_weight(p, ref, cand, b->role, b->layer, b->expert);
     }
     // The head of a tied reference has no tensor of its own, but may have one in the candidate.
     if (model_arch(ref)->tied_head && !model_arch(cand)->tied_head)
@@ -278,7 +277,8 @@ static bool look_for_exchanged(const parity *p, const model *ref, const model *c
         const weight_parity *w = &p->weight[i];
         for (n = 1; i + n < p->n && w[n].layer == w->layer && w[n].role == w->role;)
             n++;
-        if (role_is_expert(w->role) && !experts_apart(ref, cand, w, n, &said, f, e))
+        if (role_is_expert(w->role) && role_is_linear(w->role) &&
+            !experts_apart(ref, cand, w, n, &said, f, e))
             return false;
     }
     return true;

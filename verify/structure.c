@@ -88,10 +88,10 @@ enum { NAMED = 20 };
 static bool counterparts(const model *a, const model *b, const char *sentence, findings *f, err *e)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < checkpoint_count(model_checkpoint(a)); i++) {
-        const tensor_account *t = model_account(a, i);
+    for (int64_t i = 0; i < model_n_weights(a); i++) {
+        const bound_weight *t = model_weight_at(a, i);
         char where[MODEL_WHERE_TEXT];
-        if (t->used && t->part == 0 && !model_weight(b, t->role, t->layer, t->expert) &&
+        if (!model_weight(b, t->role, t->layer, t->expert) &&
             n++ < NAMED &&
             !finding_add(f, e, FINDING_FATAL, "%s is %s",
                          role_where(t->role, t->layer, t->expert, where), sentence))

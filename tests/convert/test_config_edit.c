@@ -194,6 +194,33 @@ START_TEST(int4_is_pack_quantized)
 }
 END_TEST
 
+// mlx-lm reads `quantization`, others the second name.
+START_TEST(mlx_names_its_modes)
+{
+    static const struct {
+        const char *type, *mode;
+        int64_t bits;
+    } cases[] = {{"mxfp4-mlx", "mxfp4", 4}, {"mxfp8-mlx", "mxfp8", 8},
+                 {"int4-mlx-g32", "affine", 4}};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        make_plan(cases[i].type, SCOPE_EXPERTS, "bf16");
+        edit(tiny_qwen3_moe_config);
+        for (int second = 0; second < 2; second++) {
+            const char *name = second ? "quantization_config" : "quantization";
+            char path[80];
+            (void)snprintf(path, sizeof path, "%s.mode", name);
+            ck_assert_str_eq(text_at(path), cases[i].mode);
+            (void)snprintf(path, sizeof path, "%s.bits", name);
+            ck_assert_int_eq(number_at(path), cases[i].bits);
+            (void)snprintf(path, sizeof path, "%s.group_size", name);
+            ck_assert_int_eq(number_at(path), 32);
+        }
+    }
+}
+END_TEST
+
 START_TEST(fp8_channel_is_float_quantized)
 {
     tiny_qwen3_moe(&t, &shape);
@@ -463,6 +490,99 @@ START_TEST(types_that_no_loader_reads_together_are_refused)
 }
 END_TEST
 
+// ---- GPTQ, AWQ, MLX ----
+
+START_TEST(gptq_leaves_modules_out_by_dynamic_patterns)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int4-gptq-g32", SCOPE_ALL_LINEAR, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.quant_method"), "gptq");
+    ck_assert_str_eq(text_at("quantization_config.checkpoint_format"), "gptq");
+    ck_assert_str_eq(text_at("quantization_config.format"), "gptq");
+    ck_assert_int_eq(number_at("quantization_config.bits"), 4);
+    ck_assert_int_eq(number_at("quantization_config.group_size"), 32);
+    bool sym, order, head;
+    ck_assert(json_as_bool(json_path(root, "quantization_config.sym"), &sym) && sym);
+    ck_assert(json_as_bool(json_path(root, "quantization_config.desc_act"), &order) && !order);
+    ck_assert(json_as_bool(json_path(root, "quantization_config.lm_head"), &head) && !head);
+    const json *left = json_first(json_path(root, "quantization_config.dynamic"));
+    ck_assert_str_eq(json_key(left), "-:^lm_head$");
+    left = json_next(left);
+    ck_assert_str_eq(json_key(left), "-:^model\\.layers\\.\\d+\\.mlp\\.gate$");
+    ck_assert_int_eq(json_len(left), 0);
+    ck_assert_ptr_null(json_next(left));
+    ck_assert_ptr_null(json_get(root, "quantization"));
+    make_plan("int8-gptq-v2-channel-asym", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.checkpoint_format"), "gptq_v2");
+    ck_assert_int_eq(number_at("quantization_config.bits"), 8);
+    ck_assert_int_eq(number_at("quantization_config.group_size"), -1);
+    ck_assert(json_as_bool(json_path(root, "quantization_config.sym"), &sym) && !sym);
+}
+END_TEST
+
+START_TEST(awq_lists_full_names)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int4-awq-g32", SCOPE_ALL_LINEAR, NULL);
+    edit(tiny_qwen3_moe_config);
+    static const char *const expected[] = {"lm_head", "model.layers.0.mlp.gate",
+                                           "model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
+    list_is("quantization_config.modules_to_not_convert", expected, COUNT_OF(expected));
+    ck_assert_str_eq(text_at("quantization_config.quant_method"), "awq");
+    ck_assert_str_eq(text_at("quantization_config.version"), "gemm");
+    ck_assert_int_eq(number_at("quantization_config.bits"), 4);
+    ck_assert_int_eq(number_at("quantization_config.group_size"), 32);
+}
+END_TEST
+
+START_TEST(mlx_is_said_twice_and_forgotten_with_the_codes)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("int8-mlx-g32", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "affine");
+    ck_assert_int_eq(number_at("quantization.bits"), 8);
+    ck_assert_int_eq(number_at("quantization.group_size"), 32);
+    ck_assert_str_eq(text_at("quantization_config.mode"), "affine");
+    make_plan("mxfp4-mlx", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "mxfp4");
+    ck_assert_int_eq(number_at("quantization.group_size"), 32);
+    make_plan("nvfp4-mlx", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "nvfp4");
+    ck_assert_int_eq(number_at("quantization.group_size"), 16);
+    make_plan("mxfp8-mlx", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization.mode"), "mxfp8");
+    char *before = tiny_config_with(tiny_qwen3_moe_config, "quantization", "{\"bits\": 4}");
+    make_plan("int4-g32", SCOPE_EXPERTS, NULL);
+    edit(before);
+    ck_assert_ptr_null(json_get(root, "quantization"));
+    ck_assert_str_eq(text_at("quantization_config.format"), "pack-quantized");
+    free(before);
+}
+END_TEST
+
+START_TEST(configs_of_one_type_are_not_written_for_two)
+{
+    static const char *const types[] = {"attention=int4-gptq-g32", "experts=int4-gptq-v2-g32"};
+    static const char *const tools[] = {"attention=int4-g32", "experts=int4-awq-g32"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_ruled_plan(types, COUNT_OF(types));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
+                 "loaders read one type for all modules from GPTQ, AWQ and MLX configs");
+    make_ruled_plan(tools, COUNT_OF(tools));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one type for all modules");
+}
+END_TEST
+
 START_TEST(a_config_that_is_no_object_is_refused)
 {
     static const char *const bad[] = {"", "[]", "{", "{\"a\": 1} x"};
@@ -483,6 +603,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, every_other_byte_stays);
     tcase_add_test(c, plain_values_need_no_quantization_config);
     tcase_add_test(c, int4_is_pack_quantized);
+    tcase_add_test(c, mlx_names_its_modes);
     tcase_add_test(c, fp8_channel_is_float_quantized);
     tcase_add_test(c, fp8_blocks_are_in_the_native_form);
     tcase_add_test(c, ignored_modules_are_patterns_over_all_layers);
@@ -497,6 +618,10 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, rules_that_change_nothing_leave_the_text_alone);
     tcase_add_test(c, two_methods_in_one_checkpoint_are_refused);
     tcase_add_test(c, types_that_no_loader_reads_together_are_refused);
+    tcase_add_test(c, gptq_leaves_modules_out_by_dynamic_patterns);
+    tcase_add_test(c, awq_lists_full_names);
+    tcase_add_test(c, mlx_is_said_twice_and_forgotten_with_the_codes);
+    tcase_add_test(c, configs_of_one_type_are_not_written_for_two);
     tcase_add_test(c, a_config_that_is_no_object_is_refused);
     suite_add_tcase(s, c);
     return s;

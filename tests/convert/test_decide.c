@@ -232,6 +232,15 @@ START_TEST(a_fall_back_is_the_rules_own_or_the_command_lines)
 }
 END_TEST
 
+START_TEST(codes_of_a_word_have_to_divide_the_rows)
+{
+    use_deepseek(); // kv_a_proj_with_mqa has 20 rows
+    rules_of("{\"match\": \"attention\", \"type\": \"int4-gptq-g32\"}");
+    is_refused("kv_a_proj_with_mqa: int4-gptq-g32 needs rows that are a multiple of 8, it has 20; "
+               "--fallback TYPE");
+}
+END_TEST
+
 // ---- what a rule reaches ----
 
 START_TEST(loose_patterns_mean_linear_weights_only)
@@ -552,6 +561,7 @@ Suite *suite_decide(void)
     tcase_add_test(c, all_parts_of_a_weight_share_its_decision);
     tcase_add_test(c, search_and_signs_come_from_the_rule_or_from_the_options);
     tcase_add_test(c, a_fall_back_is_the_rules_own_or_the_command_lines);
+    tcase_add_test(c, codes_of_a_word_have_to_divide_the_rows);
     tcase_add_test(c, loose_patterns_mean_linear_weights_only);
     tcase_add_test(c, routers_embeddings_and_heads_are_reached_by_name);
     tcase_add_test(c, a_class_does_not_mean_its_biases);

@@ -43,6 +43,9 @@ START_TEST(orders_come_back_as_they_were_written)
                "\"alignment\":4096}");
     comes_back("convert", "{\"to\":\"bf16\",\"allow_lossy\":true}");
     comes_back("convert", "{\"to\":\"f32\",\"allow_lossy\":false}");
+    comes_back("convert", "{\"to\":\"mxfp8\",\"scope\":\"stored\",\"allow_lossy\":true}");
+    comes_back("convert", "{\"to\":\"Q4_0\",\"scope\":\"experts\",\"allow_lossy\":false}");
+    comes_back("convert", "{\"to\":\"int4-g32\",\"scope\":\"all-linear\",\"allow_lossy\":false}");
     comes_back("quantize", "{\"type\":\"int4-g32\",\"scope\":\"experts\",\"search\":\"best\","
                "\"positive_scales\":false,\"fallback\":null,\"layout\":\"experts\","
                "\"page\":16384}");
@@ -82,6 +85,15 @@ START_TEST(an_order_decides_the_plan_alike)
     ck_assert_int_eq(o.plan.layout, LAYOUT_GGUF);
     ASSERT_OK(parse("convert", "{\"to\":\"f16\",\"allow_lossy\":true}", &o, &e), e);
     ck_assert(order_needs_model(&o) && o.allow_lossy && o.plan.scope == SCOPE_MATRICES);
+    ck_assert(!o.plan.exact && !o.plan.lossy);
+    ASSERT_OK(parse("convert", "{\"to\":\"mxfp8\",\"scope\":\"stored\",\"allow_lossy\":true}", &o,
+                    &e), e);
+    ck_assert(o.plan.exact && o.plan.lossy && o.plan.scope == SCOPE_STORED);
+    ck_assert_int_eq(o.plan.layout, LAYOUT_PLAIN);
+    ASSERT_OK(parse("convert", "{\"to\":\"Q4_0\",\"scope\":\"experts\",\"allow_lossy\":false}", &o,
+                    &e), e);
+    ck_assert(o.plan.exact && !o.plan.lossy && o.plan.scope == SCOPE_EXPERTS);
+    ck_assert_int_eq(o.plan.layout, LAYOUT_GGUF);
 }
 END_TEST
 
@@ -96,6 +108,11 @@ START_TEST(orders_that_are_none_are_refused)
         {"convert", "{\"to\":\"ggml\"}", "'to'"},
         {"convert", "{\"to\":\"gguf\",\"allow_lossy\":true}", "does not know"},
         {"convert", "{\"to\":\"BF16\",\"allow_lossy\":true}", "'to'"},
+        {"convert", "{\"to\":\"MXFP4A16\",\"scope\":\"stored\",\"allow_lossy\":true}", "'to'"},
+        {"convert", "{\"to\":\"mxfp4-blocks\",\"scope\":\"stored\",\"allow_lossy\":true}", "'to'"},
+        {"convert", "{\"to\":\"mxfp8\",\"allow_lossy\":true}", "'scope'"},
+        {"convert", "{\"to\":\"mxfp8\",\"scope\":\"all\",\"allow_lossy\":true}", "'scope'"},
+        {"convert", "{\"to\":\"mxfp8\",\"scope\":\"stored\"}", "'allow_lossy'"},
         {"convert", "{\"to\":\"experts\"}", "'page'"},
         {"convert", "{\"to\":\"experts\",\"page\":-1}", "'page'"},
         {"convert", "{\"to\":\"experts\",\"page\":\"16\"}", "'page'"},

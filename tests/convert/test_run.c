@@ -58,7 +58,10 @@ START_TEST(batches_and_scratch_do_not_change_a_byte)
     } cases[] = {{NULL, "int4-g32", LAYOUT_EXPERTS},     {NULL, "fp8-block", LAYOUT_EXPERTS},
                  {NULL, "fp8-channel", LAYOUT_PLAIN},    {"fp8", "int4-g32", LAYOUT_PLAIN},
                  {"fp8", "bf16", LAYOUT_PLAIN},          {"int4", "fp8-block", LAYOUT_EXPERTS},
-                 {"int4", "int4-g64", LAYOUT_EXPERTS}};
+                 {"int4", "int4-g64", LAYOUT_EXPERTS},
+                 {NULL, "int4-gptq-g32", LAYOUT_EXPERTS}, {"int4", "int4-awq-g32", LAYOUT_PLAIN},
+                 {"fp8", "int8-gptq-v2-channel-asym", LAYOUT_PLAIN},
+                 {NULL, "int8-mlx-g32", LAYOUT_EXPERTS}};
     static const char fp8[] = "{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}";
     static const char int4[] =
         "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "

@@ -120,8 +120,8 @@ static double error_of(const weight *w, const codec *c, codec_search search, flo
     err e = ERR_INIT;
     void *part[CODEC_MAX_PARTS] = {0};
     part_view view[CODEC_MAX_PARTS] = {0};
-    encode_options o = {search, false, NULL, 0, weight_plain_type(w),
-                        codec_whole_scale(c, amax, weight_plain_type(w))};
+    encode_options o = {.search = search, .source = weight_plain_type(w),
+                        .whole_scale = codec_whole_scale(c, amax, weight_plain_type(w))};
     float *from = mem_new((uint64_t)(w->out * w->in), sizeof *from, "weights", &e);
     float *back = mem_new((uint64_t)(w->out * w->in), sizeof *back, "weights", &e);
     double sum = 0;

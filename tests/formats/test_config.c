@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "formats/config.h"
 #include "formats/quant_config.h"
@@ -127,6 +128,99 @@ START_TEST(plans_dense_layers_by_list_and_by_step)
     assert_refused(qwen, "decoder_sparse_step", "0", "'decoder_sparse_step'");
     assert_refused(deepseek, "first_k_dense_replace", "4", "'first_k_dense_replace'");
     assert_refused(deepseek, "first_k_dense_replace", NULL, "'first_k_dense_replace' is missing");
+}
+END_TEST
+
+static const char qwen3_5[] =
+    "{\"model_type\": \"qwen3_5_moe\", \"text_config\": "
+    "{\"model_type\": \"qwen3_5_moe_text\", "
+    "\"hidden_size\": 64, \"num_hidden_layers\": 4, \"vocab_size\": 16, "
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 8, "
+    "\"moe_intermediate_size\": 32, \"shared_expert_intermediate_size\": 48, "
+    "\"num_experts\": 4, \"num_experts_per_tok\": 2, \"rms_norm_eps\": 1e-06, "
+    "\"linear_num_key_heads\": 2, \"linear_key_head_dim\": 8, \"linear_num_value_heads\": 4, "
+    "\"linear_value_head_dim\": 16, \"rope_parameters\": {\"rope_theta\": 10000000, "
+    "\"partial_rotary_factor\": 0.25}}}";
+
+// One key of text_config changed.
+static char *qwen3_5_with(const char *key, const char *value)
+{
+    const char *inner = strstr(qwen3_5, "text_config\": ") + strlen("text_config\": ");
+    char text[1000];
+    (void)snprintf(text, sizeof text, "%.*s", (int)(strlen(inner) - 1), inner);
+    char *changed = tiny_config_with(text, key, value);
+    char *whole = tiny_config_with(qwen3_5, "text_config", changed);
+    free(changed);
+    return whole;
+}
+
+static void linear_layers_are(const char *key, const char *value, const char *expected)
+{
+    config c;
+    err e = ERR_INIT;
+    char *text = qwen3_5_with(key, value);
+    ASSERT_OK(read_text(&c, text, &e), e);
+    for (int64_t i = 0; i < c.arch.n_layers; i++) {
+        ck_assert_int_eq(c.linear[i], expected[i] == 'l');
+        ck_assert_int_eq(config_layer(&c, i).linear, expected[i] == 'l');
+    }
+    ck_assert(!config_layer(&c, -1).linear && !config_layer(&c, c.arch.n_layers).linear);
+    config_free(&c);
+    free(text);
+}
+
+START_TEST(plans_linear_attention_by_list_and_by_step)
+{
+    linear_layers_are("full_attention_interval", "2", "lflf");
+    linear_layers_are("layer_types", "[\"full_attention\", \"linear_attention\", "
+                      "\"linear_attention\", \"full_attention\"]", "fllf");
+    linear_layers_are("bos_token_id", "null", "ffff");
+    static const char *const bad[][2] = {
+        {"[\"full_attention\"]", "'layer_types' is no list of 4 layers"},
+        {"\"linear\"", "'layer_types' is no list of 4 layers"},
+        {"[\"full_attention\", \"linear_attention\", \"sliding\", \"full_attention\"]",
+         "'layer_types' has a layer that is neither 'full_attention' nor 'linear_attention'"},
+        {"[1, 2, 3, 4]", "neither 'full_attention'"}};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        config c;
+        char *text = qwen3_5_with("layer_types", bad[i][0]);
+        ASSERT_REFUSED(read_text(&c, text, &refused), bad[i][1]);
+        free(text);
+    }
+    config c;
+    char *text = qwen3_5_with("full_attention_interval", "0");
+    ASSERT_REFUSED(read_text(&c, text, &refused), "'full_attention_interval'");
+    free(text);
+}
+END_TEST
+
+// Keys that only a forward pass needs are not held against the config.
+START_TEST(a_family_without_a_forward_pass_has_its_dimensions)
+{
+    config c;
+    err e = ERR_INIT;
+    strbuf text = {0};
+    ASSERT_OK(read_text(&c, qwen3_5, &e), e);
+    ck_assert_ptr_nonnull(c.arch.no_forward);
+    ck_assert_int_eq(c.arch.shared_inter, 48);
+    ck_assert_int_eq(config_dim(&c, DIM_DELTA_QKV), 2 * 2 * 8 + 4 * 16);
+    config_dim_text(&c, DIM_DELTA_QKV, &text);
+    ck_assert_str_eq(text.text, "linear_num_key_heads 2 x (linear_key_head_dim 8 + "
+                     "linear_key_head_dim 8) + linear_num_value_heads 4 x "
+                     "linear_value_head_dim 16");
+    ck_assert_int_eq(config_dim(&c, DIM_GATED_Q), 4 * 2 * 8);
+    strbuf_free(&text);
+    config_free(&c);
+    ASSERT_OK(read_text(&c, tiny_gpt_oss_config, &e), e); // truncate: false
+    ck_assert_ptr_nonnull(c.arch.no_forward);
+    ck_assert_int_eq(c.arch.moe_inter, 32);
+    config_free(&c);
+    ASSERT_OK(read_text(&c, tiny_llama4_config, &e), e);
+    ck_assert_ptr_nonnull(c.arch.no_forward);
+    ck_assert_int_eq(c.arch.moe_inter, 32);
+    ck_assert_int_eq(c.arch.dense_inter, 96);
+    ck_assert_int_eq(c.arch.shared_inter, 32);
+    config_free(&c);
 }
 END_TEST
 
@@ -432,6 +526,8 @@ Suite *suite_config(void)
     tcase_add_test(c, reads_qwen3_moe_with_its_switches);
     tcase_add_test(c, reads_deepseek_v3_with_its_switches);
     tcase_add_test(c, plans_dense_layers_by_list_and_by_step);
+    tcase_add_test(c, plans_linear_attention_by_list_and_by_step);
+    tcase_add_test(c, a_family_without_a_forward_pass_has_its_dimensions);
     tcase_add_test(c, derives_the_head_size_only_where_it_divides);
     tcase_add_test(c, names_the_missing_renormalisation_key_and_says_why);
     tcase_add_test(c, accepts_the_spellings_of_transformers_5);

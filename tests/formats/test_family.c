@@ -56,6 +56,39 @@ START_TEST(every_row_can_be_bound)
 }
 END_TEST
 
+// Roles that share a stack stand behind each other in the sets, in the order of their rows.
+START_TEST(every_stack_holds_roles_of_the_family)
+{
+    for (int i = 0; i < family_count(); i++) {
+        const family *f = family_at(i);
+        ck_assert(!f->stacked || f->n_stacks > 0);
+        int found = 0;
+        const stack_row *before = NULL;
+        for (const role_set *set = f->roles; set->row; set++) {
+            for (int r = 0; r < set->n; r++) {
+                const stack_row *s = family_stack(f, set->row[r].role);
+                if (!role_is_expert(set->row[r].role)) {
+                    ck_assert_ptr_null(s);
+                    continue;
+                }
+                ck_assert_ptr_nonnull(s);
+                ck_assert(strstr(s->module, "{n}") && !strstr(s->module, "{e}"));
+                ck_assert(s->of >= 1 && s->of <= 2 && s->index < s->of);
+                ck_assert(set->row[r].rank == 2 || !s->turned);
+                if (s->index > 0) {
+                    ck_assert_ptr_nonnull(before);
+                    ck_assert_str_eq(before->module, s->module);
+                    ck_assert_int_eq(before->index + 1, s->index);
+                }
+                before = s;
+                found++;
+            }
+        }
+        ck_assert_int_eq(found, f->n_stacks);
+    }
+}
+END_TEST
+
 START_TEST(expands_templates)
 {
     const name_prefix p = {"language_model.model.", "language_model."};
@@ -108,6 +141,7 @@ Suite *suite_family(void)
     tcase_add_test(c, the_common_map_has_every_field_once_and_in_order);
     tcase_add_test(c, every_family_is_found_by_each_of_its_names);
     tcase_add_test(c, every_row_can_be_bound);
+    tcase_add_test(c, every_stack_holds_roles_of_the_family);
     suite_add_tcase(s, c);
     TCase *n = tcase_create("names");
     tcase_add_test(n, expands_templates);

@@ -321,16 +321,6 @@ START_TEST(refuses_tensors_that_nothing_accounts_for)
 }
 END_TEST
 
-START_TEST(refuses_fused_experts_by_name)
-{
-    tiny_shape s = TINY_SHAPE;
-    tiny_qwen3_moe(&t, &s);
-    tiny_add(&t, "model.layers.0.mlp.experts.gate_up_proj", DT_BF16, 2, 4 * 64, 64, NULL);
-    assert_unbound(tiny_qwen3_moe_config, "tensor 'model.layers.0.mlp.experts.gate_up_proj' "
-                                          "[256,64] stacks gate and up of all experts of layer 0");
-}
-END_TEST
-
 START_TEST(says_when_there_is_no_config)
 {
     tiny_shape s = TINY_SHAPE;
@@ -420,7 +410,6 @@ Suite *suite_model(void)
     tcase_add_test(b, names_layer_expert_and_projection_of_what_is_missing);
     tcase_add_test(b, names_the_keys_behind_a_shape_that_does_not_fit);
     tcase_add_test(b, refuses_tensors_that_nothing_accounts_for);
-    tcase_add_test(b, refuses_fused_experts_by_name);
     tcase_add_test(b, says_when_there_is_no_config);
     tcase_add_test(b, describes_places);
     suite_add_tcase(s, b);

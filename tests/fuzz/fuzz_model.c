@@ -34,10 +34,19 @@ static void check_model(const model *m, const checkpoint *c)
         FUZZ_CHECK(strlen(model_where(a, where)) > 0);
         if (!a->used)
             continue;
-        FUZZ_CHECK(a->weight == model_weight(m, a->role, a->layer, a->expert));
-        FUZZ_CHECK(a->part >= 0 && a->part < a->weight->n_parts &&
-                   a->weight->part[a->part] == checkpoint_at(c, i));
-        read_weight(a->weight, &s);
+        FUZZ_CHECK(a->n >= 1 && a->first >= 0 && a->first + a->n <= model_n_weights(m));
+        FUZZ_CHECK(a->stacked || a->n == 1);
+        FUZZ_CHECK(a->weight == model_weight_at(m, a->first)->weight);
+        for (int64_t k = a->first; k < a->first + a->n; k++) {
+            const weight *w = model_weight_at(m, k)->weight;
+            FUZZ_CHECK(a->part >= 0 && a->part < w->n_parts &&
+                       w->part[a->part] == checkpoint_at(c, i));
+        }
+    }
+    for (int64_t k = 0; k < model_n_weights(m); k++) {
+        const bound_weight *b = model_weight_at(m, k);
+        FUZZ_CHECK(b->weight == model_weight(m, b->role, b->layer, b->expert));
+        read_weight(b->weight, &s);
     }
     FUZZ_CHECK(model_parameters(m, true) <= model_parameters(m, false));
     FUZZ_CHECK(model_parameters(m, true) >= 0);

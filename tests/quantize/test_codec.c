@@ -13,7 +13,7 @@ Suite *suite_codec(void);
 
 START_TEST(finds_every_codec_by_its_name)
 {
-    ck_assert_int_eq(codec_count(), 86);
+    ck_assert_int_eq(codec_count(), 128);
     for (int64_t i = 0; i < codec_count(); i++)
         ck_assert_ptr_eq(codec_find(codec_at(i)->name), codec_at(i));
     ck_assert_ptr_null(codec_find("INT4-G32"));
@@ -102,6 +102,7 @@ START_TEST(understands_users_in_any_case)
     check_user("Bf16", "bf16");
     check_user("FP8-Block", "fp8-block");
     check_user("float32", "f32");
+    check_user("INT4-GPTQ-v2-g128-asym", "int4-gptq-v2-g128-asym");
     check_user("q4_k", "Q4_K");
     check_user("Q8_0", "Q8_0");
     check_user("iq4_nl", "IQ4_NL");
@@ -118,7 +119,8 @@ START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
         {"MXFP4_MOE", "MXFP4"},      {"Q8_1", "Q8_0"},               {"Q8_K", "Q8_0"},
         {"IQ4_KS", "IQ4_XS"},        {"IQ3_XXS", "Q3_K"},            {"IQ2_S", "Q2_K"},
         {"TQ1_0", "Q2_K"},           {"Q2_0", "Q2_K"},
-        {"W8A8", "fp8-channel"},     {"int4", "int4-g32"},           {"GPTQ", "int4-g128"},
+        {"W8A8", "fp8-channel"},     {"int4", "int4-g32"},           {"GPTQ", "int4-gptq-g128"},
+        {"awq", "int4-awq-g128"},    {"MLX", "int4-mlx-g64"},
     };
     for (size_t i = 0; i < COUNT_OF(REFUSED); i++) {
         const codec *c;

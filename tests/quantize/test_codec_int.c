@@ -35,7 +35,7 @@ START_TEST(packs_the_documented_nibbles)
 {
     for (int i = 0; i < 32; i++)
         w[i] = (float)(i % 16 - 8);
-    encode_options o = {SEARCH_BEST, true, NULL, 0, DT_F32, 0};
+    encode_options o = {SEARCH_BEST, true, NULL, 0, DT_F32, 0, 0};
     encode(codec_find("int4-g32"), 32, 1, &o);
     static const uint8_t WANT[] = {0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe};
     ck_assert_uint_eq(scale[0], 0x3f80);
@@ -104,7 +104,7 @@ START_TEST(gives_each_group_the_searchs_scale_and_codes)
     for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
         const codec *c = codec_find(NAMES[i]);
         compare_with_search(c, &(encode_options)ENCODE_DEFAULTS);
-        compare_with_search(c, &(encode_options){SEARCH_BEST, true, importance, 0, DT_F32, 0});
+        compare_with_search(c, &(encode_options){SEARCH_BEST, true, importance, 0, DT_F32, 0, 0});
     }
 }
 END_TEST
@@ -189,7 +189,7 @@ START_TEST(compat_has_the_bytes_of_compressed_tensors)
 {
     static const dtype TYPES[] = {DT_BF16, DT_F16, DT_F32};
     static const char *const NAMES[] = {"bf16", "f16", "f32"};
-    encode_options o = {SEARCH_COMPAT, false, NULL, 0, TYPES[_i], 0};
+    encode_options o = {SEARCH_COMPAT, false, NULL, 0, TYPES[_i], 0, 0};
     int found = 0;
     fill_matrix(TYPES[_i]);
     for (int64_t i = 0; i < codec_count(); i++) {
@@ -218,7 +218,7 @@ END_TEST
 // rounded the whole range lies up to half a step beside the weights.
 START_TEST(decodes_to_within_steps)
 {
-    encode_options o = {SEARCH_COMPAT, false, NULL, 0, DT_F32, 0};
+    encode_options o = {SEARCH_COMPAT, false, NULL, 0, DT_F32, 0, 0};
     fill_matrix(DT_F32);
     for (int64_t i = 0; i < codec_count(); i++) {
         const codec *c = int_codec(i);
@@ -244,7 +244,7 @@ START_TEST(encodes_every_forms_own_values_to_the_same)
         const codec *c = int_codec(i);
         if (!c)
             continue;
-        encode_options o = {SEARCH_BEST, false, NULL, 0, DT_F32, 0};
+        encode_options o = {SEARCH_BEST, false, NULL, 0, DT_F32, 0, 0};
         fill_matrix(DT_F32);
         encode_matrix(c, &o, part_bytes);
         decode_matrix(c, &o);

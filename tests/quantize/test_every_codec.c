@@ -44,6 +44,7 @@ static bool through(const codec *c, const encode_options *o, const float *from, 
         part[i] = mem_new(codec_part_bytes(c, i, ROWS, COLUMNS), 1, "a part", &e);
         ck_assert_ptr_nonnull(part[i]);
         view[i] = part_at(part[i], codec_written_type(c, i, o->search, o->source));
+        view[i].pitch = codec_part_pitch(c, i, ROWS);
         (void)codec_fixed_part(c, i, ROWS, COLUMNS, part[i]);
     }
     refused = (err)ERR_INIT;
@@ -133,15 +134,15 @@ START_TEST(stays_near_values_of_any_size)
 END_TEST
 
 // compat has to write other tools' bytes, and most of them do not find again what they wrote. So
-// has mxfp8, which is not searched: where the largest code is 448 its rule takes the next scale,
-// and codes below E4M3's normal ones lose a bit.
+// have mxfp8 and mxfp8-mlx, which are not searched: where the largest code is 448 the rule takes
+// the next scale, and codes below E4M3's normal ones lose a bit.
 START_TEST(the_best_search_finds_again_what_it_wrote)
 {
     for (int64_t i = 0; i < codec_count(); i++) {
         const codec *c = codec_at(i);
         for (int k = 0; c->encode && k < WAYS; k++) {
             encode_options o = way(k, c, values);
-            if (o.search != SEARCH_BEST || strcmp(c->name, "mxfp8") == 0)
+            if (o.search != SEARCH_BEST || strncmp(c->name, "mxfp8", 5) == 0)
                 continue;
             ck_assert_msg(through(c, &o, values, back), "%s: %s", c->name, refused.text);
             encode_options p = way(k, c, back);

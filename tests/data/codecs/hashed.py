@@ -30,3 +30,18 @@ def weights(n, seed):
     total = (a & 0xFFFF) + (a >> 16) + (b & 0xFFFF) + (b >> 16) - 131070
     total = np.where(c % 1000 == 0, total * 8, total)
     return (total.astype(np.float32) * np.float32(2.0**-21)).astype(np.float32)
+
+
+def written_weight():
+    """written_weight of goldens.h, 24 x 1024: ordinary rows behind some that are not."""
+    rows, cols = 24, 1024
+    w = weights(rows * cols, 41).reshape(rows, cols)
+    w[0] = 0
+    w[1] = 0.5
+    w[2] = np.tile(np.arange(-8, 8), cols // 16) * np.float32(0.125)
+    w[3] = np.abs(w[3])
+    w[4] = -np.abs(w[4])
+    w[5] *= np.float32(2.0**-14)   # F16: subnormal scales, some of them 0
+    w[6] *= np.float32(2.0**12)
+    w[7][np.arange(cols) % 64 < 48] = 0
+    return w

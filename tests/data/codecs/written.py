@@ -10,7 +10,6 @@ are made, since that is how we store it.
 """
 import pathlib
 
-import numpy as np
 import torch
 from compressed_tensors.compressors.mxfp4.base import MXFP4PackedCompressor
 from compressed_tensors.compressors.mxfp8.base import MXFP8QuantizationCompressor
@@ -20,27 +19,10 @@ from compressed_tensors.compressors.pack_quantized.base import PackedQuantizatio
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 
-from hashed import mix, digest
+from hashed import digest, written_weight as weight
 
 OUT = pathlib.Path(__file__).resolve().parent
-ROWS, COLS = 24, 1024
-
-
-def weight():
-    i = np.arange(ROWS * COLS, dtype=np.uint64) * 3 + 41
-    a, b, c = (mix(i + k).astype(np.int64) for k in range(3))
-    total = (a & 0xFFFF) + (a >> 16) + (b & 0xFFFF) + (b >> 16) - 131070
-    total = np.where(c % 1000 == 0, total * 8, total)
-    w = (total.astype(np.float32) * np.float32(2.0**-21)).astype(np.float32).reshape(ROWS, COLS)
-    w[0] = 0
-    w[1] = 0.5
-    w[2] = np.tile(np.arange(-8, 8), COLS // 16) * np.float32(0.125)
-    w[3] = np.abs(w[3])
-    w[4] = -np.abs(w[4])
-    w[5] *= np.float32(2.0**-14)   # F16: subnormal scales, some of them 0
-    w[6] *= np.float32(2.0**12)
-    w[7][np.arange(COLS) % 64 < 48] = 0
-    return w
+ROWS = 24
 
 
 def raw(t):

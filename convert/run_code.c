@@ -157,7 +157,7 @@ static bool read_batch(coding *c, err *e)
     if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
         return false;
     if (!weight_in_runs(w)) {
-        weight_gather(&c->stored, c->r->stacks.held[slice_kind(w)].part, c->r->batch);
+        weight_gather(&c->stored, c->r->stacks.held[slice_kind(w)].part, c->rows_at);
         return true;
     }
     // What is one for all rows comes with the first batch and stays where it is.

@@ -67,6 +67,7 @@ static const struct {
 } ways[] = {
     {NULL, LAYOUT_EXPERTS, 1 << 20},     {"int4-g32", LAYOUT_EXPERTS, 1 << 20},
     {"nvfp4-packed", LAYOUT_PLAIN, 9000}, {"fp8-channel", LAYOUT_PLAIN, 1 << 20},
+    {"int4-gptq-g32", LAYOUT_PLAIN, 1 << 20}, {"int4-awq-g32", LAYOUT_EXPERTS, 1 << 20},
 };
 
 static void order_way(size_t i)

@@ -183,6 +183,27 @@ static bool fits_with_bias_of(const grid *g, grid_block *b, float bias)
     return is_finite(b->bias) && fits(g, b);
 }
 
+// Whether all numbers are whole steps from one of them, whatever the bias: which rules out nearly
+// every scale of a block that is off the grid. The product and the sum round by 2^-24 each, of up
+// to `top` steps and of the number; so for both numbers, and as much again.
+static bool are_steps_apart(const grid *g, const grid_block *b, float anchor, float largest)
+{
+    double step = (double)b->scale, sizes = top_code(g) * step;
+    double slack = ((sizes < 0 ? -sizes : sizes) + (double)(largest < 0 ? -largest : largest)) *
+                   0x1p-22;
+    slack /= step < 0 ? -step : step;
+    for (int64_t row = 0; row < b->rows; row++)
+        for (int64_t i = 0; i < b->cols; i++) {
+            double steps = ((double)b->from[row * b->stride + i] - (double)anchor) / step;
+            if (!(steps <= top_code(g) + 1))
+                return false;
+            double off = steps - (double)(int)(steps + 0.5);
+            if (off > slack || off < -slack)
+                return false;
+        }
+    return true;
+}
+
 // The bias that a zero point would be first; then those that follow from each code that the number
 // with the smallest one can have.
 static bool fits_with_bias(const grid *g, grid_block *b, extremes x)
@@ -192,6 +213,8 @@ static bool fits_with_bias(const grid *g, grid_block *b, extremes x)
     float other = b->scale > 0 ? x.most : x.least;
     double span = ((double)other - (double)anchor) / (double)b->scale;
     b->zero = 0;
+    if (!are_steps_apart(g, b, anchor, x.largest))
+        return false;
     if (fits_with_bias_of(g, b, (float)(-(double)g->zero * (double)b->scale)))
         return true;
     for (int code = 0; span < (double)(top - code) + 0.5; code++)

@@ -3,11 +3,12 @@
 // sub-block tries the integers S (and M) around its own with the codes that follow from them, so
 // that nothing is rounded after it was chosen; then the factors d (and dmin) that are least squares
 // for all codes of the super-block take their place, and the sub-blocks try again. The error is
-// sum o (value - x)^2 with the importance o, or 1, throughout. Least squares shrinks: its values are
-// the means of what they stand for, so sum x value is below sum x^2 by just that error. Every weight
-// of a layer too small by the same few percent is worse than as much noise, so in the end the
-// factors grow until both sums agree; the error grows by its own share of sum x^2 only. Who calls
-// compares with ggml's result as it is stored and keeps the better.
+// sum o (value - x)^2 with the importance o, or 1, throughout.
+// Least squares shrinks: its values are the means of what they stand for, so sum x value is below
+// sum x^2 by just that error. Every weight of a layer too small by the same few percent is worse
+// than as much noise, so in the end the factors grow until both sums agree; the error grows by its
+// own share of sum x^2 only. Who calls compares with ggml's result as it is stored and keeps the
+// better.
 #ifndef SCRUPLE_QUANTIZE_BLOCKS_K_BEST_H
 #define SCRUPLE_QUANTIZE_BLOCKS_K_BEST_H
 

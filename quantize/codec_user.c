@@ -54,6 +54,18 @@ static const struct {
     {"MLX*", "int4-mlx-g64", "bits and the group size belong to the name"},
 };
 
+// Likewise, of types that are read only.
+static const struct {
+    const char *name, *instead;
+} only_read[] = {
+    {"int8-gptq", "int8-gptq-g128"},       {"int?-gptq", "int4-gptq-g128"},
+    {"int8-gptq-v2", "int8-gptq-v2-g128"}, {"int?-gptq-v2", "int4-gptq-v2-g128"},
+    {"int?-awq*", "int4-awq-g128"},        {"int8-mlx", "int8-mlx-g64"},
+    {"int?-mlx", "int4-mlx-g64"},          {"int8*", "int8-g128"},
+    {"mxfp4-*", "mxfp4-packed"},           {"nvfp4-*", "nvfp4-packed"},
+    {"fp8-*", "fp8-channel"},              {"*", "int4-g32"},
+};
+
 static char upper(char ch) { return ch >= 'a' && ch <= 'z' ? (char)(ch - 'a' + 'A') : ch; }
 
 // '?' stands for one character, a '*' at the end for any rest.
@@ -63,6 +75,14 @@ static bool matches(const char *pattern, const char *text)
         if (!*text || (*pattern != '?' && upper(*pattern) != upper(*text)))
             return false;
     return *pattern == '*' || !*text;
+}
+
+static const char *instead_of(const char *text)
+{
+    size_t i = 0;
+    while (!matches(only_read[i].name, text))
+        i++;
+    return only_read[i].instead;
 }
 
 bool codec_from_user(const char *text, const codec **out, err *e)
@@ -93,8 +113,7 @@ bool codec_from_user(const char *text, const codec **out, err *e)
     for (int64_t i = 0; i < codec_count(); i++)
         if (!codec_at(i)->encode && str_same_nocase(text, codec_at(i)->name))
             return err_set(e, ERR_USAGE, "type '%s' is read, but this version does not write it; "
-                           "the nearest is %s", text,
-                           codec_at(i)->bits == 8 ? "fp8-channel" : "int4-g32");
+                           "the nearest is %s", text, instead_of(text));
     const char *near = str_nearest(text, name, n);
     if (near)
         return err_set(e, ERR_USAGE, "unknown type '%s', did you mean %s?", text, near);

@@ -75,9 +75,10 @@ static bool look_finite(const weight *w, bool is_ref, const weight_parity *p, in
     err found = ERR_INIT;
     if (at < 0)
         return true;
-    err_set(&found, ERR_INPUT, "%s: the %s has a value that is not finite (%g) in row %lld, column "
+    const char *what = values[at] < 0 ? "-inf" : values[at] > 0 ? "inf" : "nan"; // of no sign
+    err_set(&found, ERR_INPUT, "%s: the %s has a value that is not finite (%s) in row %lld, column "
             "%lld of '%s'", role_where(p->role, p->layer, p->expert, where),
-            is_ref ? "reference" : "candidate", (double)values[at],
+            is_ref ? "reference" : "candidate", what,
             (long long)(row + at / w->in), (long long)(at % w->in), w->module);
     if (is_ref) {
         *e = found;

@@ -121,6 +121,11 @@ START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
         {"TQ1_0", "Q2_K"},           {"Q2_0", "Q2_K"},
         {"W8A8", "fp8-channel"},     {"int4", "int4-g32"},           {"GPTQ", "int4-gptq-g128"},
         {"awq", "int4-awq-g128"},    {"MLX", "int4-mlx-g64"},
+        {"int4-awq", "int4-awq-g128"},        {"int8-gptq", "int8-gptq-g128"},
+        {"int2-gptq-v2", "int4-gptq-v2-g128"}, {"int6-mlx", "int4-mlx-g64"},
+        {"mxfp4-deepseek", "mxfp4-packed"},   {"nvfp4-modelopt", "nvfp4-packed"},
+        {"fp8-scaled", "fp8-channel"},        {"int8-bytes", "int8-g128"},
+        {"int4-zeros", "int4-g32"},
     };
     for (size_t i = 0; i < COUNT_OF(REFUSED); i++) {
         const codec *c;

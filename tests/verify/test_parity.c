@@ -171,6 +171,21 @@ START_TEST(a_value_that_is_not_finite_is_named)
 }
 END_TEST
 
+static void one_negative_nan(tiny *m)
+{
+    uint16_t *x = tiny_data(m, "model.layers.1.mlp.experts.2.up_proj.weight");
+    x[3 * 64 + 9] = 0xffc0;
+}
+
+// Which sign 0 x infinity has depends on the processor; a report must not.
+START_TEST(the_sign_of_a_nan_is_not_told)
+{
+    compare(one_negative_nan, NULL);
+    ck_assert_uint_eq(f.n, 1);
+    one_finding(0, FINDING_FATAL, "not finite (nan) in row 3, column 9");
+}
+END_TEST
+
 START_TEST(a_reference_that_is_not_finite_is_bad_input)
 {
     parity_options o = {.memory = ENOUGH};
@@ -397,6 +412,7 @@ Suite *suite_parity(void)
     tcase_add_test(t, fp8_errs_by_half_a_step_at_most);
     tcase_add_test(t, threads_decide_no_bit);
     tcase_add_test(t, a_value_that_is_not_finite_is_named);
+    tcase_add_test(t, the_sign_of_a_nan_is_not_told);
     tcase_add_test(t, a_reference_that_is_not_finite_is_bad_input);
     tcase_add_test(t, a_scale_that_is_not_finite_is_named);
     tcase_add_test(t, a_zero_scale_over_values_is_named);

@@ -22,7 +22,7 @@ static const option options_table[] = {
     {OPTION_ARG(bench_options, what), .value = "WHAT", .required = true,
      .help = "what to measure: codecs"},
     {OPTION_LIST(bench_options, types), .name = "type", .value = "TYPE",
-     .help = "only this type; may be given several times", .alias = {"codec"}},
+     .help = "only this type", .alias = {"codec"}},
     {OPTION_REAL(bench_options, seconds), .name = "seconds", .value = "S", .preset = "0.2",
      .low = 0.001, .high = 3600, .help = "how long one measurement lasts"},
 };

@@ -29,7 +29,7 @@ static const option options_table[] = {
     {OPTION_INT(survey_words, most), .name = "weights", .value = "N", .preset = "48",
      .help = "at most so many, evenly spread over the model; 0: all"},
     {OPTION_LIST(survey_words, types), .name = "type", .value = "TYPE",
-     .help = "only this type; may be given several times", .alias = {"codec"}},
+     .help = "only this type", .alias = {"codec"}},
 };
 
 static const command_example examples[] = {

@@ -145,13 +145,15 @@ static bool make_plan(maker *m, err *e)
     return !m->options->from || saved_plan_check(m->options->from, &now, e);
 }
 
-// To decode a GGUF, what its tensors' own types tell is enough.
+// To decode a GGUF, what its tensors' own types tell is enough, and so it is to move its blocks into
+// others of ggml's; forms of several tensors and a config belong to weights.
 static bool needs_roles(const maker *m, bool *needs, err *e)
 {
     const plan_options *p = &m->options->plan;
     bool foreign = false;
     *needs = m->options->needs_model;
-    bool of_types = p->scope == SCOPE_MATRICES || p->scope == SCOPE_STORED;
+    bool of_types = p->scope == SCOPE_MATRICES ||
+                    (p->scope == SCOPE_STORED && p->codec->form == CODEC_BLOCKS);
     if (!*needs || !of_types || p->rules || p->layout == LAYOUT_EXPERTS)
         return true;
     bool ok = model_is_foreign(m->source, &foreign, e);

@@ -385,7 +385,7 @@ static bool refuse_foreign(const checkpoint *c, err *e)
     const char *architecture = architecture_of(c);
     return err_set(e, ERR_INPUT, "'%s' is a GGUF file %s%s%s: its tensors' names are bound to no "
                    "family by this version (ls, show, check, digest and convert --to safetensors, "
-                   "gguf, bf16, f16 and f32 need none)", checkpoint_path(c),
+                   "gguf, bf16, f16, f32 and ggml's types need none)", checkpoint_path(c),
                    architecture ? "of the architecture '" : "without a config.json beside it",
                    architecture ? str_short(architecture, buf) : "", architecture ? "'" : "");
 }

@@ -69,17 +69,24 @@ static int32_t order_at(const laid *order, int64_t col)
     return (int32_t)load_u32(order->bytes + 4 * col);
 }
 
-// Every group has to exist. An order of -1 is none: that is how it stands before it is set.
+static bool refuse_order(const stored *x, int64_t col, err *e)
+{
+    return err_set(e, ERR_INPUT, "%s: column %lld belongs to group %ld, there are %lld", x->c->name,
+                   (long long)col, (long)order_at(&x->order, col), (long long)x->groups);
+}
+
+// Every group has to exist. An order of -1 throughout is none: that is how it stands before it is
+// set.
 static bool check_order(stored *x, err *e)
 {
-    bool plain = true, unset = true;
+    bool plain = true, unset = x->in > 0 && order_at(&x->order, 0) == -1;
     for (int64_t i = 0; i < x->in; i++) {
         int32_t at = order_at(&x->order, i);
         plain = plain && at == i / x->group;
-        unset = unset && at == -1;
+        if (unset && at != -1)
+            return refuse_order(x, 0, e);
         if (!unset && (at < 0 || at >= x->groups))
-            return err_set(e, ERR_INPUT, "%s: column %lld belongs to group %ld, there are %lld",
-                           x->c->name, (long long)i, (long)at, (long long)x->groups);
+            return refuse_order(x, i, e);
     }
     if (plain || unset)
         x->order = (laid){0};

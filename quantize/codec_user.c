@@ -26,7 +26,7 @@ static const struct {
     {"FP8_BLOCK", "fp8-block",
      "compressed-tensors' FP8_BLOCK quantizes activations too and names its tensors otherwise"},
     {"FP8_DYNAMIC", "fp8-channel", "FP8_DYNAMIC quantizes activations too"},
-    {"FP8", "fp8-channel", "FP8 has one scale a tensor and static activation scales"},
+    {"FP8", "fp8-tensor", "FP8 has static activation scales, too"},
     {"FP4*", "nvfp4-packed", NULL},
     {"NF4*", "int4-g32", NULL},
     {"W4A8", "int4-g128", NULL},

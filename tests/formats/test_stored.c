@@ -295,7 +295,10 @@ START_TEST(an_order_names_groups_that_exist_or_is_unset)
     ASSERT_REFUSED(read_with_order(good, order, a, &refused),
                    "weight 'int4.order': int4: column 1279 belongs to group 40, there are 40");
     unset[7] = 0;
-    ASSERT_REFUSED(read_with_order(good, unset, a, &refused), "column 8 belongs to group -1");
+    ASSERT_REFUSED(read_with_order(good, unset, a, &refused), "column 0 belongs to group -1");
+    order[1279] = 39;
+    order[0] = -1; // an order that begins as if it were unset
+    ASSERT_REFUSED(read_with_order(good, order, a, &refused), "column 0 belongs to group -1");
     checkpoint_close(good);
 }
 END_TEST

@@ -114,7 +114,7 @@ END_TEST
 START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
 {
     static const char *const REFUSED[][2] = {
-        {"FP8_BLOCK", "fp8-block"},  {"fp8_dynamic", "fp8-channel"}, {"FP8", "fp8-channel"},
+        {"FP8_BLOCK", "fp8-block"},  {"fp8_dynamic", "fp8-channel"}, {"FP8", "fp8-tensor"},
         {"Q4_K_M", "Q4_K"},          {"q3_k_L", "Q3_K"},             {"Q5_K_S", "Q5_K"},
         {"MXFP4_MOE", "MXFP4"},      {"Q8_1", "Q8_0"},               {"Q8_K", "Q8_0"},
         {"IQ4_KS", "IQ4_XS"},        {"IQ3_XXS", "Q3_K"},            {"IQ2_S", "Q2_K"},

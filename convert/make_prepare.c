@@ -145,8 +145,8 @@ static bool make_plan(maker *m, err *e)
     return !m->options->from || saved_plan_check(m->options->from, &now, e);
 }
 
-// To decode a GGUF, what its tensors' own types tell is enough, and so it is to move its blocks into
-// others of ggml's; forms of several tensors and a config belong to weights.
+// To decode a GGUF, what its tensors' own types tell is enough, and so it is to move its blocks
+// into others of ggml's; forms of several tensors and a config belong to weights.
 static bool needs_roles(const maker *m, bool *needs, err *e)
 {
     const plan_options *p = &m->options->plan;

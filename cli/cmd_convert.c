@@ -65,6 +65,8 @@ static bool run(const context *c, const void *options, err *e)
     if (what.plan.exact) {
         order_set_scope(&what, o->scope);
         what.plan.lossy = o->allow_lossy;
+    } else if (o->scope) {
+        return err_set(e, ERR_USAGE, "--scope is for types of codes only, --to %s has none", o->to);
     }
     if (!job_from_order(&j, &what, &paths, e))
         return false;

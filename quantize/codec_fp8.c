@@ -53,7 +53,8 @@ float fp8_scale(float amax, bool pow2)
 bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
                       const encode_options *o, void *const *part, err *e)
 {
-    if (!codec_all_finite(c, from, n, in, o->row0, e))
+    if (!codec_all_finite(c, from, n, in, o->row0, e) ||
+        (c->pow2 && !codec_within(c, from, n, in, CODEC_LARGEST, o->row0, e)))
         return false;
     const kernels *use = kernels_used();
     uint8_t *code = part[0];

@@ -48,7 +48,7 @@ static void search_groups(const int_groups *g)
 bool int_encode(const codec *c, int64_t in, int64_t n, const float *from, const encode_options *o,
                 void *const *part, err *e)
 {
-    if (!divides(c, in, e) || !codec_all_finite(c, from, n, in, o->row0, e))
+    if (!divides(c, in, e))
         return false;
     int64_t size = c->group ? c->group : in, groups = in > 0 ? in / size : 0;
     int zeros = codec_part_of(c, PART_ZEROS);
@@ -57,7 +57,10 @@ bool int_encode(const codec *c, int64_t in, int64_t n, const float *from, const 
     int_groups g = {.from = {.n = size, .search = o->search, .source = o->source},
                     .bits = c->bits, .positive = o->positive_scales,
                     .zero = zeros < 0 ? NULL : zero};
-    for (int64_t row = 0; row < n; row++)
+    for (int64_t row = 0; row < n; row++) {
+        if (!codec_all_finite(c, from + row * in, 1, in, o->row0 + row, e) ||
+            !codec_within(c, from + row * in, 1, in, CODEC_LARGEST, o->row0 + row, e))
+            return false;
         for (int64_t i = 0; i < groups; i += CHUNK) {
             int64_t at = row * in + i * size;
             g.from.groups = i64_min(CHUNK, groups - i);
@@ -72,5 +75,6 @@ bool int_encode(const codec *c, int64_t in, int64_t n, const float *from, const 
             for (int64_t k = 0; zeros >= 0 && k < g.from.groups; k++)
                 put_zero(part[zeros], c, groups, row, i + k, zero[k]);
         }
+    }
     return true;
 }

@@ -21,17 +21,17 @@ bool mx_encode(const codec *c, int64_t in, int64_t n, const float *from, const e
     if (!codec_divides(c, in))
         return err_set(e, ERR_INPUT, "%s needs a multiple of %lld columns, the weight has %lld",
                        c->name, (long long)c->group, (long long)in);
-    if (!codec_all_finite(c, from, n, in, o->row0, e))
-        return false;
     bool whole = c->whole == WHOLE_FUSED; // else E4M3's largest scale has to do
-    if (form_of(c) == FP_NVFP4 && !whole && !codec_within(c, from, n, in, 2688, o->row0, e))
-        return false;
+    float largest = form_of(c) == FP_NVFP4 && !whole ? 2688 : CODEC_LARGEST;
     int64_t groups = in / c->group;
     fp_groups g = {.from = {.n = c->group, .groups = groups, .search = o->search,
                             .importance = o->importance, .source = o->source},
                    .form = form_of(c), .global = whole ? o->whole_scale : 1};
     for (int64_t row = 0; row < n; row++) {
         g.from.w = from + row * in;
+        if (!codec_all_finite(c, g.from.w, 1, in, o->row0 + row, e) ||
+            !codec_within(c, g.from.w, 1, in, largest, o->row0 + row, e))
+            return false;
         g.codes = (uint8_t *)part[0] + row * in * c->bits / 8;
         g.scale = (uint8_t *)part[1] + row * groups;
         kernels_used()->fp_rows(&g);

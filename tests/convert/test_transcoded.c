@@ -142,7 +142,7 @@ START_TEST(measures_the_same_however_it_is_cut)
         ck_assert(the.report.loss.signal == whole.loss.signal);
         folder_remove(the.out);
     }
-    the.order.memory = 64 << 20;
+    the.order.memory = (uint64_t)3 << 30;
     make_runs();
     ck_assert_str_eq(folder_digest(the.out, found), expected);
     folder_remove(the.out);

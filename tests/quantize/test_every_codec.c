@@ -133,6 +133,37 @@ START_TEST(stays_near_values_of_any_size)
 }
 END_TEST
 
+// What rounds up must not become infinite: it is refused, or finite.
+START_TEST(refuses_what_it_would_make_infinite)
+{
+    static const float most[] = {3.4028235e38f, 3.3e38f, 2.98e38f, 2.9774707e38f, 2.6e38f, 2.5e38f};
+    int64_t held = 0;
+    for (size_t s = 0; s < COUNT_OF(most); s++) {
+        for (int64_t j = 0; j < VALUES; j++)
+            values[j] = j % 97 == 5 ? most[s] : j % 61 == 7 ? -most[s] : most[s] * 0.01f;
+        for (int64_t i = 0; i < codec_count(); i++) {
+            const codec *c = codec_at(i);
+            for (int k = 0; c->encode && k < WAYS; k++) {
+                encode_options o = way(k, c, values);
+                if (!is_way(c, k))
+                    continue;
+                if (!through(c, &o, values, back)) {
+                    ck_assert_msg(strstr(refused.text, "too large"), "%s: %s", c->name,
+                                  refused.text);
+                    continue;
+                }
+                for (int64_t j = 0; j < VALUES; j++)
+                    if (!isfinite(back[j]))
+                        ck_abort_msg("%s, way %d: %g became %g", c->name, k, (double)values[j],
+                                     (double)back[j]);
+                held++;
+            }
+        }
+    }
+    ck_assert_int_gt(held, 100);
+}
+END_TEST
+
 // compat has to write other tools' bytes, and most of them do not find again what they wrote. So
 // have mxfp8 and mxfp8-mlx, which are not searched: where the largest code is 448 the rule takes
 // the next scale, and codes below E4M3's normal ones lose a bit.
@@ -164,6 +195,7 @@ Suite *suite_every_codec(void)
     tcase_set_timeout(c, 300);
     tcase_add_test(c, keeps_zeros);
     tcase_add_test(c, stays_near_values_of_any_size);
+    tcase_add_test(c, refuses_what_it_would_make_infinite);
     tcase_add_test(c, the_best_search_finds_again_what_it_wrote);
     suite_add_tcase(s, c);
     return s;

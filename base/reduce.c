@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/reduce.h"
 
+#include <float.h>
 #include <math.h>
 
+#include "base/bytes.h"
 #include "base/cpu.h"
 #include "base/num.h"
 
@@ -13,7 +15,7 @@ typedef struct {
     void (*add_dot)(double *lanes, const float *x, const float *y, int64_t n);
     void (*add_difference)(double *lanes, const float *x, const float *y, int64_t n);
     float (*max)(const float *x, int64_t n, int32_t mask);
-    int64_t (*skip_finite)(const float *x, int64_t n);
+    int64_t (*skip_within)(const float *x, int64_t n, int32_t most);
     void (*divide)(float *y, const double *x, double by, int64_t n);
     void (*add_energy)(double *energy, const float *x, double weight, int64_t n);
 } kernels;
@@ -21,7 +23,7 @@ typedef struct {
 #define KERNELS(level)                                                                            \
     {                                                                                             \
         add_##level, add_f64_##level, add_dot_##level, add_difference_##level, max_##level,       \
-            skip_finite_##level, divide_##level, add_energy_##level                               \
+            skip_within_##level, divide_##level, add_energy_##level                               \
     }
 
 #define LANES 2
@@ -131,12 +133,17 @@ int64_t reduce_argmax(const float *x, int64_t n)
     return 0; // nothing but NaN
 }
 
-int64_t reduce_first_nonfinite(const float *x, int64_t n)
+int64_t reduce_first_beyond(const float *x, int64_t n, float largest)
 {
-    for (int64_t i = used()->skip_finite(x, n); i < n; i++)
-        if (!isfinite(x[i]))
+    for (int64_t i = used()->skip_within(x, n, (int32_t)f32_bits(largest)); i < n; i++)
+        if (!(fabsf(x[i]) <= largest))
             return i;
     return -1;
+}
+
+int64_t reduce_first_nonfinite(const float *x, int64_t n)
+{
+    return reduce_first_beyond(x, n, FLT_MAX);
 }
 
 // Exponentials are kept for rows up to this length and computed a second time for longer ones; a

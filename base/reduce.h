@@ -18,6 +18,8 @@ double reduce_sum_squared_difference(const float *x, const float *y, int64_t n);
 float reduce_max(const float *x, int64_t n);
 float reduce_max_abs(const float *x, int64_t n);
 int64_t reduce_argmax(const float *x, int64_t n);
+// The first whose magnitude is not at most `largest` (finite, not negative), as a NaN's is not; -1.
+int64_t reduce_first_beyond(const float *x, int64_t n, float largest);
 int64_t reduce_first_nonfinite(const float *x, int64_t n); // -1 where all are finite
 
 // In place soft-max of one row: exp(x - max) in binary64, summed in lanes, each quotient rounded

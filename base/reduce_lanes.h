@@ -121,14 +121,15 @@ static TARGET float LEVEL(max)(const float *x, int64_t n, int32_t mask)
     return top + 0.0f; // a zero without its sign: which one came first must not matter
 }
 
-// The start of the first block of 8 with a NaN or an infinity in it, or of the rest below 8.
-static TARGET int64_t LEVEL(skip_finite)(const float *x, int64_t n)
+// The start of the first block of 8 with a magnitude whose bits are above `most` in it, as those of
+// a NaN are, or of the rest below 8.
+static TARGET int64_t LEVEL(skip_within)(const float *x, int64_t n, int32_t most)
 {
     const VINT zero = {0};
-    const VINT exponent = zero + 0x7f800000;
+    const VINT magnitude = zero + 0x7fffffff, limit = zero + most;
     for (int64_t i = 0; i + 8 <= n; i += 8) {
         VINT bad = zero;
-        EACH_VECTOR bad |= (VINT)(((VINT)LEVEL(load)(x + i + g * LANES) & exponent) == exponent);
+        EACH_VECTOR bad |= (VINT)(((VINT)LEVEL(load)(x + i + g * LANES) & magnitude) > limit);
         int32_t any[LANES];
         memcpy(any, &bad, sizeof any);
         int32_t some = 0;

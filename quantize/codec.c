@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quantize/codec.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -492,27 +493,22 @@ bool codec_accepts(const codec *c, const part_view *part, err *e)
     return true;
 }
 
-bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in, int64_t row0,
-                      err *e)
-{
-    int64_t at = reduce_first_nonfinite(from, n * in);
-    if (at < 0)
-        return true;
-    bool nan = from[at] != from[at];
-    return err_set(e, ERR_INPUT, "row %lld, column %lld is %s, which %s cannot hold",
-                   (long long)(row0 + at / in), (long long)(at % in),
-                   nan ? "not a number" : "infinite", c->name);
-}
-
 bool codec_within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
                   int64_t row0, err *e)
 {
-    if (reduce_max_abs(from, n * in) <= largest)
+    int64_t at = reduce_first_beyond(from, n * in, largest);
+    if (at < 0)
         return true;
-    for (int64_t i = 0; i < n * in; i++)
-        if (from[i] > largest || from[i] < -largest)
-            return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s",
-                           (long long)(row0 + i / in), (long long)(i % in), (double)from[i],
-                           c->name);
-    return true;
+    long long row = (long long)(row0 + at / in), column = (long long)(at % in);
+    if (from[at] - from[at] != 0) // of infinities and NaN only
+        return err_set(e, ERR_INPUT, "row %lld, column %lld is %s, which %s cannot hold", row,
+                       column, from[at] != from[at] ? "not a number" : "infinite", c->name);
+    return err_set(e, ERR_INPUT, "row %lld, column %lld: %.9g is too large for %s", row, column,
+                   (double)from[at], c->name);
+}
+
+bool codec_all_finite(const codec *c, const float *from, int64_t n, int64_t in, int64_t row0,
+                      err *e)
+{
+    return codec_within(c, from, n, in, FLT_MAX, row0, e);
 }

@@ -24,8 +24,7 @@ bool blocks_encode(const codec *c, int64_t in, int64_t n, const float *from,
                    const encode_options *o, void *const *part, err *e)
 {
     const block_ops *ops = block_ops_used(c->part[0].type);
-    if (!divides(c, in, e) || !codec_all_finite(c, from, n, in, o->row0, e) ||
-        !codec_within(c, from, n, in, ops->largest, o->row0, e))
+    if (!divides(c, in, e) || !codec_within(c, from, n, in, ops->largest, o->row0, e))
         return false;
     ops->encode(&(block_rows){.from = from, .n = n, .in = in, .importance = o->importance,
                               .search = o->search, .to = part[0]});

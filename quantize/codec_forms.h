@@ -40,7 +40,7 @@ MUST_USE bool codec_all_finite(const codec *c, const float *from, int64_t n, int
                                int64_t row0, err *e);
 // Above it the next scale, a power of two or rounded up, or a code times it may be infinite.
 #define CODEC_LARGEST 0x1.8p127f
-// ERR_INPUT naming the first of from [n][in] whose magnitude is above `largest`.
+// Likewise, or the first whose magnitude is above `largest`.
 MUST_USE bool codec_within(const codec *c, const float *from, int64_t n, int64_t in, float largest,
                            int64_t row0, err *e);
 

@@ -20,6 +20,8 @@
 // (448 s) / 448 = s in binary32 for every s that is itself a rounded quotient by 448. The
 // power-of-two form gives the same values; where the largest quotient, in (224, 232], was rounded
 // down to 224, the second encoding takes half the scale and doubled codes.
+#include <float.h>
+
 #include "base/bytes.h"
 #include "base/reduce.h"
 #include "quantize/codec_forms.h"
@@ -53,8 +55,7 @@ float fp8_scale(float amax, bool pow2)
 bool fp8_block_encode(const codec *c, int64_t in, int64_t n, const float *from,
                       const encode_options *o, void *const *part, err *e)
 {
-    if (!codec_all_finite(c, from, n, in, o->row0, e) ||
-        (c->pow2 && !codec_within(c, from, n, in, CODEC_LARGEST, o->row0, e)))
+    if (!codec_within(c, from, n, in, c->pow2 ? CODEC_LARGEST : FLT_MAX, o->row0, e))
         return false;
     const kernels *use = kernels_used();
     uint8_t *code = part[0];

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "quantize/kernels.h"
 #include "quantize/number.h"
 
 enum { ROWS = 16, WORDS = 32 }; // a cache line of what lies across; words of a row at a time
@@ -39,9 +40,6 @@ void coded_free(coded_rows *r)
     free(r->bias);
     *r = (coded_rows){0};
 }
-
-// Where AWQ puts the codes 0 .. 7 of a word.
-static const int awq_place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 // Bytes below 16, eight to a word.
 static uint32_t join_nibbles(uint64_t x)
@@ -119,7 +117,7 @@ static void words_of(const codec *c, const uint8_t *from, int64_t rows, int64_t 
     uint64_t x[8] = {0};
     int64_t some = i64_min(8, n - col), all = 32 / c->bits;
     for (int i = 0; i < all && row + i < rows; i++)
-        memcpy(&x[c->eights ? awq_place[i] : i], from + (row + i) * n + col, (size_t)some);
+        memcpy(&x[c->eights ? eights_shift[i] / 4 : i], from + (row + i) * n + col, (size_t)some);
     transpose_bytes(x);
     // Zero points less 1 are made by subtracting from whole words, as GPTQModel does.
     uint32_t less = c->gptq_format == 1 ? UINT32_MAX / ((1u << c->bits) - 1) : 0;

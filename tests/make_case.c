@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "convert/run_parts.h"
 #include "tests/folder.h"
 #include "tests/temp.h"
 
@@ -158,4 +159,43 @@ void make_file_says(const char *dir, const char *name, const char *words)
     char *text = folder_read(dir, name, &len);
     ck_assert_msg(strstr(text, words), "%s does not say %s:\n%s", name, words, text);
     free(text);
+}
+
+void make_walk_all(const make_parts *k)
+{
+    for (uint64_t batch = 1; batch < 10000; batch *= 9) {
+        source_walk w;
+        stream_range r;
+        bool end = false;
+        err e = ERR_INIT;
+        uint64_t sum = 0, all = 0, places = 0;
+        for (int64_t i = 0; i < checkpoint_count(k->source); i++) {
+            const tensor *t = checkpoint_at(k->source, i);
+            all += t->bytes;
+            for (uint64_t at = 0; at < t->bytes; at++)
+                places -= t->offset + at;
+        }
+        walk_begin(&w, &k->p, k->r.resumed, (run_slice){0, k->p.n_files}, batch);
+        for (;;) {
+            ck_assert_msg(walk_next(&w, &r, &end, &e), "%s", e.text);
+            if (end)
+                break;
+            sum += r.bytes;
+            for (uint64_t at = 0; at < r.bytes; at++)
+                places += r.offset + at;
+        }
+        ck_assert_uint_eq(sum, all);
+        ck_assert_uint_eq(places, 0);
+    }
+}
+
+char *make_with_text(const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    ck_assert_msg(at != NULL, "%s", from);
+    strbuf s = {0};
+    strbuf_add(&s, text, (size_t)(at - text));
+    strbuf_puts(&s, to);
+    strbuf_puts(&s, at + strlen(from));
+    return s.text;
 }

@@ -47,5 +47,9 @@ typedef struct {
 
 void make_open_parts(make_parts *k);
 void make_close_parts(make_parts *k);
+// Every byte of the source is met once, whatever the size of a batch.
+void make_walk_all(const make_parts *k);
+// `text` with `from`, which is in it, as `to`; free it.
+char *make_with_text(const char *text, const char *from, const char *to);
 
 #endif

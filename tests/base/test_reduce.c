@@ -120,9 +120,12 @@ static void check_extremes(void)
             row[at] = -9.0f;
             ck_assert(reduce_max_abs(row, n) == 9.0f);
             ck_assert_int_eq(reduce_first_nonfinite(row, n), -1);
+            ck_assert_int_eq(reduce_first_beyond(row, n, 9.0f), -1);
+            ck_assert_int_eq(reduce_first_beyond(row, n, nextafterf(9.0f, 0)), at);
             row[at] = at % 2 ? INFINITY : NAN;
             row[n - 1] = -INFINITY;
             ck_assert_int_eq(reduce_first_nonfinite(row, n), at);
+            ck_assert_int_eq(reduce_first_beyond(row, n, 9.0f), at);
         }
 }
 

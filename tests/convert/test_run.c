@@ -108,30 +108,7 @@ START_TEST(a_walk_meets_every_byte_of_the_source_once)
     make_use_qwen3();
     make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     make_open_parts(&k);
-    for (uint64_t batch = 1; batch < 10000; batch *= 9) {
-        source_walk w;
-        stream_range r;
-        bool end;
-        err e = ERR_INIT;
-        uint64_t sum = 0, all = 0, places = 0;
-        for (int64_t i = 0; i < checkpoint_count(k.source); i++) {
-            const tensor *t = checkpoint_at(k.source, i);
-            all += t->bytes;
-            for (uint64_t at = 0; at < t->bytes; at++)
-                places -= t->offset + at;
-        }
-        walk_begin(&w, &k.p, k.r.resumed, (run_slice){0, k.p.n_files}, batch);
-        for (;;) {
-            ASSERT_OK(walk_next(&w, &r, &end, &e), e);
-            if (end)
-                break;
-            sum += r.bytes;
-            for (uint64_t at = 0; at < r.bytes; at++)
-                places += r.offset + at;
-        }
-        ck_assert_uint_eq(sum, all);
-        ck_assert_uint_eq(places, 0);
-    }
+    make_walk_all(&k);
     gone(&k);
 }
 END_TEST
@@ -280,17 +257,6 @@ END_TEST
 
 // ---- notes -----------------------------------------------------------------------------------
 
-static char *with_text(const char *text, const char *from, const char *to)
-{
-    const char *at = strstr(text, from);
-    ck_assert_msg(at != NULL, "%s", from);
-    strbuf s = {0};
-    strbuf_add(&s, text, (size_t)(at - text));
-    strbuf_puts(&s, to);
-    strbuf_puts(&s, at + strlen(from));
-    return s.text;
-}
-
 START_TEST(a_note_is_read_as_it_was_written_or_not_at_all)
 {
     static const struct {
@@ -317,7 +283,7 @@ START_TEST(a_note_is_read_as_it_was_written_or_not_at_all)
     ASSERT_OK(note_write(&k.p, 2, &k.r, &text, &e), e);
     ASSERT_OK(run_result_init(&back, &k.p, &e), e);
     for (size_t i = 0; i < COUNT_OF(damage); i++) {
-        char *bad = with_text(text.text, damage[i].from, damage[i].to);
+        char *bad = make_with_text(text.text, damage[i].from, damage[i].to);
         ASSERT_OK(note_read(&k.p, 2, bad, &back, &known, &e), e);
         ck_assert_msg(!known, "case %zu", i);
         free(bad);

@@ -181,30 +181,7 @@ START_TEST(each_byte_of_a_stack_is_read_once)
     order_way(1);
     make_parts k;
     make_open_parts(&k);
-    for (uint64_t batch = 1; batch < 10000; batch *= 9) {
-        source_walk w;
-        stream_range r;
-        bool end = false;
-        err e = ERR_INIT;
-        uint64_t sum = 0, all = 0, places = 0;
-        for (int64_t i = 0; i < checkpoint_count(k.source); i++) {
-            const tensor *t = checkpoint_at(k.source, i);
-            all += t->bytes;
-            for (uint64_t at = 0; at < t->bytes; at++)
-                places -= t->offset + at;
-        }
-        walk_begin(&w, &k.p, k.r.resumed, (run_slice){0, k.p.n_files}, batch);
-        for (;;) {
-            ASSERT_OK(walk_next(&w, &r, &end, &e), e);
-            if (end)
-                break;
-            sum += r.bytes;
-            for (uint64_t at = 0; at < r.bytes; at++)
-                places += r.offset + at;
-        }
-        ck_assert_uint_eq(sum, all);
-        ck_assert_uint_eq(places, 0);
-    }
+    make_walk_all(&k);
     gone(&k);
 }
 END_TEST

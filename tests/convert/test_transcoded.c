@@ -151,17 +151,6 @@ END_TEST
 
 // ---- notes -----------------------------------------------------------------------------------
 
-static char *with_text(const char *text, const char *from, const char *to)
-{
-    const char *at = strstr(text, from);
-    ck_assert_msg(at != NULL, "%s", from);
-    strbuf s = {0};
-    strbuf_add(&s, text, (size_t)(at - text));
-    strbuf_puts(&s, to);
-    strbuf_puts(&s, at + strlen(from));
-    return s.text;
-}
-
 START_TEST(a_note_tells_what_was_lost_or_nothing)
 {
     static const char *const damage[] = {"[0,7]", "[0,7,1,2,-1]", "[0,7,-1,2,0.5]",
@@ -188,7 +177,7 @@ START_TEST(a_note_tells_what_was_lost_or_nothing)
     ASSERT_OK(note_write(&k.p, 2, &k.r, &text, &e), e);
     ASSERT_OK(run_result_init(&back, &k.p, &e), e);
     for (size_t i = 0; i < COUNT_OF(damage); i++) {
-        char *bad = with_text(text.text, "[0,7,1,2,0.5]", damage[i]);
+        char *bad = make_with_text(text.text, "[0,7,1,2,0.5]", damage[i]);
         ASSERT_OK(note_read(&k.p, 2, bad, &back, &known, &e), e);
         ck_assert_msg(!known, "case %zu", i);
         free(bad);

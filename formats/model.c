@@ -328,7 +328,8 @@ static bool check_codecs(const model *m, err *e)
                            a->weight->codec->name);
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is stored as %s, but config.json's "
                        "quantization_config declares %s", place, checkpoint_at(m->from, i)->name,
-                       a->weight->codec->name, declared);
+                       a->weight->codec->name,
+                       q->n ? declared : "no weights");
     }
     if (q->n > 0 && !quantized)
         return err_set(e, ERR_INPUT, "config.json's quantization_config declares %s, but no weight "

@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     const char *method; // "fp8", "compressed-tensors"; NULL where nothing is declared
     int gptq_format;    // 1 (zero points less 1) or 2, of method "gptq"; else 0
-    int n;
+    int n;              // 0 also where a method has schemes of activations only
     quant_scheme declared[QUANT_MAX_DECLARED];
 } quant_config;
 

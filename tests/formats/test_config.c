@@ -489,6 +489,8 @@ START_TEST(reads_what_a_quantization_config_declares)
                     "\"block_structure\": [64, 32]}}, \"h\": {\"weights\": {\"strategy\": "
                     "\"tensor\"}}}}", "fp8-block 64x32, int8-tensor");
     assert_declared("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"a\": "
+                    "{\"input_activations\": {\"num_bits\": 8, \"type\": \"float\"}}}}", "");
+    assert_declared("{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"a\": "
                     "{\"weights\": {\"type\": \"float\", \"strategy\": \"channel\"}}, \"b\": "
                     "{\"weights\": {\"num_bits\": 4, \"group_size\": 128}}}}",
                     "fp8-channel, int4-g128");

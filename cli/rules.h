@@ -58,8 +58,8 @@ typedef struct {
 // read into *rules (to be freed in any case); out->rules stays as it is. ERR_USAGE where nothing
 // gives a type, or no type has a use for --positive-scales.
 MUST_USE bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err *e);
-// Warns of what decides nothing with the types of an order: --search compat, statistics (NULL: there
-// are none). No errors, so that a job can go through many types with the same options.
+// Warns of what decides nothing with the types of an order: --search compat, statistics (NULL:
+// there are none). No errors, so that a job can go through many types with the same options.
 void rules_warn(const rules_options *o, const order *what, const char *statistics,
                 const events *v);
 

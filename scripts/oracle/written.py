@@ -4,8 +4,6 @@
 
 usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors)
 """
-import glob
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from compressed_tensors.compressors.nvfp4.base import NVFP4PackedCompressor
 from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
-from safetensors.torch import load_file
+from folders import tensors
 
 scruple, source = sys.argv[1:3]
 failures = 0
@@ -35,13 +33,6 @@ KINDS = {
     "mxfp4-packed": (MXFP4PackedCompressor, dict(num_bits=4, **MX)), "mxfp8": (MXFP8QuantizationCompressor, dict(num_bits=8, **MX)),
     "nvfp4-packed": (NVFP4PackedCompressor, dict(strategy="tensor_group", group_size=16, scale_dtype=torch.float8_e4m3fn, **FP4)),
 }
-
-
-def tensors(folder):
-    out = {}
-    for name in glob.glob(os.path.join(folder, "*.safetensors")):
-        out.update(load_file(name))
-    return out
 
 
 def flat(t):

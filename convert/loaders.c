@@ -20,6 +20,23 @@ static void warn_of_copied(const plan *p, const events *v)
                    "them", (long long)n, first);
 }
 
+static void warn_of_decoded(const plan *p, const events *v)
+{
+    const plan_tensor *first = NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (t->owned || !t->source)
+            continue;
+        first = n++ ? first : t;
+    }
+    if (n)
+        event_warn(v, "%lld weight%s to no layer of the model and %s stored in FP8, which GGUF does "
+                   "not have: decoded to %s (the first is '%s')", (long long)n,
+                   n == 1 ? " belongs" : "s belong", n == 1 ? "is" : "are",
+                   dtype_name(first->to.type), first->to.name);
+}
+
 static const codec *codec_of(const plan *p, const plan_tensor *t)
 {
     return t->source ? t->codec : plan_weight(p, t)->codec;
@@ -153,6 +170,7 @@ void loaders_warn(const plan *p, const events *v)
     if (p->options.layout == LAYOUT_GGUF) {
         event_warn(v, "the GGUF keeps the names of the source and says no architecture: llama.cpp "
                    "does not load it");
+        warn_of_decoded(p, v);
         return;
     }
     warn_of_copied(p, v);

@@ -31,8 +31,8 @@ static void warn_of_decoded(const plan *p, const events *v)
         first = n++ ? first : t;
     }
     if (n)
-        event_warn(v, "%lld weight%s to no layer of the model and %s stored in FP8, which GGUF does "
-                   "not have: decoded to %s (the first is '%s')", (long long)n,
+        event_warn(v, "%lld weight%s to no layer of the model and %s stored in FP8, which GGUF "
+                   "does not have: decoded to %s (the first is '%s')", (long long)n,
                    n == 1 ? " belongs" : "s belong", n == 1 ? "is" : "are",
                    dtype_name(first->to.type), first->to.name);
 }

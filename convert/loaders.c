@@ -109,6 +109,30 @@ static void warn_of_ragged_blocks(const plan *p, const events *v)
     }
 }
 
+// The tools' own readers, each of its own form.
+static void warn_of_tools(const plan *p, const events *v)
+{
+    bool second_form = false, taken_apart = false;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!t->starts)
+            continue;
+        const codec *c = t->codec;
+        if (!second_form && c->gptq_format == 1 && c->zero == 0) {
+            second_form = true;
+            event_warn(v, "'%s' is stored as %s: GPTQModel loads weights with zero points only in "
+                       "GPTQ's second form (int4-gptq-v2-...)", t->source->module, c->name);
+        }
+        if (!taken_apart && t->owned && t->role == ROLE_KV_B && c->part[0].type == DT_U32) {
+            taken_apart = true;
+            event_warn(v, "'%s' is stored as %s: mlx-lm takes this matrix apart and quantizes it "
+                       "once more, from affine codes with a loss, and refuses mxfp4, mxfp8 and "
+                       "nvfp4; --tensor-type attention.kv_b=keep leaves it as it is",
+                       t->source->module, c->name);
+        }
+    }
+}
+
 static void warn_of_single_experts(const plan *p, const events *v)
 {
     const arch *a = model_arch(p->model);
@@ -138,4 +162,5 @@ void loaders_warn(const plan *p, const events *v)
     warn_of_mixed_experts(p, v);
     warn_of_unusual_roles(p, v);
     warn_of_ragged_blocks(p, v);
+    warn_of_tools(p, v);
 }

@@ -147,8 +147,29 @@ static void warn_of_single_experts(const plan *p, const events *v)
     }
 }
 
+// Codes of other formats are integers to a GGUF, which has no words for their scales.
+static void warn_of_codes(const plan *p, const events *v)
+{
+    const plan_tensor *first = NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const tensor *t = &p->tensor[i].to;
+        bool whole = t->type == DT_I8 || t->type == DT_I16 || t->type == DT_I32 ||
+                     t->type == DT_I64;
+        if (!p->tensor[i].from || !whole || t->rank < 2)
+            continue;
+        first = n++ ? first : &p->tensor[i];
+    }
+    if (n)
+        event_warn(v, "'%s'%s %s stored as integers, which no reader of GGUFs takes for a weight; "
+                   "--to Q8_0 and its like make weights of them", first->to.name,
+                   n > 1 ? " and others" : "", n > 1 ? "are" : "is");
+}
+
 void loaders_warn(const plan *p, const events *v)
 {
+    if (p->options.layout == LAYOUT_GGUF && !checkpoint_gguf(p->source))
+        warn_of_codes(p, v);
     if (p->model)
         warn_of_single_experts(p, v);
     if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))

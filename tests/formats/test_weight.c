@@ -221,6 +221,11 @@ START_TEST(names_what_is_missing)
     tiny_drop(&m, "p.weight_scale");
     add_int4("q", 32, DT_I64);
     tiny_drop(&m, "q.weight_shape");
+    add_int4("r", 64, DT_I64);
+    tiny_drop(&m, "r.weight_shape");
+    add_int4("z", 64, DT_I64);
+    tiny_add(&m, "z.weight_zero_point", DT_I32, 2, 1, 1, &(int32_t){0});
+    tiny_drop(&m, "z.weight_scale");
     open_it();
     assert_unbound("none", 2, 2, "tensor 'none.weight' is missing");
     assert_unbound("f", 2, 2, "tensor 'f.weight' has type F8_E4M3, but nothing that goes with such "
@@ -228,6 +233,11 @@ START_TEST(names_what_is_missing)
     assert_unbound("p", 3, 64, "tensor 'p.weight_scale' is missing");
     assert_unbound("q", 3, 64, "tensor 'q.weight_shape' is missing: the weight is stored as "
                                "int4-g32");
+    assert_unbound("r", 3, 64, "tensor 'r.weight_shape' is missing: the weight is stored as "
+                               "int4-g64");
+    // Without scales nothing tells the size of groups.
+    assert_unbound("z", 3, 64, "tensor 'z.weight_scale' is missing: the weight is stored as "
+                               "int4-zeros");
     weight w;
     ASSERT_REFUSED(weight_bind(&w, c, "f", "bias", 1, 1, 2, &refused), "'f.bias' is missing");
 }

@@ -351,6 +351,31 @@ static void check_view(const char *module, weight_view v)
     }
 }
 
+// Runs of a part, out of a span that comes in pieces of any size.
+START_TEST(small_runs_come_with_what_lies_between)
+{
+    enum { RUNS = 7, RUN = 6, STRIDE = 10, SPAN = (RUNS - 1) * STRIDE + RUN };
+    const stored_part p = {.runs = RUNS, .run_bytes = RUN, .stride = STRIDE};
+    unsigned char span[SPAN], got[RUNS * RUN];
+    ck_assert_uint_eq(weight_part_span(&p), SPAN);
+    for (int i = 0; i < SPAN; i++)
+        span[i] = (unsigned char)i;
+    for (uint64_t piece = 1; piece <= SPAN; piece++) {
+        memset(got, 0xff, sizeof got);
+        for (uint64_t at = 0; at < SPAN; at += piece)
+            weight_part_gather(&p, at, span + at, SPAN - at < piece ? SPAN - at : piece, got);
+        for (int i = 0; i < RUNS * RUN; i++)
+            ck_assert_int_eq(got[i], i / RUN * STRIDE + i % RUN);
+    }
+    // One run, large ones, and those far from each other are read as they are.
+    ck_assert_uint_eq(weight_part_span(&(stored_part){.runs = 1, .run_bytes = 6}), 0);
+    ck_assert_uint_eq(weight_part_span(&(stored_part){.runs = 2, .run_bytes = 4096,
+                                                      .stride = 8192}), 0);
+    ck_assert_uint_eq(weight_part_span(&(stored_part){.runs = 2, .run_bytes = 6, .stride = 25}),
+                      0);
+}
+END_TEST
+
 START_TEST(reads_plain_experts_out_of_stacks)
 {
     static uint16_t rows[EXPERTS * 2 * WIDTH * HIDDEN], across[EXPERTS * 2 * WIDTH * HIDDEN];
@@ -515,6 +540,7 @@ Suite *suite_weight(void)
     tcase_add_test(t, refuses_companions_and_types_it_does_not_know);
     tcase_add_test(t, reads_blocks_of_a_gguf);
     tcase_add_test(t, blocks_are_no_companions);
+    tcase_add_test(t, small_runs_come_with_what_lies_between);
     tcase_add_test(t, reads_plain_experts_out_of_stacks);
     tcase_add_test(t, reads_fp8_experts_out_of_stacks);
     suite_add_tcase(s, t);

@@ -94,17 +94,18 @@ static void warn_of_unusual_roles(const plan *p, const events *v)
 // size of a block from the shapes, which is right only where it is a single one or none is cut.
 static void warn_of_ragged_blocks(const plan *p, const events *v)
 {
-    enum { BLOCK = 128 };
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts || t->codec->form != CODEC_FP8_BLOCK)
             continue;
         const weight *w = t->source;
-        if ((w->out <= BLOCK || w->out % BLOCK == 0) && (w->in <= BLOCK || w->in % BLOCK == 0))
+        const int64_t side = t->codec->group;
+        if ((w->out <= side || w->out % side == 0) && (w->in <= side || w->in % side == 0))
             continue;
-        event_warn(v, "'%s' (and perhaps others) is %lld x %lld, no whole number of blocks of 128: "
-                   "DeepSeek's own form, but transformers up to 5.24 decodes it wrongly or "
-                   "refuses it on a CPU", w->module, (long long)w->out, (long long)w->in);
+        event_warn(v, "'%s' (and perhaps others) is %lld x %lld, no whole number of blocks of "
+                   "%lld: DeepSeek's own form, but transformers up to 5.24 decodes it wrongly or "
+                   "refuses it on a CPU", w->module, (long long)w->out, (long long)w->in,
+                   (long long)side);
         return;
     }
 }

@@ -179,6 +179,30 @@ START_TEST(stored_forms_of_others_are_read_and_moved)
 }
 END_TEST
 
+// Tensors and config of what is written agree, and say what it is as far as they can.
+START_TEST(what_is_written_is_read_as_what_it_is)
+{
+    static const struct {
+        const char *type, *is;
+    } cases[] = {
+        {"fp8-block", "fp8-block"},         {"fp8-block-pow2", "fp8-block"},
+        {"fp8-block-bf16", "fp8-block-bf16"}, {"fp8-block-e8m0", "fp8-block-e8m0"},
+        {"fp8-block32", "fp8-block32"},     {"fp8-block32-pow2", "fp8-block32"},
+        {"fp8-block32-bf16", "fp8-block32-bf16"}, {"fp8-block32-e8m0", "fp8-block32-e8m0"},
+    };
+    static float x[64 * 32];
+    char is[32];
+    make_use_qwen3();
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        make_quantize(cases[i].type, SCOPE_EXPERTS, LAYOUT_PLAIN);
+        make_runs();
+        read_expert(the.out, ROLE_EXPERT_UP, x, is);
+        ck_assert_str_eq(is, cases[i].is);
+        folder_remove(the.out);
+    }
+}
+END_TEST
+
 START_TEST(threads_and_cpu_levels_do_not_change_a_byte)
 {
     static const struct {
@@ -188,6 +212,7 @@ START_TEST(threads_and_cpu_levels_do_not_change_a_byte)
     } cases[] = {{"int4-g32", SCOPE_ALL_LINEAR, LAYOUT_EXPERTS},
                  {"fp8-block", SCOPE_ALL_LINEAR, LAYOUT_PLAIN},
                  {"fp8-block-pow2", SCOPE_EXPERTS, LAYOUT_EXPERTS},
+                 {"fp8-block32-e8m0", SCOPE_EXPERTS, LAYOUT_EXPERTS},
                  {"fp8-channel", SCOPE_EXPERTS, LAYOUT_EXPERTS}};
     static const int threads[] = {1, 2, 7};
     err e = ERR_INIT;
@@ -695,6 +720,7 @@ Suite *suite_make(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_pack_and_back_are_the_same_tensors);
     tcase_add_test(c, the_manifest_says_what_was_made_from_what);
+    tcase_add_test(c, what_is_written_is_read_as_what_it_is);
     tcase_add_test(c, threads_and_cpu_levels_do_not_change_a_byte);
     tcase_add_test(c, stored_forms_of_others_are_read_and_moved);
     tcase_add_test(c, scales_that_lie_in_front_of_their_codes_are_right);

@@ -349,8 +349,8 @@ static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
     jw_text(w, "fmt", "e4m3");
     jw_text(w, "activation_scheme", "dynamic");
     jw_array(w, "weight_block_size");
-    jw_int(w, NULL, 128);
-    jw_int(w, NULL, 128);
+    jw_int(w, NULL, m->codec[0]->group);
+    jw_int(w, NULL, m->codec[0]->group);
     jw_array_end(w);
     if (m->codec[0]->pow2)
         jw_text(w, "scale_fmt", "ue8m0");
@@ -401,6 +401,7 @@ static bool write_gptq(const plan *p, const modules *m, json_writer *w, err *e)
     return ok;
 }
 
+// AutoAWQ, transformers and vLLM read the names, GPTQModel the patterns.
 static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
 {
     jw_object(w, NULL);
@@ -408,7 +409,8 @@ static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
     write_size(w, m->codec[0]);
     jw_bool(w, "zero_point", true);
     jw_text(w, "version", "gemm");
-    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e) &&
+              write_left_out(p, m, LEFT_DYNAMIC, "dynamic", w, e);
     jw_object_end(w);
     return ok;
 }
@@ -425,14 +427,15 @@ static void write_mlx(const modules *m, json_writer *w)
 }
 
 // What may stand beside what. quant_method fp8 describes DeepSeek's blocks, compressed-tensors the
-// rest; scale_fmt says of all scales that they are powers of two. GPTQ's, AWQ's and MLX's configs
-// are written for one type.
+// rest; there is one size of blocks, and scale_fmt says of all scales that they are powers of two.
+// GPTQ's, AWQ's and MLX's configs are written for one type.
 static bool describable(const codec *a, const codec *b)
 {
     method m = method_of(a);
     if (m == METHOD_NONE || m != method_of(b))
         return false;
-    return m == METHOD_CT || (m == METHOD_FP8 && a->pow2 == b->pow2) || a == b;
+    bool alike = a->pow2 == b->pow2 && a->group == b->group;
+    return m == METHOD_CT || (m == METHOD_FP8 && alike) || a == b;
 }
 
 static const char *what_loaders_read(const codec *a, const codec *b)
@@ -440,7 +443,7 @@ static const char *what_loaders_read(const codec *a, const codec *b)
     if (method_of(a) > METHOD_FP8 || method_of(b) > METHOD_FP8)
         return "one type for all modules from GPTQ, AWQ and MLX configs";
     return a->form == b->form
-               ? "either kind of scale, not two"
+               ? "one size of blocks and one kind of scale, not two"
                : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
 }
 

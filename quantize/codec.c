@@ -48,16 +48,21 @@
 
 #define FP8_SCALE_NAMES {"weight_scale_inv", "scale", "_scale_inv"}
 
-#define FP8_BLOCK_CODEC(label, power)                                                           \
+#define FP8_BLOCK_CODEC(label, side, dt, power, other)                                          \
     {                                                                                           \
         .name = label, .form = CODEC_FP8_BLOCK, .element = ELEMENT_E4M3, .bits = 8,             \
         .n_parts = 2,                                                                           \
         .part = {E4M3_CODES,                                                                    \
-                 SCALES("weight_scale_inv", DT_F32, ALSO(DT_BF16), .row_block = 128,            \
-                        .col_block = 128, .named = {"_scale_inv"})},                            \
-        .group = 128, .row_quantum = 128, .pow2 = power, .decode = scaled_decode,               \
+                 SCALES("weight_scale_inv", dt, 0, .row_block = side, .col_block = side,        \
+                        .named = {"_scale_inv", other})},                                       \
+        .group = side, .row_quantum = side, .pow2 = power, .decode = scaled_decode,             \
         .scales = scaled_scales, .encode = fp8_block_encode                                     \
     }
+#define FP8_BLOCKS(label, side)                                                                 \
+    FP8_BLOCK_CODEC(label, side, DT_F32, false, NULL),                                          \
+    FP8_BLOCK_CODEC(label "-pow2", side, DT_F32, true, NULL),                                   \
+    FP8_BLOCK_CODEC(label "-bf16", side, DT_BF16, false, NULL),                                 \
+    FP8_BLOCK_CODEC(label "-e8m0", side, DT_F8_E8M0, true, "scale")
 
 // compressed-tensors' pack-quantized as we write it: nothing optional.
 #define INT_CODEC(label, width, parts, columns, ...)                                            \
@@ -186,8 +191,8 @@ static const codec registry[] = {
     FLOAT_CODEC("f32", DT_F32),
     FLOAT_CODEC("f16", DT_F16),
     FLOAT_CODEC("bf16", DT_BF16),
-    FP8_BLOCK_CODEC("fp8-block", false),
-    FP8_BLOCK_CODEC("fp8-block-pow2", true),
+    FP8_BLOCKS("fp8-block", 128),
+    FP8_BLOCKS("fp8-block32", 32),
     {
         .name = "fp8-channel", .form = CODEC_FP8_CHANNEL, .element = ELEMENT_E4M3, .bits = 8,
         .n_parts = 2,

@@ -119,9 +119,9 @@ typedef struct codec {
     int gptq_format;       // 1: PART_ZEROS holds the zero point less 1; 2: itself; else 0. Only a
                            // config tells the two apart
     bool eights;           // codes across lie 8 a word in the order 0 2 4 6 1 3 5 7 (AWQ)
-    int64_t group;         // columns that share a scale: 16, 32, 64, 128; FP8 blocks 128; of
+    int64_t group;         // columns that share a scale: 16, 32, 64, 128; FP8 blocks' side; of
                            // CODEC_BLOCKS the columns of a block; 0: as found, or none
-    int64_t row_quantum;   // encode ranges begin at multiples of it (1 or 128)
+    int64_t row_quantum;   // encode ranges begin at multiples of it (1, 8, 32 or 128)
     bool exact;            // holds every finite value of its own type: nothing is searched
     codec_whole whole;
     bool pow2;             // scales are powers of two
@@ -139,7 +139,7 @@ typedef struct codec {
                    const encode_options *o, void *const *part, err *e);
 } codec;
 
-// f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, ggml's types by
+// f32 f16 bf16 fp8-block fp8-block32-e8m0 fp8-channel int4-g32 int4-g64 int4-g128, ggml's types by
 // its names (Q8_0), and what is only read: codec.c has the list, docs/stored-types.md what each is.
 // Where several rows fit a weight's tensors the first one is it.
 const codec *codec_find(const char *name);     // canonical names; NULL

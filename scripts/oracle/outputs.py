@@ -6,7 +6,7 @@
 
 - the expert pack and the plain checkpoint made from it: every tensor byte-identical (safetensors), logits bit-equal to the
   original's (transformers), digest equal (scruple digest)
-- fp8-block, fp8-block-pow2, fp8-channel: load in transformers at dtype float32, expert weights bit-equal to scruple's decode
+- fp8-block and fp8-block32 with scales of any type, fp8-channel: load in transformers at dtype float32, expert weights bit-equal to scruple's decode
 - int4-g32, int4-g64, int4-g128: load, expert weights equal to scruple's decode rounded to BF16
 - recipes with several types in one checkpoint: load, all weights equal to scruple's decode (int4: rounded to BF16)
 - every output folder complete, SHA256SUMS accepted by sha256sum -c
@@ -115,7 +115,7 @@ complete(back, os.path.exists(os.path.join(back, "model.safetensors.index.json")
 reader = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "read_pack.py")
 say(subprocess.run([sys.executable, reader, pack, "--compare", source]).returncode == 0, "pack: the Python reader returns the same bytes")
 
-for kind in ("fp8-block", "fp8-block-pow2", "fp8-channel", "fp8-tensor", "int4-g32", "int4-g64", "int4-g128",
+for kind in ("fp8-block", "fp8-block-pow2", "fp8-block-bf16", "fp8-block-e8m0", "fp8-block32", "fp8-block32-e8m0", "fp8-channel", "fp8-tensor", "int4-g32", "int4-g64", "int4-g128",
              "int4-channel"):
     folder = os.path.join(work, kind)
     run("quantize", source, "-o", folder, "--type", kind, "-q", "--force")

@@ -252,6 +252,37 @@ START_TEST(fp8_blocks_are_in_the_native_form)
 }
 END_TEST
 
+static int64_t block_side(int i)
+{
+    const json *side = json_first(json_path(root, "quantization_config.weight_block_size"));
+    int64_t n = 0;
+    ck_assert(json_as_int(i ? json_next(side) : side, &n));
+    return n;
+}
+
+START_TEST(fp8_blocks_say_their_size_and_whether_scales_are_powers_of_two)
+{
+    static const struct {
+        const char *type;
+        int64_t side;
+        bool pow2;
+    } forms[] = {{"fp8-block", 128, false},     {"fp8-block-bf16", 128, false},
+                 {"fp8-block-e8m0", 128, true}, {"fp8-block32", 32, false},
+                 {"fp8-block32-pow2", 32, true}, {"fp8-block32-bf16", 32, false},
+                 {"fp8-block32-e8m0", 32, true}};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        make_plan(forms[i].type, SCOPE_EXPERTS, NULL);
+        edit(tiny_qwen3_moe_config);
+        ck_assert_str_eq(text_at("quantization_config.quant_method"), "fp8");
+        ck_assert_int_eq(block_side(0), forms[i].side);
+        ck_assert_int_eq(block_side(1), forms[i].side);
+        ck_assert_int_eq(json_path(root, "quantization_config.scale_fmt") != NULL, forms[i].pow2);
+    }
+}
+END_TEST
+
 // ---- lists ----
 
 START_TEST(ignored_modules_are_patterns_over_all_layers)
@@ -477,6 +508,8 @@ START_TEST(types_that_no_loader_reads_together_are_refused)
 {
     static const char *const forms[] = {"attention=fp8-block", "experts=int4-g32"};
     static const char *const scales[] = {"attention=fp8-block", "experts=fp8-block-pow2"};
+    static const char *const sizes[] = {"attention=fp8-block", "experts=fp8-block32"};
+    static const char *const alike[] = {"attention=fp8-block-bf16", "experts=fp8-block"};
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
     make_plan("int4-g64", SCOPE_EXPERTS, "fp8-block");
@@ -486,7 +519,12 @@ START_TEST(types_that_no_loader_reads_together_are_refused)
                  "one quantization_config cannot describe both, loaders read either fp8-block or "
                  "compressed-tensors' types");
     make_ruled_plan(scales, COUNT_OF(scales));
-    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "either kind of scale");
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one size of blocks and one "
+                 "kind of scale");
+    make_ruled_plan(sizes, COUNT_OF(sizes));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one size of blocks");
+    make_ruled_plan(alike, COUNT_OF(alike));
+    edit(tiny_qwen3_moe_config);
 }
 END_TEST
 
@@ -523,7 +561,7 @@ START_TEST(gptq_leaves_modules_out_by_dynamic_patterns)
 }
 END_TEST
 
-START_TEST(awq_lists_full_names)
+START_TEST(awq_lists_full_names_and_gptqmodels_patterns)
 {
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
@@ -532,6 +570,11 @@ START_TEST(awq_lists_full_names)
     static const char *const expected[] = {"lm_head", "model.layers.0.mlp.gate",
                                            "model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
     list_is("quantization_config.modules_to_not_convert", expected, COUNT_OF(expected));
+    const json *left = json_first(json_path(root, "quantization_config.dynamic"));
+    ck_assert_str_eq(json_key(left), "-:^lm_head$");
+    left = json_next(left);
+    ck_assert_str_eq(json_key(left), "-:^model\\.layers\\.\\d+\\.mlp\\.gate$");
+    ck_assert_ptr_null(json_next(left));
     ck_assert_str_eq(text_at("quantization_config.quant_method"), "awq");
     ck_assert_str_eq(text_at("quantization_config.version"), "gemm");
     ck_assert_int_eq(number_at("quantization_config.bits"), 4);
@@ -606,6 +649,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, mlx_names_its_modes);
     tcase_add_test(c, fp8_channel_is_float_quantized);
     tcase_add_test(c, fp8_blocks_are_in_the_native_form);
+    tcase_add_test(c, fp8_blocks_say_their_size_and_whether_scales_are_powers_of_two);
     tcase_add_test(c, ignored_modules_are_patterns_over_all_layers);
     tcase_add_test(c, full_names_are_listed_where_readers_match_by_prefix);
     tcase_add_test(c, a_tied_head_is_listed_without_a_tensor);
@@ -619,7 +663,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, two_methods_in_one_checkpoint_are_refused);
     tcase_add_test(c, types_that_no_loader_reads_together_are_refused);
     tcase_add_test(c, gptq_leaves_modules_out_by_dynamic_patterns);
-    tcase_add_test(c, awq_lists_full_names);
+    tcase_add_test(c, awq_lists_full_names_and_gptqmodels_patterns);
     tcase_add_test(c, mlx_is_said_twice_and_forgotten_with_the_codes);
     tcase_add_test(c, configs_of_one_type_are_not_written_for_two);
     tcase_add_test(c, a_config_that_is_no_object_is_refused);

@@ -147,6 +147,8 @@ START_TEST(binds_deepseek_v3_with_extra_layers_and_old_buffers_by_rule)
     tiny_add(&t, "model.layers.3.eh_proj.weight", DT_BF16, 2, 64, 128, NULL);
     tiny_add(&t, "model.layers.3.mlp.experts.0.up_proj.weight", DT_BF16, 2, 32, 64, NULL);
     tiny_add(&t, "model.layers.1.self_attn.rotary_emb.inv_freq", DT_F32, 1, 2, 0, NULL);
+    tiny_add(&t, "model.layers.0.self_attn.k_scale", DT_F32, 1, 1, 0, NULL);
+    tiny_add(&t, "model.layers.1.self_attn.v_proj.v_scale", DT_F32, 1, 1, 0, NULL);
     char *config = tiny_config_with(tiny_deepseek_v3_config, "num_nextn_predict_layers", "1");
     open_tiny(config);
     free(config);
@@ -154,6 +156,8 @@ START_TEST(binds_deepseek_v3_with_extra_layers_and_old_buffers_by_rule)
     ck_assert_str_eq(account_of("model.layers.3.eh_proj.weight")->rule, "mtp-layer");
     ck_assert_str_eq(account_of("model.layers.1.self_attn.rotary_emb.inv_freq")->rule,
                      "rotary-inv-freq");
+    ck_assert_str_eq(account_of("model.layers.0.self_attn.k_scale")->rule, "cache-scale");
+    ck_assert_str_eq(account_of("model.layers.1.self_attn.v_proj.v_scale")->rule, "cache-scale");
     ck_assert_int_eq(model_weight(m, ROLE_KV_A, 2, -1)->out, 20);
     ck_assert_int_eq(model_weight(m, ROLE_Q_B, 0, -1)->in, 32);
     ck_assert_int_eq(model_weight(m, ROLE_ROUTER_SELECT_BIAS, 1, -1)->in, 4);

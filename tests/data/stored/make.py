@@ -116,13 +116,13 @@ fp8("fp8.channel.flat", "fp8-channel", 17, 64, "weight_scale", scales(17), args(
 fp8("fp8.channel.static", "fp8-scaled", 17, 64, "weight_scale", scales(17, 1), args(strategy="channel"), **static)
 fp8("fp8.group", "fp8-scaled", 16, 256, "weight_scale", scales(16, 2, dtype=torch.bfloat16), args(strategy="group", group_size=128))
 fp8("fp8.block.inv", "fp8-block", 160, 200, "weight_scale_inv", scales(2, 2), args(strategy="block", block_structure=[128, 128]))
-fp8("fp8.block.inv.bf16", "fp8-block", 130, 128, "weight_scale_inv", scales(2, 1, dtype=torch.bfloat16),
+fp8("fp8.block.inv.bf16", "fp8-block-bf16", 130, 128, "weight_scale_inv", scales(2, 1, dtype=torch.bfloat16),
     args(strategy="block", block_structure=[128, 128]))
 fp8("fp8.block", "fp8-scaled", 160, 200, "weight_scale", scales(2, 2, dtype=torch.bfloat16),
     args(strategy="block", block_structure=[128, 128]))
-fp8("fp8.block.32", "fp8-scaled", 70, 100, "weight_scale_inv", scales(3, 4), args(strategy="block", block_structure=[32, 32]))
+fp8("fp8.block.32", "fp8-block32", 70, 100, "weight_scale_inv", scales(3, 4), args(strategy="block", block_structure=[32, 32]))
 scale = e8m0(2, 2)
-fp8("fp8.block.e8m0", "fp8-scaled", 160, 200, "scale", scale.view(torch.float8_e8m0fnu),
+fp8("fp8.block.e8m0", "fp8-block-e8m0", 160, 200, "scale", scale.view(torch.float8_e8m0fnu),
     args(strategy="block", block_structure=[128, 128]))
 for module, codec, name, kind in (("fp8.mx", "mxfp8", "weight_scale", torch.uint8),
                                   ("fp8.mx.inv", "mxfp8", "weight_scale_inv", torch.uint8),
@@ -309,6 +309,12 @@ mlx("mlx.5.long", "int5-mlx", 3, 1152, 5, 128, "affine", scales(3, 9, dtype=torc
 mlx("mlx.mxfp4", "mxfp4-mlx", 18, 128, 4, 32, "mxfp4", e8m0(18, 4))
 mlx("mlx.nvfp4", "nvfp4-mlx", 18, 128, 4, 16, "nvfp4", e4m3(18, 8).view(torch.uint8) & 0x7F)
 mlx("mlx.mxfp8", "mxfp8-mlx", 18, 128, 8, 32, "mxfp8", e8m0(18, 4))
+# ---- FP8 in blocks, by what scales are stored in -------------------------------------------------------------------
+for codec, side, name in (("fp8-block32-bf16", 32, "weight_scale_inv"), ("fp8-block32-e8m0", 32, "weight_scale_inv"),
+                          ("fp8-block32-e8m0", 32, "scale"), ("fp8-block-e8m0", 128, "weight_scale_inv")):
+    grid = (-(-70 // side), -(-150 // side))
+    scale = scales(*grid, dtype=torch.bfloat16) if codec.endswith("bf16") else e8m0(*grid).view(torch.float8_e8m0fnu)
+    fp8(f"{codec.replace('-', '.')}.{name}", codec, 70, 150, name, scale, args(strategy="block", block_structure=[side, side]))
 
 lines.insert(0, "module\tcodec\trows\tcolumns\tdigest")
 if CHECK:

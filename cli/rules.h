@@ -20,8 +20,9 @@ typedef struct {
      .help = "int4 or int8 with -g16 to -g1024 or -channel, and -asym for zero points "       \
              "(W4A16, W4A16_ASYM, W8A16: -g128), nvfp4-packed, mxfp4-packed, mxfp8 "          \
              "(NVFP4A16, MXFP4A16, MXFP8A16), fp8-block or fp8-block32 with nothing, -pow2, " \
-             "-bf16 or -e8m0 behind it, fp8-channel, fp8-tensor; into a GGUF: Q8_0, Q4_0, "   \
-             "Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4",                  \
+             "-bf16 or -e8m0 behind it, fp8-channel, fp8-fbgemm, fp8-tensor, "                \
+             "mxfp4-deepseek; into a GGUF: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, "      \
+             "IQ4_NL, IQ4_XS, MXFP4, NVFP4",                                                  \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
      .choices = order_scopes, .preset = "experts",                                            \

@@ -46,6 +46,7 @@ typedef struct {
     bool across;         // stored transposed: [cols][rows]
     bool found;          // row_block and col_block follow from the tensor's shape
     bool optional;       // may be absent
+    bool wrapped;        // written as U8, whatever its bytes are
 } codec_part;
 
 typedef enum {
@@ -63,6 +64,17 @@ typedef enum {
     WHOLE_WEIGHT, // one scale for all
     WHOLE_FUSED   // one that weights which runtimes join (gate and up; q, k, v) have to share
 } codec_whole;
+
+// Whose quantization_config describes what is written: what a tool's own files have in config.json.
+typedef enum {
+    CONFIG_NONE,     // nobody's: plain numbers, ggml's blocks, what is only read
+    CONFIG_COMPRESSED_TENSORS,
+    CONFIG_FP8,      // DeepSeek's
+    CONFIG_FBGEMM,
+    CONFIG_GPTQ,
+    CONFIG_AWQ,
+    CONFIG_MLX
+} codec_config;
 
 // What a code says.
 typedef enum {
@@ -110,6 +122,7 @@ static inline part_view part_at(const void *bytes, dtype type)
 typedef struct codec {
     const char *name;      // "int4-g32"
     codec_form form;
+    codec_config config;
     int n_parts;
     codec_part part[CODEC_MAX_PARTS];
     codec_element element;

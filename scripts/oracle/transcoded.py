@@ -23,6 +23,7 @@ from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
 from folders import tensors
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
 try:
     import mlx.core as mx
@@ -48,11 +49,13 @@ PAIRS = {
     "fp8-block32-bf16": ["fp8-block32", "fp8-block32-e8m0:"],
     "fp8-block32-e8m0": ["fp8-block32", "fp8-block32-pow2", "fp8-block32-bf16", "mxfp8"],
     "fp8-block-pow2": ["fp8-block", "fp8-channel", "fp8-tensor", "mxfp8"],
-    "fp8-channel": ["fp8-block:", "fp8-tensor:"],
-    "fp8-tensor": ["fp8-channel", "fp8-block"],
+    "fp8-channel": ["fp8-block:", "fp8-tensor:", "fp8-fbgemm"],
+    "fp8-tensor": ["fp8-channel", "fp8-block", "fp8-fbgemm"],
+    "fp8-fbgemm": ["fp8-channel"],
     "mxfp8": ["mxfp8-mlx", "fp8-channel:"],
     "mxfp4-packed": ["MXFP4", "NVFP4", "mxfp4-mlx", "mxfp8-mlx", "nvfp4-packed", "mxfp8", "fp8-block", "fp8-block-pow2",
-                     "fp8-block-e8m0", "fp8-block32-e8m0", "Q8_0"],
+                     "fp8-block-e8m0", "fp8-block32-e8m0", "Q8_0", "mxfp4-deepseek"],
+    "mxfp4-deepseek": ["mxfp4-packed", "MXFP4", "mxfp4-mlx", "fp8-block-e8m0", "nvfp4-packed"],
     "nvfp4-packed": ["mxfp4-packed:"],
     "int4-g32": ["int4-g32-asym", "int8-g32", "int4-gptq-g32", "int4-gptq-v2-g32-asym", "int4-awq-g32", "int4-mlx-g32", "Q4_0", "Q4_1", "Q5_0", "Q8_0"],
     "int4-g32-asym": ["int4-gptq-v2-g32-asym", "int4-awq-g32", "Q5_0", "Q4_1", "int4-g32:", "int4-mlx-g32:"],
@@ -133,6 +136,8 @@ def decode(form, p):
         return packed(p, bits)
     if form == "mxfp8":
         return mxfp8(p)
+    if form == "mxfp4-deepseek":
+        return Fp8Dequantize(None)._dequantize_one(p["weight"], p["weight_scale_inv"], torch.float32)
     return fp8(p, 32 if "block32" in form else 128 if "block" in form else 0) if form.startswith("fp8") else fp4(p)
 
 

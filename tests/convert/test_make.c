@@ -181,6 +181,7 @@ START_TEST(what_is_written_is_read_as_what_it_is)
         {"fp8-block-bf16", "fp8-block-bf16"}, {"fp8-block-e8m0", "fp8-block-e8m0"},
         {"fp8-block32", "fp8-block32"},     {"fp8-block32-pow2", "fp8-block32"},
         {"fp8-block32-bf16", "fp8-block32-bf16"}, {"fp8-block32-e8m0", "fp8-block32-e8m0"},
+        {"fp8-fbgemm", "fp8-channel"},      {"mxfp4-deepseek", "mxfp4-deepseek"},
     };
     static float x[64 * 32];
     char is[32];

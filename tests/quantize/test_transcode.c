@@ -114,14 +114,14 @@ static void fill_int(int64_t at, int64_t n, int bits, int zero, float scale)
 START_TEST(moves_all_of_mxfp4_into_other_containers_of_it)
 {
     static const char *const to[] = {"mxfp4-packed", "mxfp8", "MXFP4", "mxfp4-mlx", "mxfp8-mlx",
-                                     "nvfp4-packed"};
+                                     "mxfp4-deepseek", "nvfp4-packed"};
     for (int code = 0; code <= 252; code++) {
         fill_fp4(0, 2 * 32, e8m0_to_f32((uint8_t)code));
         for (size_t k = 0; k < COUNT_OF(to); k++)
             for (int scaled = 0; scaled < 2; scaled++) {
                 ck_assert_int_eq(lost_by(to[k], 2, 32, scaled, false), 0);
                 ck_assert(strcmp(to[k], "MXFP4") == 0 || same_bits(2 * 32));
-                if (scaled && k < 5)
+                if (scaled && k < 6)
                     ck_assert_int_eq(part_bytes[k != 2][0], code);
             }
     }
@@ -131,8 +131,8 @@ END_TEST
 START_TEST(moves_all_of_fp8_under_any_power_of_two)
 {
     static const char *const to[] = {"mxfp8", "fp8-block-pow2", "fp8-block", "fp8-channel",
-                                     "fp8-tensor", "fp8-block-e8m0", "fp8-block32-e8m0",
-                                     "fp8-block32-bf16", "fp8-block32-pow2"};
+                                     "fp8-tensor", "fp8-fbgemm", "fp8-block-e8m0",
+                                     "fp8-block32-e8m0", "fp8-block32-bf16", "fp8-block32-pow2"};
     for (int exponent = -126; exponent <= 119; exponent++) {
         fill_fp8(0, 2 * COLS, ldexpf(1, exponent));
         for (size_t k = 0; k < COUNT_OF(to); k++)
@@ -437,7 +437,8 @@ START_TEST(finds_the_one_block_with_a_value_beside_the_grid)
     static const struct {
         const char *to;
         int64_t rows, cols;  // of a block
-    } forms[] = {{"mxfp4-packed", 1, 32}, {"mxfp8", 1, 32}, {"nvfp4-packed", 1, 16},
+    } forms[] = {{"mxfp4-packed", 1, 32}, {"mxfp4-deepseek", 1, 32}, {"mxfp8", 1, 32},
+                 {"nvfp4-packed", 1, 16},
                  {"fp8-block", 128, 128}, {"fp8-block-pow2", 128, 128}, {"fp8-channel", 1, COLS},
                  {"fp8-block-bf16", 128, 128}, {"fp8-block-e8m0", 128, 128},
                  {"fp8-block32", 32, 32}, {"fp8-block32-bf16", 32, 32},

@@ -23,6 +23,7 @@ from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import save_file
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import _convert_moe_packed_tensors
 
 try:
@@ -315,6 +316,11 @@ for codec, side, name in (("fp8-block32-bf16", 32, "weight_scale_inv"), ("fp8-bl
     grid = (-(-70 // side), -(-150 // side))
     scale = scales(*grid, dtype=torch.bfloat16) if codec.endswith("bf16") else e8m0(*grid).view(torch.float8_e8m0fnu)
     fp8(f"{codec.replace('-', '.')}.{name}", codec, 70, 150, name, scale, args(strategy="block", block_structure=[side, side]))
+
+# DeepSeek's FP4 under the names that transformers looks for, and as it decodes them.
+parts = {"weight": bytes_of(18, 48).view(torch.int8), "weight_scale_inv": e8m0(18, 3).view(torch.float8_e8m0fnu)}
+x = Fp8Dequantize(None)._dequantize_one(parts["weight"], parts["weight_scale_inv"], torch.float32)
+put("mxfp4.transformers", "mxfp4-deepseek", parts, x)
 
 lines.insert(0, "module\tcodec\trows\tcolumns\tdigest")
 if CHECK:

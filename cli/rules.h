@@ -3,6 +3,7 @@
 #ifndef SCRUPLE_CLI_RULES_H
 #define SCRUPLE_CLI_RULES_H
 
+#include "base/event.h"
 #include "base/option.h"
 #include "convert/order.h"
 
@@ -56,7 +57,11 @@ typedef struct {
 
 // Fills in what the options decide: scope, codec, fallback, search, signs, and the rules, which are
 // read into *rules (to be freed in any case); out->rules stays as it is. ERR_USAGE where nothing
-// gives a type.
+// gives a type, or no type has a use for --positive-scales.
 MUST_USE bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err *e);
+// Warns of what decides nothing with the types of an order: --search compat, statistics (NULL:
+// there are none). No errors, so that a job can go through many types with the same options.
+void rules_warn(const rules_options *o, const order *what, const char *statistics,
+                const events *v);
 
 #endif

@@ -443,6 +443,7 @@ static bool write_gptq(const plan *p, const modules *m, json_writer *w, err *e)
     return ok;
 }
 
+// AutoAWQ, transformers and vLLM read the names, GPTQModel the patterns.
 static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
 {
     jw_object(w, NULL);
@@ -450,7 +451,8 @@ static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
     write_size(w, m->codec[0]);
     jw_bool(w, "zero_point", true);
     jw_text(w, "version", "gemm");
-    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e) &&
+              write_left_out(p, m, LEFT_DYNAMIC, "dynamic", w, e);
     jw_object_end(w);
     return ok;
 }

@@ -434,6 +434,12 @@ codec_holder codec_held_by(const codec *c)
     return c->form == CODEC_BLOCKS ? HOLDER_GGUF : HOLDER_SAFETENSORS;
 }
 
+bool codec_has_signs(const codec *c)
+{
+    return (c->form == CODEC_INT && codec_part_of(c, PART_ZEROS) < 0) ||
+           (c->form == CODEC_TOOL && c->zero);
+}
+
 bool codec_is_searched(const codec *c)
 {
     return c->form == CODEC_INT || c->form == CODEC_TOOL || (c->form == CODEC_MX && c->bits == 4) ||

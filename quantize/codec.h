@@ -182,7 +182,8 @@ bool codec_fits(const codec *c, int64_t out, int64_t in); // both hold
 // Which container holds what the codec writes.
 typedef enum { HOLDER_ANY, HOLDER_SAFETENSORS, HOLDER_GGUF } codec_holder;
 codec_holder codec_held_by(const codec *c);
-bool codec_is_searched(const codec *c); // search, signs and importance decide its bytes
+bool codec_is_searched(const codec *c); // search and importance decide its bytes
+bool codec_has_signs(const codec *c);   // BEST makes negative scales, unless positive_scales
 // The parts that are written, the first ones: all but optional ones.
 int codec_written(const codec *c);
 // What the codec needs of a weight as a whole, from its largest magnitude and the type of its

@@ -22,7 +22,7 @@ from compressed_tensors.compressors.mx_utils import decompress_mx_scale
 from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
-from safetensors.torch import load_file
+from folders import tensors
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
 try:
@@ -163,11 +163,9 @@ def read(folder, form):
             if t.name.removesuffix(".weight") in MODULES:
                 out[t.name.removesuffix(".weight")] = gguf.quants.dequantize(t.data, t.tensor_type)
         return out
-    tensors = {}
-    for path in pathlib.Path(folder).glob("*.safetensors"):
-        tensors.update(load_file(path))
+    there = tensors(folder)
     for m in MODULES:
-        x = decode(form, {k.removeprefix(m + "."): v for k, v in tensors.items() if k.startswith(m + ".")})
+        x = decode(form, {k.removeprefix(m + "."): v for k, v in there.items() if k.startswith(m + ".")})
         if x is not None:
             out[m] = np.ascontiguousarray(x.float().numpy() if isinstance(x, torch.Tensor) else x)
     return out

@@ -5,8 +5,6 @@ transformers, and NVFP4 under a factor against ModelOpt where it is installed: t
 
 usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors, transformers; nvidia-modelopt)
 """
-import glob
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,7 @@ from compressed_tensors.compressors.nvfp4.base import NVFP4PackedCompressor
 from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
-from safetensors.torch import load_file
+from folders import tensors
 from transformers.integrations.finegrained_fp8 import Fp8Quantize
 
 try:
@@ -43,13 +41,6 @@ KINDS = {
     "mxfp4-packed": (MXFP4PackedCompressor, dict(num_bits=4, **MX)), "mxfp8": (MXFP8QuantizationCompressor, dict(num_bits=8, **MX)),
     "nvfp4-packed": (NVFP4PackedCompressor, dict(strategy="tensor_group", group_size=16, scale_dtype=torch.float8_e4m3fn, **FP4)),
 }
-
-
-def tensors(folder):
-    out = {}
-    for name in glob.glob(os.path.join(folder, "*.safetensors")):
-        out.update(load_file(name))
-    return out
 
 
 def flat(t):

@@ -652,7 +652,7 @@ START_TEST(gptq_leaves_modules_out_by_dynamic_patterns)
 }
 END_TEST
 
-START_TEST(awq_lists_full_names)
+START_TEST(awq_lists_full_names_and_gptqmodels_patterns)
 {
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
@@ -661,6 +661,11 @@ START_TEST(awq_lists_full_names)
     static const char *const expected[] = {"lm_head", "model.layers.0.mlp.gate",
                                            "model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
     list_is("quantization_config.modules_to_not_convert", expected, COUNT_OF(expected));
+    const json *left = json_first(json_path(root, "quantization_config.dynamic"));
+    ck_assert_str_eq(json_key(left), "-:^lm_head$");
+    left = json_next(left);
+    ck_assert_str_eq(json_key(left), "-:^model\\.layers\\.\\d+\\.mlp\\.gate$");
+    ck_assert_ptr_null(json_next(left));
     ck_assert_str_eq(text_at("quantization_config.quant_method"), "awq");
     ck_assert_str_eq(text_at("quantization_config.version"), "gemm");
     ck_assert_int_eq(number_at("quantization_config.bits"), 4);
@@ -755,7 +760,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, two_methods_in_one_checkpoint_are_refused);
     tcase_add_test(c, types_that_no_loader_reads_together_are_refused);
     tcase_add_test(c, gptq_leaves_modules_out_by_dynamic_patterns);
-    tcase_add_test(c, awq_lists_full_names);
+    tcase_add_test(c, awq_lists_full_names_and_gptqmodels_patterns);
     tcase_add_test(c, mlx_is_said_twice_and_forgotten_with_the_codes);
     tcase_add_test(c, configs_of_one_type_are_not_written_for_two);
     tcase_add_test(c, a_config_that_is_no_object_is_refused);

@@ -729,6 +729,29 @@ START_TEST(forms_that_loaders_do_not_read_are_warned_of)
 }
 END_TEST
 
+START_TEST(forms_that_their_own_tools_do_not_read_are_warned_of)
+{
+    tiny_deepseek_v3(&the.t, &dense_first);
+    tiny_write(&the.t, tiny_deepseek_v3_config);
+    the.order.dry_run = true;
+    make_quantize("int4-gptq-g32-asym", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "is stored as int4-gptq-g32-asym: GPTQModel loads"));
+    memset(&heard, 0, sizeof heard);
+    make_quantize("int4-gptq-v2-g32-asym", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    make_quantize("int4-gptq-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    make_quantize("int4-mlx-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    ck_assert_str_eq(heard.warned, "");
+    make_quantize("nvfp4-mlx", SCOPE_ALL_LINEAR, LAYOUT_EXPERTS);
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "kv_b_proj' is stored as nvfp4-mlx: mlx-lm"));
+    ck_assert_ptr_null(strstr(heard.warned, "GPTQModel"));
+}
+END_TEST
+
 START_TEST(an_input_that_changes_during_the_run_is_refused)
 {
     make_use_qwen3();
@@ -772,6 +795,7 @@ Suite *suite_make(void)
     tcase_add_test(c, values_that_all_fit_are_converted_without_a_word);
     tcase_add_test(c, copied_layers_in_fp8_are_warned_of);
     tcase_add_test(c, forms_that_loaders_do_not_read_are_warned_of);
+    tcase_add_test(c, forms_that_their_own_tools_do_not_read_are_warned_of);
     tcase_add_test(c, an_input_that_changes_during_the_run_is_refused);
     suite_add_tcase(s, c);
     return s;

@@ -58,6 +58,27 @@ START_TEST(a_pack_and_back_are_the_same_tensors)
 }
 END_TEST
 
+// ModelOpt's global scale has no dimension, as its own files have it.
+START_TEST(a_pack_holds_numbers_without_a_dimension)
+{
+    make_use_qwen3();
+    make_quantize("nvfp4-modelopt", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    the.order.input = the.out;
+    the.order.output = the.other;
+    make_convert(LAYOUT_PLAIN);
+    make_runs();
+    make_same_tensors(the.out, the.other);
+    err e = ERR_INIT;
+    checkpoint *c;
+    ASSERT_OK(checkpoint_open(&c, the.other, NULL, &e), e);
+    const tensor *one = checkpoint_find(
+        c, "model.layers.1.mlp.experts.2.up_proj.weight_scale_2");
+    ck_assert(one && one->rank == 0 && one->bytes == 4);
+    checkpoint_close(c);
+}
+END_TEST
+
 #define CT(weights)                                                                             \
     "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"a\": {\"weights\": {"     \
     weights "}}}}"
@@ -92,6 +113,31 @@ static void same_values(const char *from, const char *to, const char *codec_name
         ck_assert(x[0] != x[1] || x[1] != x[2]);
     }
 }
+
+// They travel with the codes that they speak of.
+START_TEST(descriptions_of_codes_that_are_no_more_are_left_behind)
+{
+    static const char *const names[] = {"hf_quant_config.json", "quantize_config.json",
+                                        "quant_config.json"};
+    for (int coded = 0; coded < 2; coded++) {
+        make_use_qwen3();
+        for (size_t i = 0; i < COUNT_OF(names); i++)
+            temp_write(the.t.dir, names[i], "{}", 2);
+        if (coded)
+            make_quantize("fp8-block", SCOPE_EXPERTS, LAYOUT_PLAIN);
+        else
+            make_convert(LAYOUT_PLAIN);
+        make_runs();
+        for (size_t i = 0; i < COUNT_OF(names); i++)
+            ck_assert(folder_has(the.out, names[i]) == !coded);
+        ck_assert_int_eq(the.report.n_left, coded ? (int64_t)COUNT_OF(names) : 0);
+        folder_remove(the.out);
+        tiny_free(&the.t);
+        tiny_init(&the.t);
+        the.order.input = the.t.dir;
+    }
+}
+END_TEST
 
 START_TEST(the_manifest_says_what_was_made_from_what)
 {
@@ -136,6 +182,7 @@ START_TEST(stored_forms_of_others_are_read_and_moved)
         {"nvfp4-packed", CT("\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor_group\", "
                      "\"group_size\": 16")},
         {"mxfp4-deepseek", "{\"quant_method\": \"mxfp4\"}"},
+        {"nvfp4-modelopt", "{\"quant_method\": \"modelopt\", \"quant_algo\": \"NVFP4\"}"},
         {"int4-gptq", "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32}"},
         {"int8-gptq-v2", "{\"quant_method\": \"gptq\", \"bits\": 8, \"group_size\": 32, "
                          "\"checkpoint_format\": \"gptq_v2\"}"},
@@ -182,6 +229,7 @@ START_TEST(what_is_written_is_read_as_what_it_is)
         {"fp8-block32", "fp8-block32"},     {"fp8-block32-pow2", "fp8-block32"},
         {"fp8-block32-bf16", "fp8-block32-bf16"}, {"fp8-block32-e8m0", "fp8-block32-e8m0"},
         {"fp8-fbgemm", "fp8-channel"},      {"mxfp4-deepseek", "mxfp4-deepseek"},
+        {"nvfp4-modelopt", "nvfp4-modelopt"},
     };
     static float x[64 * 32];
     char is[32];
@@ -511,6 +559,8 @@ Suite *suite_make(void)
     tcase_add_checked_fixture(c, make_set_up, make_tear_down);
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_pack_and_back_are_the_same_tensors);
+    tcase_add_test(c, a_pack_holds_numbers_without_a_dimension);
+    tcase_add_test(c, descriptions_of_codes_that_are_no_more_are_left_behind);
     tcase_add_test(c, the_manifest_says_what_was_made_from_what);
     tcase_add_test(c, what_is_written_is_read_as_what_it_is);
     tcase_add_test(c, threads_and_cpu_levels_do_not_change_a_byte);

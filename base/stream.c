@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -318,12 +317,9 @@ static bool take_memory(stream *s, uint64_t memory, err *e)
     s->block = mem_new(s->n_blocks, sizeof *s->block, "blocks to read into", e);
     if (!s->block)
         return false;
-    void *p = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                   0);
-    if (p == MAP_FAILED)
-        return err_set(e, ERR_ENV, "no memory for blocks to read into: %llu bytes",
-                       (unsigned long long)s->memory_bytes);
-    s->memory = p;
+    s->memory = mem_pages(s->memory_bytes, "blocks to read into", e);
+    if (!s->memory)
+        return false;
     for (uint64_t i = 0; i < s->n_blocks; i++)
         s->block[i].bytes = s->memory + i * s->block_bytes;
     return true;
@@ -489,8 +485,7 @@ void stream_close(stream *s)
     (void)pthread_cond_destroy(&s->emptied);
     (void)pthread_mutex_destroy(&s->lock);
     (void)pthread_mutex_destroy(&s->planning);
-    if (s->memory)
-        (void)munmap(s->memory, s->memory_bytes);
+    mem_pages_free(s->memory, s->memory_bytes);
     free(s->block);
     free(s);
 }

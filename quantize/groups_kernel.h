@@ -10,8 +10,6 @@
 #include "quantize/groups.h"
 #include "quantize/sixteen_lanes.h"
 
-enum { CANDIDATES = 16 };
-
 // ---- what both searches share -----------------------------------------------------------------
 
 INLINE vf clamp_lanes(vf x, float least, float most)
@@ -107,44 +105,6 @@ INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
         s.o_factor = most > 0 ? factor_of(most) : 1;
     }
     return s;
-}
-
-// The least of 16 errors; what is no number becomes the largest there is.
-INLINE float least_error(vf error[VECTORS])
-{
-    EACH_VECTOR(v)
-        error[v] = smaller(error[v], SPREAD(0x1.fffffep127f));
-#if KERNEL_LANES == 16
-    return _mm512_reduce_min_ps((__m512)error[0]);
-#else
-    float part[KERNEL_LANES];
-    vf low = error[0];
-    for (int v = 1; v < VECTORS; v++)
-        low = smaller(error[v], low);
-    memcpy(part, &low, sizeof part);
-    float least = part[0];
-    for (int i = 1; i < KERNEL_LANES; i++)
-        least = part[i] < least ? part[i] : least;
-    return least;
-#endif
-}
-
-// The first lane that has it.
-INLINE int place_of(float value, const vf error[VECTORS])
-{
-    float all[CANDIDATES];
-    int at = 0;
-    memcpy(all, error, sizeof all);
-    while (at < CANDIDATES - 1 && all[at] != value)
-        at++;
-    return at;
-}
-
-// 0 to 15.
-INLINE void count_lanes(vi lane[VECTORS])
-{
-    static const int32_t all[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    memcpy(lane, all, sizeof all);
 }
 
 // ---- integers ---------------------------------------------------------------------------------
@@ -350,10 +310,10 @@ KERNEL_TARGET static void KERNEL(try_scales)(const searched *s, const int_space 
             error[t][v] = either((lane[v] < free) | (error[t][v] < 1e-4f * by * by), error[t][v],
                                  SPREAD(0x1p127f));
         }
-        float least = least_error(error[t]);
+        float least = least_of(error[t]);
         if (least < f->least) {
             float scales[CANDIDATES], zeros[CANDIDATES];
-            int at = place_of(least, error[t]);
+            int at = lane_of(least, error[t]);
             memcpy(scales, scale, sizeof scales);
             memcpy(zeros, zero[t], sizeof zeros);
             float signed_scale = !space->zeros && t ? -scales[at] : scales[at];
@@ -572,7 +532,7 @@ INLINE void e2m1_best(const fp_groups *g, int64_t group)
             e2m1_errors(&s, false, scale, error);
         int32_t codes[CANDIDATES];
         memcpy(codes, code, sizeof codes);
-        uint8_t best = (uint8_t)codes[place_of(least_error(error), error)];
+        uint8_t best = (uint8_t)codes[lane_of(least_of(error), error)];
         if (best != compat && e2m1_error(g, &s, best) < e2m1_error(g, &s, compat))
             compat = best;
     }

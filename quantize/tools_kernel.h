@@ -369,7 +369,7 @@ INLINE void try_affine(const searched *s, float most, const vf scale[VECTORS],
         error[v] = either((lane[v] < free) | (error[v] < 1e-4f * by * by), error[v],
                           SPREAD(0x1p127f));
     }
-    int at = place_of(least_error(error), error);
+    int at = lane_of(least_of(error), error);
     float errors[CANDIDATES], scales[CANDIDATES], biases[CANDIDATES];
     memcpy(errors, error, sizeof errors);
     memcpy(scales, scale, sizeof scales);

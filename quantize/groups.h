@@ -84,7 +84,7 @@ typedef struct {
     bool zeros;              // there are zero points to be found; else they are 2^(bits - 1)
     uint8_t least_zero;      // 0 or 1
     bool positive;           // BEST without zero points: never a negative scale
-    const uint16_t *near;    // BEST without zero points: BF16 scales to begin at, or NULL
+    const float *near;       // BEST without zero points: what search.h found codes with, or NULL
     uint8_t *codes;          // out: a byte each
     float *scale;            // out: numbers of the stored type
     uint8_t *zero;           // out: GPTQ, AWQ

@@ -148,8 +148,10 @@ INLINE void int_write(const int_groups *g, int64_t group, dtype type, float scal
         g->zero[group] = (int8_t)zero;
 }
 
-// Weighted error of what int_write writes.
-INLINE float int_error(const int_groups *g, const searched *s, dtype type, float scale, float zero)
+// Weighted error of the codes that int_write writes under `scale`, when it is `stored` that stands
+// for them.
+INLINE float int_error(const int_groups *g, const searched *s, dtype type, float scale, float zero,
+                       float stored)
 {
     vf sum[VECTORS] = {0};
     for (int64_t j = 0; j < s->n; j += 16) {
@@ -162,11 +164,51 @@ INLINE float int_error(const int_groups *g, const searched *s, dtype type, float
                 memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
                 o *= s->o_factor;
             }
-            vf d = (w - (code[v] - zero) * scale) * s->factor;
+            vf d = (w - (code[v] - zero) * stored) * s->factor;
             sum[v] += o * d * d;
         }
     }
     return fold(sum);
+}
+
+// Sums of importance x weight^2 and importance x weight x value.
+typedef struct {
+    vf square[VECTORS], product[VECTORS];
+} shrink_sums;
+
+INLINE void add_shrink(const searched *s, int64_t j, int v, vf value, shrink_sums *sums)
+{
+    vf w, o = SPREAD(1.0f);
+    memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
+    if (s->o) {
+        memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
+        o *= s->o_factor;
+    }
+    w *= s->factor;
+    sums->square[v] += o * w * w;
+    sums->product[v] += o * w * (value * s->factor);
+}
+
+// How much larger values have to be for both sums to agree; 1 where there is more error than
+// weight. Least squares makes them too small by the error's share (docs/decisions.md).
+INLINE float shrunk_by(const shrink_sums *sums)
+{
+    float xx = fold(sums->square), xy = fold(sums->product);
+    return xy > 0.5f * xx ? xx / xy : 1;
+}
+
+// The BF16 scale under which the codes found with this one do not shrink the weights.
+INLINE float int_unshrunk(const int_groups *g, const searched *s, float scale, float zero)
+{
+    shrink_sums sums = {0};
+    for (int64_t j = 0; j < s->n; j += 16) {
+        vf code[VECTORS];
+        int_code_lanes(g, s->w + j, DT_F32, scale, zero, code);
+        EACH_VECTOR(v)
+            add_shrink(s, j, v, (code[v] - zero) * scale, &sums);
+    }
+    float grown = as(DT_BF16, scale * shrunk_by(&sums));
+    return grown <= 0x1.fep127f && grown >= -0x1.fep127f ? grown : scale;
 }
 
 // COMPAT's scale in the type that it is stored in, and zero point.
@@ -365,11 +407,14 @@ KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
         searched s = searched_group(from, group * from->n, amax);
         int_space space = {g->bits == 4 ? 8 : 128, 0.5f * min + 0.5f * max, g->zero != NULL,
                            g->positive};
-        float error = int_error(g, &s, from->source, compat.scale, compat.zero);
+        float error =
+            int_error(g, &s, from->source, compat.scale, compat.zero, compat.scale);
         float spread = space.zeros ? 0.5f * max - 0.5f * min : 0.5f * amax;
         int_choice best = int_search(&s, &space, spread, (int_found){compat, error});
-        if (int_error(g, &s, DT_F32, best.scale, best.zero) < error) {
-            g->scale[group] = best.bits;
+        // 8 bits shrink less than BF16 tells apart.
+        float stored = g->bits == 4 ? int_unshrunk(g, &s, best.scale, best.zero) : best.scale;
+        if (int_error(g, &s, DT_F32, best.scale, best.zero, stored) < error) {
+            g->scale[group] = (uint16_t)(f32_bits(stored) >> 16);
             int_write(g, group, DT_F32, best.scale, best.zero);
             return;
         }

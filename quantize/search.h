@@ -23,6 +23,8 @@ typedef struct {
     const float *importance; // [n] >= 0, or NULL: all 1
     int64_t n;               // a multiple of 16, at most SEARCH_MAX_GROUP
     bool positive;
+    dtype stored;            // DT_F16: groups of values under binary16 scales are known; else BF16
+    float by;                // out: S
     uint16_t scale;          // out: BF16 bits
     int8_t *code;            // out: [n], each in -8..7
 } search_group;

@@ -34,6 +34,7 @@ typedef struct {
     float lowest, highest;     // scales that stand for normal BF16 numbers
     bool weighted;             // by importance
     bool positive;             // scales only
+    dtype stored;              // of scales that are known again
     _Alignas(64) float a[MAX]; // |w|
     _Alignas(64) float o[MAX]; // importance
     _Alignas(64) float cap[2][MAX]; // largest magnitude of a code under a positive [0] and a
@@ -86,6 +87,7 @@ INLINE bool normalise(const search_group *s, normal *g)
     g->n = s->n;
     g->weighted = s->importance != NULL;
     g->positive = s->positive;
+    g->stored = s->stored;
     g->factor = f32_from_bits((uint32_t)(254 - exponent) << 23);
     g->amax = f32_from_bits((uint32_t)largest) * g->factor;
     g->lowest = 0x1p-126f * g->factor;
@@ -291,10 +293,11 @@ INLINE void go_on(normal *g, const float losses[CANDIDATES], candidate *best)
     }
 }
 
-// Whether all weights are codes times the scale, and that is a BF16 number.
+// Whether all weights are codes times the scale, and that is a number of the stored type.
 INLINE bool on_grid(const normal *g, float scale, bool negative)
 {
-    if (f32_bits(scale) & 0xffff)
+    float stored = scale / g->factor;
+    if (g->stored == DT_F16 ? f16_to_f32(f32_to_f16(stored)) != stored : f32_bits(scale) & 0xffff)
         return false;
     float inverse = 1 / scale;
     vi off = {0};
@@ -381,6 +384,7 @@ KERNEL_TARGET void KERNEL(search)(search_group *s)
     normal g;
     if (!normalise(s, &g)) {
         s->scale = 0x3f80;
+        s->by = 1;
         memset(s->code, 0, (size_t)s->n);
         return;
     }
@@ -394,8 +398,8 @@ KERNEL_TARGET void KERNEL(search)(search_group *s)
     uint16_t stored = scale_of(s, &g, scale, code[1]);
     int take = error_of(s, &g, bf16_to_f32(stored), code[1])
                < error_of(s, &g, bf16_to_f32(s->scale), code[0]);
-    if (take)
-        s->scale = stored;
+    s->by = take ? scale : bf16_to_f32(s->scale);
+    s->scale = take ? stored : s->scale;
     for (int64_t j = 0; j < s->n; j += KERNEL_LANES) {
         vi whole = __builtin_convertvector(*(const vf *)(code[take] + j), vi);
         vi8 narrow = __builtin_convertvector(__builtin_convertvector(whole, vi16), vi8);

@@ -58,24 +58,39 @@ bool err_sys(err *e, const char *format, ...)
     return err_set(e, ERR_ENV, "%s: %s", what, text);
 }
 
+static bool put_before(err *e, const char *before, const char *between)
+{
+    enum { MOST = sizeof e->text - 1 };
+    size_t n = strlen(before), gap = strlen(between), old = strlen(e->text);
+    bool fits = n + gap + old <= MOST;
+    n = n < MOST - gap ? n : MOST - gap;
+    old = old < MOST - gap - n ? old : MOST - gap - n;
+    memmove(e->text + n + gap, e->text, old);
+    memcpy(e->text, before, n);
+    memcpy(e->text + n, between, gap);
+    e->text[n + gap + old] = 0;
+    if (!fits)
+        memcpy(e->text + MOST - 3, "...", 3);
+    return false;
+}
+
 bool err_in(err *e, const char *format, ...)
 {
-    enum { MOST = sizeof e->text - 1, BETWEEN = 2 }; // ": "
     char before[sizeof e->text];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(before, sizeof before, format, args);
     va_end(args);
     make_printable(before);
-    size_t n = strlen(before), old = strlen(e->text);
-    bool fits = n + BETWEEN + old <= MOST;
-    n = n < MOST - BETWEEN ? n : MOST - BETWEEN;
-    old = old < MOST - BETWEEN - n ? old : MOST - BETWEEN - n;
-    memmove(e->text + n + BETWEEN, e->text, old);
-    memcpy(e->text, before, n);
-    memcpy(e->text + n, ": ", BETWEEN);
-    e->text[n + BETWEEN + old] = 0;
-    if (!fits)
-        memcpy(e->text + MOST - 3, "...", 3);
-    return false;
+    return put_before(e, before, ": ");
+}
+
+bool err_in_file(err *e, const char *what, const char *name)
+{
+    char quoted[sizeof e->text];
+    (void)snprintf(quoted, sizeof quoted, "'%s'", name);
+    make_printable(quoted);
+    if (strncmp(e->text, quoted, strlen(quoted)) == 0)
+        return put_before(e, what, " ");
+    return err_in(e, "%s '%s'", what, name);
 }

@@ -34,5 +34,7 @@ bool err_set(err *e, err_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
 bool err_sys(err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 // Puts "context: " in front of the sentence that is there and keeps its kind; returns false.
 bool err_in(err *e, const char *format, ...) PRINTF_LIKE(2, 3);
+// The same with "what 'name': "; only "what " where the sentence begins with the name already.
+bool err_in_file(err *e, const char *what, const char *name);
 
 #endif

@@ -24,7 +24,8 @@ static const char *const forms[] = {[TO_STATS] = "stats", [TO_IMATRIX] = "imatri
 
 static const option options_table[] = {
     {OPTION_ARG(calibrate_words, model), .name = "input", .letter = 'i', .value = "MODEL",
-     .help = "folder, file or pack to run (not with --merge)", .alias = {"model"}},
+     .help = "folder, file or pack to run (not with --merge); with --to imatrix, and no text or "
+             "tokens, statistics", .alias = {"model"}},
     {OPTION_TEXT(calibrate_words, output), .name = "output", .letter = 'o', .value = "STATS",
      .required = true, .help = "statistics file to write", .alias = {"outfile", "out"}},
     {OPTION_TEXT(calibrate_words, text), .name = "text", .value = "FILE",
@@ -48,7 +49,7 @@ static const option options_table[] = {
 static const command_example examples[] = {
     {"From text", "scruple calibrate nano --text calib.txt.gz -o nano.stats"},
     {"Two runs together", "scruple calibrate --merge a.stats b.stats -o both.stats"},
-    {"For llama-quantize", "scruple calibrate --merge a.stats --to imatrix -o a-imatrix.gguf"},
+    {"For llama-quantize", "scruple calibrate a.stats --to imatrix -o a-imatrix.gguf"},
 };
 
 static bool check_words(const calibrate_words *o, err *e)
@@ -212,12 +213,29 @@ static bool write_file(const context *c, const calibrate_words *o, const stats_f
                          e);
 }
 
+// Statistics that only get another form need no model, and so no --merge to say it.
+static bool take_statistics(calibrate_words *o, const char **alone, err *e)
+{
+    bool is = false;
+    bool may = o->to != TO_STATS && o->model && !o->text && !o->tokens && o->merge.n == 0;
+    if (may && !stats_file_looks(o->model, &is, e))
+        return false;
+    if (is) {
+        *alone = o->model;
+        o->merge = (text_list){.item = alone, .n = 1};
+        o->model = NULL;
+    }
+    return true;
+}
+
 static bool run(const context *c, const void *options, err *e)
 {
-    const calibrate_words *o = options;
+    calibrate_words words = *(const calibrate_words *)options, *o = &words;
+    const char *alone;
     stats_file f = {0};
     output_path to;
-    if (!check_words(o, e) || !output_path_open(&to, o->output, c->force, e))
+    if (!take_statistics(o, &alone, e) || !check_words(o, e) ||
+        !output_path_open(&to, o->output, c->force, e))
         return false;
     bool ok = check_inputs(o, &to, e);
     output_path_free(&to);
@@ -246,6 +264,7 @@ const command cmd_calibrate = {
         "--to imatrix writes them for llama.cpp: means of x^2 and counts, under its names\n"
         "for the weights.",
     .usage = "MODEL --text FILE|--tokens FILE -o STATS\n--merge STATS STATS... -o STATS\n"
+             "STATS --to imatrix|imatrix-dat -o FILE\n"
              "--merge STATS... --to imatrix|imatrix-dat -o FILE",
     .example = examples,
     .n_examples = COUNT_OF(examples),

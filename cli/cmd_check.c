@@ -14,8 +14,8 @@ typedef struct {
 static const option options_table[] = {
     MODEL_ARG(check_options, model),
     {OPTION_FLAG(check_options, full), .name = "full",
-     .help = "read the content too, once: NaN and infinity in every tensor, zero scales, the "
-             "digests of an expert pack"},
+     .help = "read the content too, once: NaN and infinity in every tensor, zero scales, orders "
+             "and shapes of packed codes, the digests of an expert pack"},
     {OPTION_FLAG(check_options, sha256), .name = "sha256",
      .help = "--full, and the SHA-256 of the files is compared with SHA256SUMS in their folder, or "
              "with the names of their blobs in a Hub cache"},

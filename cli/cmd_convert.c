@@ -28,9 +28,9 @@ static const option table[] = {
      .choices = order_convert_scopes, .preset = "stored",
      .help = "with a type of codes: what becomes it: stored (all that is in codes already), "
              "experts or all-linear"},
-    {OPTION_BYTES(convert_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
-     .min = 4096, .help = "with --to experts: alignment of the first record, a power of two up to "
-                          "2MiB"},
+    {OPTION_BYTES(convert_options, page), .name = "page", .value = "SIZE", .min = 4096,
+     .help = "with --to experts: alignment of the first record, a power of two up to 2MiB; 16KiB "
+             "where it is left away"},
     {OPTION_FLAG(convert_options, allow_lossy), .name = "allow-lossy",
      .help = "with --to bf16, f16 or a type of codes: accept values that it cannot hold, count and "
              "measure them"},
@@ -55,11 +55,11 @@ static bool run(const context *c, const void *options, err *e)
     order what = ORDER_DEFAULTS;
     job_paths paths = {.input = o->model, .output = o->output};
     job j;
-    what.plan.page = o->page;
     what.plan.shard_bytes = o->shard_bytes;
     what.plan.shard_tensors = o->shard_tensors;
     what.allow_lossy = o->allow_lossy;
     if (!order_set_form(&what, o->to, e) ||
+        !order_set_page(&what.plan, o->page, e) ||
         !order_set_alignment(&what.plan, o->gguf_alignment, e))
         return false;
     if (what.plan.exact) {

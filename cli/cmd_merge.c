@@ -49,7 +49,8 @@ const command cmd_merge = {
         "the input's files must have, those are read once.) The folder is then byte for\n"
         "byte what one run would have made.\n"
         "\n"
-        "Answers 4 and names what is missing where a unit is not there. Repeated on a\n"
+        "Answers 4 and names what is missing where a unit is not there; 1 where a part\n"
+        "would have lost something, and removes what the parts made. Repeated on a\n"
         "folder that is complete it says so and does nothing; interrupted, it goes on.",
     .example = examples,
     .n_examples = COUNT_OF(examples),

@@ -31,8 +31,9 @@ static const option table[] = {
      .choices = layouts, .preset = "auto",
      .help = "experts: an expert pack; plain: ordinary shards; gguf: GGUF; auto: what the types "
              "go into, gguf or experts"},
-    {OPTION_BYTES(quantize_options, page), .name = "page", .value = "SIZE", .preset = "16KiB",
-     .min = 4096, .help = "alignment of the first record, a power of two up to 2MiB"},
+    {OPTION_BYTES(quantize_options, page), .name = "page", .value = "SIZE", .min = 4096,
+     .help = "of an expert pack: alignment of the first record, a power of two up to 2MiB; 16KiB "
+             "where it is left away"},
     SHARD_ROWS(quantize_options),
     EXPECT_OPTION(quantize_options, expect),
     READ_BACK_OPTION(quantize_options, read_back),
@@ -60,14 +61,15 @@ static bool quantize(const context *c, const quantize_options *o, order *what, e
     job j;
     what->quantize = true;
     what->plan.layout = LAYOUT_EXPERTS;
-    what->plan.page = o->page;
     what->plan.shard_bytes = o->shard_bytes;
     what->plan.shard_tensors = o->shard_tensors;
     if (!rules_choose(&o->rules, &what->rules, &what->plan, e) ||
         !order_set_layout(&what->plan, &what->rules, o->layout ? &meant[o->layout] : NULL, e) ||
+        !order_set_page(&what->plan, o->page, e) ||
         !order_set_alignment(&what->plan, o->gguf_alignment, e) ||
         !job_from_order(&j, what, &paths, e))
         return false;
+    rules_warn(&o->rules, what, o->stats, c->events);
     j.make.save_plan = o->save_plan;
     j.make.expect = o->expect;
     j.make.read_back = o->read_back;

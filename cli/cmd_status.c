@@ -54,7 +54,30 @@ static const char *stage_of(const make_state *s)
 {
     if (s->published)
         return "complete";
+    if (s->n_refused)
+        return "refused, scruple merge will publish nothing";
     return s->n_done == s->n_units ? "every unit is there, ready for scruple merge" : "unfinished";
+}
+
+static const char *noun(const make_state *s) { return s->grid ? "blocks" : "values"; }
+
+static void refusals_as_text(const make_state *s, int64_t most, strbuf *out)
+{
+    int64_t named = 0;
+    for (int64_t i = 0; i < s->n_units && named < most; i++) {
+        const make_refusal *r = &s->refused[i];
+        if (!r->weights)
+            continue;
+        named++;
+        strbuf_printf(out, "  refused: %s: %lld %s of %lld weights ", s->name[i],
+                      (long long)r->changed, noun(s), (long long)r->weights);
+        if (s->grid)
+            strbuf_printf(out, "are not on %s's grid\n", s->grid);
+        else
+            strbuf_puts(out, "would change\n");
+    }
+    if (s->n_refused > named)
+        strbuf_printf(out, "  and %lld more\n", (long long)(s->n_refused - named));
 }
 
 static void as_text(const status_options *o, const make_options *m, const make_state *s,
@@ -66,6 +89,7 @@ static void as_text(const status_options *o, const make_options *m, const make_s
     strbuf_printf(out, "%s: %s\n  %lld of %lld units, %s of %s\n", m->output, stage_of(s),
                   (long long)s->n_done, (long long)s->n_units, str_human_bytes(s->bytes_done, done),
                   str_human_bytes(s->bytes, all));
+    refusals_as_text(s, NAMED, out);
     for (int64_t i = 0; i < s->n_units && named < NAMED; i++)
         if (!s->done[i] && ++named)
             strbuf_printf(out, "  missing: %s\n", s->name[i]);
@@ -96,6 +120,17 @@ static void as_json(const status_options *o, const make_options *m, const make_s
         if (!s->done[i])
             jw_text(&w, NULL, s->name[i]);
     jw_array_end(&w);
+    jw_array(&w, "refused_units");
+    for (int64_t i = 0; i < s->n_units; i++) {
+        if (!s->refused[i].weights)
+            continue;
+        jw_object(&w, NULL);
+        jw_text(&w, "name", s->name[i]);
+        jw_int(&w, "weights", s->refused[i].weights);
+        jw_int(&w, noun(s), s->refused[i].changed);
+        jw_object_end(&w);
+    }
+    jw_array_end(&w);
     if (o->parts) {
         jw_int(&w, "parts", o->parts);
         jw_text(&w, "missing_parts", parts);
@@ -118,6 +153,11 @@ static bool tell(const context *c, const status_options *o, const make_options *
     }
     strbuf_free(&text);
     strbuf_free(&parts);
+    if (ok && s->n_refused)
+        return err_set(e, ERR_NO, "%lld of %lld units would lose something: scruple merge removes "
+                       "them all; a new plan with --allow-lossy %s", (long long)s->n_refused,
+                       (long long)s->n_units, s->grid ? "encodes and measures that"
+                                                      : "accepts that");
     if (ok && s->n_done < s->n_units)
         ok = err_set(e, ERR_NO, "%lld of %lld units are missing",
                      (long long)(s->n_units - s->n_done), (long long)s->n_units);
@@ -149,7 +189,8 @@ const command cmd_status = {
     .summary = "tell how far the parts of a plan have come",
     .about =
         "Counts the units that are finished, by the notes in the output folder; what is\n"
-        "still being written does not count. Changes nothing, waits for nobody.\n"
+        "still being written does not count. Names those that a merge would refuse, since\n"
+        "values would change. Changes nothing, waits for nobody.\n"
         "\n"
         "--parts N also says which parts are to be run again, in the form that --array=\n"
         "of sbatch takes.",
@@ -159,6 +200,6 @@ const command cmd_status = {
     .n_options = COUNT_OF(options_table),
     .options_size = sizeof(status_options),
     .flags = COMMAND_JSON,
-    .no = "units are missing",
+    .no = "units are missing or refused",
     .run = run,
 };

@@ -14,6 +14,63 @@ static bool choose_type(const rules_options *o, plan_options *out, err *e)
     return true;
 }
 
+// Who has a use for an option.
+typedef struct {
+    bool (*has)(const codec *c);
+    bool (*own)(const recipe_rule *r); // rules that say it themselves, so that it is not theirs;
+                                       // NULL: none can
+    bool found;
+    const codec *first;                // of the types that it is for; NULL: there are none
+} use;
+
+static void look(use *u, const codec *c)
+{
+    if (!c)
+        return;
+    u->found = u->found || u->has(c);
+    u->first = u->first ? u->first : c;
+}
+
+static bool is_used(use *u, const recipe *rules, const plan_options *p)
+{
+    look(u, p->codec);
+    look(u, p->fallback);
+    for (int64_t i = 0; i < rules->n; i++) {
+        const recipe_rule *r = &rules->rule[i];
+        if (u->own && u->own(r))
+            continue;
+        look(u, r->codec);
+        look(u, r->fallback);
+    }
+    return u->found;
+}
+
+static const char *name_of(const use *u)
+{
+    return u->first ? u->first->name : "rules that say it themselves";
+}
+
+static bool has_search(const recipe_rule *r) { return r->has_search; }
+static bool has_signs(const recipe_rule *r) { return r->has_signs; }
+
+void rules_warn(const rules_options *o, const order *what, const char *statistics, const events *v)
+{
+    use search = {codec_is_searched, has_search, false, NULL};
+    use weighed = {codec_is_searched, NULL, false, NULL};
+    if (o->search && !is_used(&search, &what->rules, &what->plan))
+        event_warn(v, "--search %s has no effect with %s", order_searches[o->search],
+                   name_of(&search));
+    if (statistics && !is_used(&weighed, &what->rules, &what->plan))
+        event_warn(v, "--stats has no effect with %s", name_of(&weighed));
+}
+
+static bool check_signs(const recipe *rules, const plan_options *p, err *e)
+{
+    use signs = {codec_has_signs, has_signs, false, NULL};
+    return is_used(&signs, rules, p) ||
+           err_set(e, ERR_USAGE, "--positive-scales has no effect with %s", name_of(&signs));
+}
+
 bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err *e)
 {
     if (!o->type && !o->recipe && !o->tensor_type.n)
@@ -27,5 +84,5 @@ bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err 
         return false;
     out->search = o->search == 0 ? SEARCH_BEST : SEARCH_COMPAT;
     out->positive_scales = o->positive_scales;
-    return true;
+    return !o->positive_scales || check_signs(rules, out, e);
 }

@@ -3,6 +3,7 @@
 #ifndef SCRUPLE_CLI_RULES_H
 #define SCRUPLE_CLI_RULES_H
 
+#include "base/event.h"
 #include "base/option.h"
 #include "convert/order.h"
 
@@ -18,9 +19,10 @@ typedef struct {
     {OPTION_TEXT(T, rules.type), .name = "type", .value = "TYPE",                             \
      .help = "int4 or int8 with -g16 to -g1024 or -channel, and -asym for zero points "       \
              "(W4A16, W4A16_ASYM, W8A16: -g128), nvfp4-packed, mxfp4-packed, mxfp8 "          \
-             "(NVFP4A16, MXFP4A16, MXFP8A16), fp8-block, fp8-block-pow2, fp8-channel, "       \
-             "fp8-tensor; into a GGUF: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, " \
-             "IQ4_XS, MXFP4, NVFP4",                                                          \
+             "(NVFP4A16, MXFP4A16, MXFP8A16), fp8-block or fp8-block32 with nothing, -pow2, " \
+             "-bf16 or -e8m0 behind it, fp8-channel, fp8-fbgemm, fp8-tensor, "                \
+             "mxfp4-deepseek; into a GGUF: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, "      \
+             "IQ4_NL, IQ4_XS, MXFP4, NVFP4",                                                  \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
      .choices = order_scopes, .preset = "experts",                                            \
@@ -55,7 +57,11 @@ typedef struct {
 
 // Fills in what the options decide: scope, codec, fallback, search, signs, and the rules, which are
 // read into *rules (to be freed in any case); out->rules stays as it is. ERR_USAGE where nothing
-// gives a type.
+// gives a type, or no type has a use for --positive-scales.
 MUST_USE bool rules_choose(const rules_options *o, recipe *rules, plan_options *out, err *e);
+// Warns of what decides nothing with the types of an order: --search compat, statistics (NULL:
+// there are none). No errors, so that a job can go through many types with the same options.
+void rules_warn(const rules_options *o, const order *what, const char *statistics,
+                const events *v);
 
 #endif

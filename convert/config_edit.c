@@ -340,41 +340,56 @@ static bool write_compressed_tensors(const plan *p, const modules *m, json_write
     return ok;
 }
 
-// ---- DeepSeek's native FP8 -------------------------------------------------------------------
+// ---- DeepSeek's native FP8, fbgemm's ---------------------------------------------------------
+
+// DeepSeek-V4's experts, which expert_dtype declares.
+static bool is_fp4(const codec *c)
+{
+    return c->config == CONFIG_FP8 && c->element == ELEMENT_E2M1;
+}
+
+static bool has_fp4(const modules *m)
+{
+    bool has = false;
+    for (int i = 0; i < m->n_codecs; i++)
+        has |= is_fp4(m->codec[i]);
+    return has;
+}
 
 static bool write_fp8(const plan *p, const modules *m, json_writer *w, err *e)
 {
+    int64_t side = 128; // also where FP4 stands alone: readers ask for it
+    for (int i = 0; i < m->n_codecs; i++)
+        side = is_fp4(m->codec[i]) ? side : m->codec[i]->group;
     jw_object(w, NULL);
     jw_text(w, "quant_method", "fp8");
     jw_text(w, "fmt", "e4m3");
     jw_text(w, "activation_scheme", "dynamic");
     jw_array(w, "weight_block_size");
-    jw_int(w, NULL, 128);
-    jw_int(w, NULL, 128);
+    jw_int(w, NULL, side);
+    jw_int(w, NULL, side);
     jw_array_end(w);
     if (m->codec[0]->pow2)
         jw_text(w, "scale_fmt", "ue8m0");
+    if (has_fp4(m))
+        jw_text(w, "expert_dtype", "fp4");
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
+    jw_object_end(w);
+    return ok;
+}
+
+// The bound that runtimes put on activations is transformers' own.
+static bool write_fbgemm(const plan *p, const modules *m, json_writer *w, err *e)
+{
+    jw_object(w, NULL);
+    jw_text(w, "quant_method", "fbgemm_fp8");
+    jw_raw(w, "activation_scale_ub", "1200.0");
     bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
     jw_object_end(w);
     return ok;
 }
 
 // ---- GPTQ, AWQ, MLX --------------------------------------------------------------------------
-
-typedef enum { METHOD_NONE, METHOD_CT, METHOD_FP8, METHOD_GPTQ, METHOD_AWQ, METHOD_MLX } method;
-
-static method method_of(const codec *c)
-{
-    if (c->form == CODEC_STORED)
-        return METHOD_NONE;
-    if (c->form == CODEC_FP8_BLOCK)
-        return METHOD_FP8;
-    if (c->part[0].type == DT_U32)
-        return METHOD_MLX;
-    if (c->form != CODEC_TOOL)
-        return METHOD_CT;
-    return c->eights ? METHOD_AWQ : METHOD_GPTQ;
-}
 
 static void write_size(json_writer *w, const codec *c)
 {
@@ -401,6 +416,7 @@ static bool write_gptq(const plan *p, const modules *m, json_writer *w, err *e)
     return ok;
 }
 
+// AutoAWQ, transformers and vLLM read the names, GPTQModel the patterns.
 static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
 {
     jw_object(w, NULL);
@@ -408,7 +424,8 @@ static bool write_awq(const plan *p, const modules *m, json_writer *w, err *e)
     write_size(w, m->codec[0]);
     jw_bool(w, "zero_point", true);
     jw_text(w, "version", "gemm");
-    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e) &&
+              write_left_out(p, m, LEFT_DYNAMIC, "dynamic", w, e);
     jw_object_end(w);
     return ok;
 }
@@ -425,23 +442,38 @@ static void write_mlx(const modules *m, json_writer *w)
 }
 
 // What may stand beside what. quant_method fp8 describes DeepSeek's blocks, compressed-tensors the
-// rest; scale_fmt says of all scales that they are powers of two. GPTQ's, AWQ's and MLX's configs
-// are written for one type.
+// rest; there is one size of blocks, and scale_fmt says of all scales that they are powers of two.
+// The other configs are written for one type.
 static bool describable(const codec *a, const codec *b)
 {
-    method m = method_of(a);
-    if (m == METHOD_NONE || m != method_of(b))
+    if (a->config == CONFIG_NONE || a->config != b->config)
         return false;
-    return m == METHOD_CT || (m == METHOD_FP8 && a->pow2 == b->pow2) || a == b;
+    bool alike = a->pow2 == b->pow2 && (a->group == b->group || is_fp4(a) || is_fp4(b));
+    return a->config == CONFIG_COMPRESSED_TENSORS || (a->config == CONFIG_FP8 && alike) || a == b;
 }
 
 static const char *what_loaders_read(const codec *a, const codec *b)
 {
-    if (method_of(a) > METHOD_FP8 || method_of(b) > METHOD_FP8)
-        return "one type for all modules from GPTQ, AWQ and MLX configs";
-    return a->form == b->form
-               ? "either kind of scale, not two"
+    if (a->config > CONFIG_FP8 || b->config > CONFIG_FP8)
+        return "one type for all modules from configs of fbgemm, GPTQ, AWQ and MLX";
+    return a->config == b->config
+               ? "one size of blocks and one kind of scale, not two"
                : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
+}
+
+// expert_dtype speaks of all routed experts that are in codes, and of nothing else.
+static bool fp4_is_of_experts(const modules *m, err *e)
+{
+    char s[STR_SHORT];
+    for (uint64_t i = 0; has_fp4(m) && i < m->n; i++) {
+        const module *one = &m->list[i];
+        if (one->codec && is_fp4(one->codec) != one->expert)
+            return err_set(e, one->moved ? ERR_INPUT : ERR_USAGE, "'%s' %s %s: a config's "
+                           "expert_dtype says fp4 of all routed experts, and of nothing else",
+                           str_short(one->name.text, s), one->moved ? "is" : "would be",
+                           one->codec->name);
+    }
+    return true;
 }
 
 static bool one_method(const modules *m, err *e)
@@ -455,7 +487,7 @@ static bool one_method(const modules *m, err *e)
         second = describable(first->codec, m->list[i].codec) ? NULL : &m->list[i];
     }
     if (!second)
-        return true;
+        return fp4_is_of_experts(m, e);
     if (first == second)
         return err_set(e, ERR_INPUT, "'%s' is stored as %s and stays so; this version writes no "
                        "quantization_config for that (convert --to bf16 first, or a wider --scope)",
@@ -486,15 +518,30 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
     // The value is nested one level inside config.json; the line break in front is skipped later.
     json_writer w = {.out = out, .indent = 2, .depth = 1, .fresh = true};
     bool ok = true;
-    switch (method_of(m->codec[0])) {
-    case METHOD_NONE: // one_method has refused it
-    case METHOD_CT: ok = write_compressed_tensors(p, m, &w, e); break;
-    case METHOD_FP8: ok = write_fp8(p, m, &w, e); break;
-    case METHOD_GPTQ: ok = write_gptq(p, m, &w, e); break;
-    case METHOD_AWQ: ok = write_awq(p, m, &w, e); break;
-    case METHOD_MLX: write_mlx(m, &w); break;
+    switch (m->codec[0]->config) {
+    case CONFIG_NONE: // one_method has refused it
+    case CONFIG_COMPRESSED_TENSORS: ok = write_compressed_tensors(p, m, &w, e); break;
+    case CONFIG_FP8: ok = write_fp8(p, m, &w, e); break;
+    case CONFIG_FBGEMM: ok = write_fbgemm(p, m, &w, e); break;
+    case CONFIG_GPTQ: ok = write_gptq(p, m, &w, e); break;
+    case CONFIG_AWQ: ok = write_awq(p, m, &w, e); break;
+    case CONFIG_MLX: write_mlx(m, &w); break;
     }
     return ok && strbuf_ok(out, e);
+}
+
+// A member of its own in DeepSeek-V4's config.json. Where it is there, it has to stay true.
+static bool set_expert_dtype(const modules *m, const strbuf *config, strbuf *out, err *e)
+{
+    static const char key[] = "expert_dtype";
+    bool fp8 = m->n_codecs && m->codec[0]->config == CONFIG_FP8;
+    if (!has_fp4(m) && !json_set_member(config->text, config->len, key, NULL, out, e))
+        return false;
+    if (!has_fp4(m) && (!fp8 || out->len == config->len))
+        return true;
+    strbuf_clear(out);
+    return json_set_member(config->text, config->len, key, has_fp4(m) ? "\"fp4\"" : "\"fp8\"",
+                           out, e);
 }
 
 // mlx-lm reads `quantization` and writes it twice.
@@ -502,11 +549,13 @@ static bool set_members(const modules *m, const strbuf *text, const char *config
                         strbuf *out, err *e)
 {
     const char *value = m->n_codecs ? text->text + strspn(text->text, " \n") : NULL;
-    bool mlx = m->n_codecs && method_of(m->codec[0]) == METHOD_MLX;
-    strbuf half = {0};
-    bool ok = json_set_member(config, len, "quantization", mlx ? value : NULL, &half, e) &&
-              json_set_member(half.text, half.len, "quantization_config", value, out, e);
-    strbuf_free(&half);
+    bool mlx = m->n_codecs && m->codec[0]->config == CONFIG_MLX;
+    strbuf one = {0}, two = {0};
+    bool ok = json_set_member(config, len, "quantization", mlx ? value : NULL, &one, e) &&
+              set_expert_dtype(m, &one, &two, e) &&
+              json_set_member(two.text, two.len, "quantization_config", value, out, e);
+    strbuf_free(&one);
+    strbuf_free(&two);
     return ok;
 }
 

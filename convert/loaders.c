@@ -20,6 +20,23 @@ static void warn_of_copied(const plan *p, const events *v)
                    "them", (long long)n, first);
 }
 
+static void warn_of_decoded(const plan *p, const events *v)
+{
+    const plan_tensor *first = NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (t->owned || !t->source)
+            continue;
+        first = n++ ? first : t;
+    }
+    if (n)
+        event_warn(v, "%lld weight%s to no layer of the model and %s stored in FP8, which GGUF "
+                   "does not have: decoded to %s (the first is '%s')", (long long)n,
+                   n == 1 ? " belongs" : "s belong", n == 1 ? "is" : "are",
+                   dtype_name(first->to.type), first->to.name);
+}
+
 static const codec *codec_of(const plan *p, const plan_tensor *t)
 {
     return t->source ? t->codec : plan_weight(p, t)->codec;
@@ -94,18 +111,43 @@ static void warn_of_unusual_roles(const plan *p, const events *v)
 // size of a block from the shapes, which is right only where it is a single one or none is cut.
 static void warn_of_ragged_blocks(const plan *p, const events *v)
 {
-    enum { BLOCK = 128 };
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
         if (!t->starts || t->codec->form != CODEC_FP8_BLOCK)
             continue;
         const weight *w = t->source;
-        if ((w->out <= BLOCK || w->out % BLOCK == 0) && (w->in <= BLOCK || w->in % BLOCK == 0))
+        const int64_t side = t->codec->group;
+        if ((w->out <= side || w->out % side == 0) && (w->in <= side || w->in % side == 0))
             continue;
-        event_warn(v, "'%s' (and perhaps others) is %lld x %lld, no whole number of blocks of 128: "
-                   "DeepSeek's own form, but transformers up to 5.24 decodes it wrongly or "
-                   "refuses it on a CPU", w->module, (long long)w->out, (long long)w->in);
+        event_warn(v, "'%s' (and perhaps others) is %lld x %lld, no whole number of blocks of "
+                   "%lld: DeepSeek's own form, but transformers up to 5.24 decodes it wrongly or "
+                   "refuses it on a CPU", w->module, (long long)w->out, (long long)w->in,
+                   (long long)side);
         return;
+    }
+}
+
+// The tools' own readers, each of its own form.
+static void warn_of_tools(const plan *p, const events *v)
+{
+    bool second_form = false, taken_apart = false;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!t->starts)
+            continue;
+        const codec *c = t->codec;
+        if (!second_form && c->gptq_format == 1 && c->zero == 0) {
+            second_form = true;
+            event_warn(v, "'%s' is stored as %s: GPTQModel loads weights with zero points only in "
+                       "GPTQ's second form (int4-gptq-v2-...)", t->source->module, c->name);
+        }
+        if (!taken_apart && t->owned && t->role == ROLE_KV_B && c->part[0].type == DT_U32) {
+            taken_apart = true;
+            event_warn(v, "'%s' is stored as %s: mlx-lm takes this matrix apart and quantizes it "
+                       "once more, from affine codes with a loss, and refuses mxfp4, mxfp8 and "
+                       "nvfp4; --tensor-type attention.kv_b=keep leaves it as it is",
+                       t->source->module, c->name);
+        }
     }
 }
 
@@ -123,8 +165,29 @@ static void warn_of_single_experts(const plan *p, const events *v)
     }
 }
 
+// Codes of other formats are integers to a GGUF, which has no words for their scales.
+static void warn_of_codes(const plan *p, const events *v)
+{
+    const plan_tensor *first = NULL;
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const tensor *t = &p->tensor[i].to;
+        bool whole = t->type == DT_I8 || t->type == DT_I16 || t->type == DT_I32 ||
+                     t->type == DT_I64;
+        if (!p->tensor[i].from || !whole || t->rank < 2)
+            continue;
+        first = n++ ? first : &p->tensor[i];
+    }
+    if (n)
+        event_warn(v, "'%s'%s %s stored as integers, which no reader of GGUFs takes for a weight; "
+                   "--to Q8_0 and its like make weights of them", first->to.name,
+                   n > 1 ? " and others" : "", n > 1 ? "are" : "is");
+}
+
 void loaders_warn(const plan *p, const events *v)
 {
+    if (p->options.layout == LAYOUT_GGUF && !checkpoint_gguf(p->source))
+        warn_of_codes(p, v);
     if (p->model)
         warn_of_single_experts(p, v);
     if (!p->model || (p->options.scope == SCOPE_NONE && !p->options.rules))
@@ -132,10 +195,12 @@ void loaders_warn(const plan *p, const events *v)
     if (p->options.layout == LAYOUT_GGUF) {
         event_warn(v, "the GGUF keeps the names of the source and says no architecture: llama.cpp "
                    "does not load it");
+        warn_of_decoded(p, v);
         return;
     }
     warn_of_copied(p, v);
     warn_of_mixed_experts(p, v);
     warn_of_unusual_roles(p, v);
     warn_of_ragged_blocks(p, v);
+    warn_of_tools(p, v);
 }

@@ -74,8 +74,10 @@ static bool carry_out(maker *m, err *e)
         break;
     case OUTPUT_MERGE:
         r->slice = (run_slice){0, m->plan.n_files};
-        ok = all_are_there(m, e) && run_recall(&m->plan, m->out, &m->result, e) &&
-             maker_refuse_changes(m, e) && maker_finish(m, e);
+        // What is refused is so whatever else is missing.
+        ok = run_recall_some(&m->plan, m->out, &m->result, e) && maker_refuse_changes(m, e) &&
+             all_are_there(m, e) && run_recall(&m->plan, m->out, &m->result, e) &&
+             maker_finish(m, e);
         break;
     default:
         r->slice = (run_slice){0, m->plan.n_files};
@@ -101,6 +103,15 @@ static bool guess_time(maker *m, err *e)
     return estimate_plan(&m->report->estimate, &m->plan, &with, e);
 }
 
+// What an obstacle outside stopped goes on later, what was refused leaves nothing behind (of parts:
+// once they are merged, since others may be at work); a broken promise of ours leaves what shows
+// it.
+static bool is_given_up(const maker *m, const err *e)
+{
+    return (m->options->mode == OUTPUT_WHOLE && (e->kind == ERR_NO || e->kind == ERR_INPUT)) ||
+           (m->options->mode == OUTPUT_MERGE && e->kind == ERR_NO);
+}
+
 bool make_checkpoint(const make_options *o, make_report *r, err *e)
 {
     maker m = {.options = o, .report = r};
@@ -110,9 +121,7 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
         ok = guess_time(&m, e);
     if (ok && !o->dry_run && !r->already_complete) {
         ok = carry_out(&m, e);
-        // What an obstacle outside stopped goes on later, what was refused leaves nothing behind;
-        // a broken promise of ours leaves what shows it.
-        if (!ok && (e->kind == ERR_NO || e->kind == ERR_INPUT) && o->mode == OUTPUT_WHOLE) {
+        if (!ok && is_given_up(&m, e)) {
             output_abandon(m.out);
             m.out = NULL;
         }
@@ -123,6 +132,29 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
 }
 
 // ---- how far it is ---------------------------------------------------------------------------
+
+// Units whose notes tell of changes that the run refuses.
+static bool count_refused(maker *m, make_state *s, err *e)
+{
+    const plan *p = &m->plan;
+    s->refused = mem_new((uint64_t)p->n_files, sizeof *s->refused, "the state", e);
+    if (!s->refused)
+        return false;
+    if (s->published || !m->options->refuse_changes)
+        return true;
+    s->grid = p->options.exact ? p->options.codec->name : NULL;
+    if (!run_result_init(&m->result, p, e) || !run_recall_some(p, m->out, &m->result, e))
+        return false;
+    for (int64_t f = 0; f < p->n_files; f++) {
+        make_refusal *r = &s->refused[f];
+        for (int64_t i = p->file[f].first; i < p->file[f].first + p->file[f].n; i++) {
+            r->weights += m->result.changed[i] > 0;
+            r->changed += m->result.changed[i];
+        }
+        s->n_refused += r->weights > 0;
+    }
+    return true;
+}
 
 static bool fill_state(maker *m, make_state *s, err *e)
 {
@@ -145,7 +177,7 @@ static bool fill_state(maker *m, make_state *s, err *e)
         s->bytes += p->file[f].bytes;
         s->bytes_done += s->done[f] ? p->file[f].bytes : 0;
     }
-    return true;
+    return count_refused(m, s, e);
 }
 
 bool make_look(const make_options *o, make_state *s, err *e)
@@ -172,5 +204,6 @@ void make_state_free(make_state *s)
     free(s->name);
     free(s->done);
     free(s->part);
+    free(s->refused);
     *s = (make_state){0};
 }

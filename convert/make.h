@@ -61,6 +61,11 @@ typedef struct {
 
 MUST_USE bool make_checkpoint(const make_options *o, make_report *r, err *e);
 
+// What a finished unit lost and must not: so many values or blocks of so many weights.
+typedef struct {
+    int64_t weights, changed;
+} make_refusal;
+
 // How far a run has come, by the notes in its folder; nothing is locked, made or changed.
 typedef struct {
     bool published;             // complete: everything has its final name
@@ -69,6 +74,9 @@ typedef struct {
     bool *done;                 // [n_units]
     char **name;                // [n_units]
     int64_t *part;              // [n_units] with o->parts: which part each unit belongs to
+    make_refusal *refused;      // [n_units]; zeros with losses allowed. With one such unit nothing
+    int64_t n_refused;          //   of the run will be published
+    const char *grid;           // the type on whose grid blocks are not; NULL: values would change
     sha256_digest plan;
 } make_state;
 

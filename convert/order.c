@@ -115,6 +115,13 @@ bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *a
     return true;
 }
 
+bool order_set_page(plan_options *p, uint64_t page, err *e)
+{
+    p->page = page ? page : p->page;
+    return !page || p->layout == LAYOUT_EXPERTS ||
+           err_set(e, ERR_USAGE, "--page is for expert packs only");
+}
+
 bool order_set_alignment(plan_options *p, uint64_t alignment, err *e)
 {
     p->alignment = alignment;

@@ -37,6 +37,8 @@ void order_set_scope(order *o, int scope);
 // side, or the layout is the other one's; rules may be NULL.
 MUST_USE bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked,
                                err *e);
+// ERR_USAGE for a page (0: none was asked for) without an expert pack.
+MUST_USE bool order_set_page(plan_options *p, uint64_t page, err *e);
 // ERR_USAGE for an alignment (0: none was asked for) without a GGUF.
 MUST_USE bool order_set_alignment(plan_options *p, uint64_t alignment, err *e);
 // The order whole, as an object.

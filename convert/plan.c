@@ -182,8 +182,70 @@ static bool add_moved(plan *p, uint64_t *cap, int64_t i, const tensor_account *a
     return !to || add_alone(p, t, from, to, e);
 }
 
+// ---- weights of no role that a GGUF has no type for ----
+
+// FP8 of layers that are no part of the model proper (multi-token prediction). No rule reaches
+// them, so that the container decides: they are decoded.
+typedef struct {
+    weight **of;  // [checkpoint_count], by the tensor of codes; NULL in it: none
+    bool *taken;  // [checkpoint_count] another part of one
+} loose_weights;
+
+static bool find_loose(plan *p, int64_t i, loose_weights *l, err *e)
+{
+    const tensor *t = checkpoint_at(p->source, i);
+    err other = ERR_INIT;
+    if (model_account(p->model, i)->used || t->type != DT_F8_E4M3 || t->rank != 2 ||
+        !str_ends(t->name, ".weight"))
+        return true;
+    const char *module = arena_text(&p->names, t->name, strlen(t->name) - strlen(".weight"), e);
+    weight *w = module ? arena_new(&p->names, 1, sizeof *w, e) : NULL;
+    if (!w)
+        return false;
+    if (!weight_bind(w, p->source, module, "weight", 2, t->shape[0], t->shape[1], &other)) {
+        *e = other.kind == ERR_ENV ? other : *e;
+        return other.kind != ERR_ENV; // moved, and refused by its name
+    }
+    l->of[i] = w;
+    for (int k = 1; k < w->n_parts; k++)
+        l->taken[checkpoint_index(p->source, w->part[k])] = true;
+    return true;
+}
+
+// To be freed in any case.
+static bool find_all_loose(plan *p, loose_weights *l, err *e)
+{
+    int64_t n = checkpoint_count(p->source);
+    *l = (loose_weights){0};
+    if (!p->model || p->options.layout != LAYOUT_GGUF || !(p->options.codec || p->options.rules))
+        return true;
+    l->of = mem_new((uint64_t)n, sizeof *l->of, "the plan", e);
+    l->taken = mem_new((uint64_t)n, sizeof *l->taken, "the plan", e);
+    bool ok = l->of && l->taken;
+    for (int64_t i = 0; ok && i < n; i++)
+        ok = find_loose(p, i, l, e);
+    return ok;
+}
+
+// As BF16, which costs a rounding; where nothing may be lost, as binary32.
+static bool add_loose(plan *p, uint64_t *cap, const weight *w, err *e)
+{
+    plan_tensor *t = new_tensor(p, cap, e);
+    if (!t)
+        return false;
+    t->source = w;
+    t->codec = codec_find(p->options.exact ? "f32" : "bf16");
+    t->search = SEARCH_BEST;
+    t->to = *w->part[0];
+    t->to.type = t->codec->part[0].type;
+    t->to.bytes = codec_part_bytes(t->codec, 0, w->out, w->in);
+    return true;
+}
+
+// ---- all of them ----
+
 // A weight is added with its first part.
-static bool collect_tensors(plan *p, const decision *decided, err *e)
+static bool collect_tensors(plan *p, const decision *decided, const loose_weights *loose, err *e)
 {
     uint64_t cap = 0;
     int64_t n = checkpoint_count(p->source);
@@ -192,7 +254,11 @@ static bool collect_tensors(plan *p, const decision *decided, err *e)
     for (int64_t i = 0; ok && i < n; i++) {
         const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
         bool used = a && a->used;
-        if (used && a->stacked && apart)
+        if (loose->of && loose->taken[i])
+            continue;
+        if (loose->of && loose->of[i])
+            ok = add_loose(p, &cap, loose->of[i], e);
+        else if (used && a->stacked && apart)
             ok = a->part != 0 || add_stack(p, &cap, a, of_weights, e);
         else if (used && of_weights && of_weights[a->first].codec)
             ok = a->part != 0 || add_parts(p, &cap, model_weight_at(p->model, a->first),
@@ -223,10 +289,14 @@ static bool moves_something(const plan *p, err *e)
 static bool choose_tensors(plan *p, err *e)
 {
     decision *decided = NULL;
+    loose_weights loose = {0};
     bool ok = !p->model || (p->options.scope == SCOPE_NONE && !p->options.rules) ||
               decide(&p->options, p->source, p->model, &decided, e);
-    ok = ok && collect_tensors(p, decided, e) && (!p->options.exact || moves_something(p, e));
+    ok = ok && find_all_loose(p, &loose, e) && collect_tensors(p, decided, &loose, e) &&
+         (!p->options.exact || moves_something(p, e));
     free(decided);
+    free(loose.of);
+    free(loose.taken);
     return ok;
 }
 

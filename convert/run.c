@@ -76,6 +76,17 @@ bool run_recall(const plan *p, output *out, run_result *r, err *e)
     return true;
 }
 
+bool run_recall_some(const plan *p, const output *out, run_result *r, err *e)
+{
+    for (int64_t f = 0; f < p->n_files; f++) {
+        const char *name = p->file[f].name;
+        bool known;
+        if (output_has(out, name, NULL) && !note_read(p, f, output_note(out, name), r, &known, e))
+            return false;
+    }
+    return true;
+}
+
 static bool is_stack(const plan *p, int64_t i)
 {
     return p->model && model_account(p->model, i)->stacked;

@@ -79,6 +79,9 @@ MUST_USE bool run_plan(const plan *p, const run_options *o, output *out, run_res
 // tensors, counts of changes, out of the notes that other runs or parts left with their units.
 // ERR_ENV where a unit is not finished, or its note is none (the unit is then rejected).
 MUST_USE bool run_recall(const plan *p, output *out, run_result *r, err *e);
+// The same of those units that are finished and whose notes are understood; the others stay as they
+// are. Changes nothing in the folder.
+MUST_USE bool run_recall_some(const plan *p, const output *out, run_result *r, err *e);
 // Identities of the source's files, [checkpoint_n_files], out of what was read. Stacked tensors
 // that no unit has read from front to end are read once more. ERR_INTERNAL where another tensor is
 // not known: units are missing.

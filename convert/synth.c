@@ -315,7 +315,7 @@ static bool make(synth *s, const synth_options *o, err *e)
     s->seed = o->seed;
     s->sparse = o->sparse;
     s->type = o->type ? o->type : codec_find(s->family->type);
-    if (s->type->form != CODEC_FP8_BLOCK && strcmp(s->type->name, "bf16") != 0)
+    if (strcmp(s->type->name, "fp8-block") != 0 && strcmp(s->type->name, "bf16") != 0)
         return err_set(e, ERR_USAGE, "synthetic weights are bf16 or fp8-block, not %s; quantize "
                        "makes the others", s->type->name);
     if (s->type->form == CODEC_FP8_BLOCK && is_stacked(s->family->family))

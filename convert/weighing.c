@@ -57,6 +57,12 @@ static bool read_file(weighing *w, const char *path, err *e)
 {
     if (!imatrix_looks(path, &w->has_imatrix, e))
         return false;
+    bool is = w->has_imatrix;
+    if (!is && !stats_file_looks(path, &is, e))
+        return false;
+    if (!is)
+        return err_set(e, ERR_INPUT, "'%s' is neither a statistics file of scruple calibrate nor "
+                       "an imatrix of llama.cpp", path);
     if (!w->has_imatrix)
         return stats_file_read(&w->file, path, &w->sha, e);
     return imatrix_open(&w->imatrix, path, e) && sha256_of_file(path, &w->sha, e);
@@ -94,11 +100,13 @@ static void warn(weighing *w, const char *module, const char *what, const char *
         event_warn(v, "further weights that the imatrix knows nothing of are not named");
 }
 
-// The entry of a weight by its own name, or by llama.cpp's; *first: where its numbers begin.
+// The entry of a weight by its own name, or by llama.cpp's, of all experts or of one; *first: where
+// its numbers begin.
 static bool find_entry(const weighing *w, const weighed *t, const imatrix_entry **x,
                        int64_t *first, char name[LLAMA_NAME_TEXT], err *e)
 {
     strbuf own = {0};
+    char single[LLAMA_NAME_TEXT];
     int64_t slices = 1;
     *first = 0;
     strbuf_printf(&own, "%s.weight", t->weight->module);
@@ -110,6 +118,11 @@ static bool find_entry(const weighing *w, const weighed *t, const imatrix_entry 
         *x = imatrix_find(&w->imatrix, theirs);
         slices = t->expert < 0 ? 1 : model_arch(w->source.model)->n_experts;
         *first = t->expert < 0 ? 0 : t->expert * t->weight->in;
+    }
+    if (ok && !*x && llama_expert_name(t->role, t->layer, t->expert, single)) {
+        *x = imatrix_find(&w->imatrix, single);
+        slices = 1;
+        *first = 0;
     }
     if (*x && (*x)->n != slices * t->weight->in)
         return err_set(e, ERR_INPUT, "the imatrix is of another model: '%s' has %lld numbers "
@@ -133,7 +146,7 @@ static bool look_into_imatrix(weighing *w, const weighed *t, err *e)
         return true;
     }
     if (!imatrix_unseen(&w->imatrix, x, first, &unseen, e))
-        return err_in(e, "imatrix '%s'", w->imatrix.in.name);
+        return false;
     if (unseen)
         warn(w, t->weight->module, "counts no tokens for it in", x->name,
              "all its columns weigh the same");
@@ -150,7 +163,7 @@ static bool weigh_by_imatrix(weighing *w, const weighed *t, float *to, bool *has
     if (!x)
         return true;
     if (!imatrix_read(&w->imatrix, x, first, t->weight->in, to, &unseen, e))
-        return err_in(e, "imatrix '%s'", w->imatrix.in.name);
+        return false;
     stats_importance_of_means(to, t->weight->in);
     *has = true;
     return true;

@@ -194,9 +194,20 @@ static const role_row shared[] = {
 
 // ---- what needs no role ----
 
-static const name_rule usual_rules[] = {
+// Of every family.
+static const name_rule common_rules[] = {
     {"tied-head", "{h}lm_head.*", true},             // transformers lets the embedding win
     {"rotary-inv-freq", "*.rotary_emb.inv_freq", false}, // an old buffer, derived from the config
+    // How a runtime rounds queries, keys and values: compressed-tensors has them at the attention,
+    // ModelOpt at the projections.
+    {"cache-scale", "{m}layers.*.self_attn.q_scale", false},
+    {"cache-scale", "{m}layers.*.self_attn.k_scale", false},
+    {"cache-scale", "{m}layers.*.self_attn.v_scale", false},
+    {"cache-scale", "{m}layers.*.self_attn.k_proj.k_scale", false},
+    {"cache-scale", "{m}layers.*.self_attn.v_proj.v_scale", false},
+};
+
+static const name_rule usual_rules[] = {
     {"mtp-layer", "{m}layers.{x}.*", false},
 };
 
@@ -315,8 +326,6 @@ static const stack_row llama4_stacks[] = {
 };
 
 static const name_rule llama4_rules[] = {
-    {"tied-head", "{h}lm_head.*", true},
-    {"rotary-inv-freq", "*.rotary_emb.inv_freq", false},
     {"vision", "vision_model.*", false},
     {"vision", "multi_modal_projector.*", false},
     {"vision", "model.vision_model.*", false},
@@ -379,8 +388,6 @@ static const role_row qwen3_5_shared[] = {
 };
 
 static const name_rule qwen3_5_moe_rules[] = {
-    {"tied-head", "{h}lm_head.*", true},
-    {"rotary-inv-freq", "*.rotary_emb.inv_freq", false},
     {"convolution", "{m}layers.*.linear_attn.conv1d.weight", false},
     {"mtp-layer", "mtp.*", false},
     {"vision", "model.visual.*", false},
@@ -593,4 +600,21 @@ bool family_rule_fits(const name_rule *r, const name_prefix *p, int64_t first, i
                       const char *name)
 {
     return pattern_fits(r->pattern, name, &(rule_context){p, first, count});
+}
+
+const char *family_rule(const family *f, const name_prefix *p, const arch *a, const char *name)
+{
+    const struct {
+        const name_rule *rule;
+        int n;
+    } lists[] = {{common_rules, COUNT_OF(common_rules)}, {f->rules, f->n_rules}};
+    for (size_t l = 0; l < COUNT_OF(lists); l++) {
+        for (int r = 0; r < lists[l].n; r++) {
+            const name_rule *rule = &lists[l].rule[r];
+            if ((!rule->tied_only || a->tied_head) &&
+                family_rule_fits(rule, p, a->n_layers, a->n_extra_layers, name))
+                return rule->name;
+        }
+    }
+    return NULL;
 }

@@ -192,5 +192,8 @@ size_t family_name(char *buf, size_t size, const char *module, const name_prefix
 // Whether a tensor's name fits a rule's pattern; {x} takes layers [first, first + count).
 bool family_rule_fits(const name_rule *r, const name_prefix *p, int64_t first, int64_t count,
                       const char *name);
+// The name of the first rule, of every family's and then of the family's own, that accounts for a
+// tensor without a role; NULL where there is none.
+const char *family_rule(const family *f, const name_prefix *p, const arch *a, const char *name);
 
 #endif

@@ -10,7 +10,8 @@
 #define SUMS ".in_sum2"
 #define COUNTS ".counts"
 
-enum { PIECE = 1 << 16 };  // numbers read at a time
+enum { PIECE = 1 << 16, COUNTS_AT_ONCE = 256 }; // numbers read at a time
+static const char what_it_is[] = "imatrix";
 static const float MOST_TOKENS = 0x1p53f;
 
 // ---- numbers ---------------------------------------------------------------------------------
@@ -30,31 +31,34 @@ static bool read_numbers(const imatrix *m, const imatrix_entry *x, const char *w
     return true;
 }
 
-static bool read_count(const imatrix *m, const imatrix_entry *x, int64_t i, float *count, err *e)
+static bool read_counts(const imatrix *m, const imatrix_entry *x, int64_t first, int64_t n,
+                        float *count, err *e)
 {
     char name[STR_SHORT];
-    if (!x->counts_at) {
-        *count = (float)x->calls;
-        return true;
-    }
-    if (!read_numbers(m, x, "count", x->counts_at, i, 1, count, e))
+    if (x->counts_at && !read_numbers(m, x, "count", x->counts_at, first, n, count, e))
         return false;
-    if (*count > MOST_TOKENS)
-        return err_set(e, ERR_INPUT, "entry '%s': count %lld is above 2^53",
-                       str_short(x->name, name), (long long)i);
-    // As lround rounds it; whole from 2^23 on.
-    *count = (float)(int64_t)((double)*count + 0.5);
+    for (int64_t i = 0; i < n; i++) {
+        if (!x->counts_at) {
+            count[i] = (float)x->calls;
+            continue;
+        }
+        if (count[i] > MOST_TOKENS)
+            return err_set(e, ERR_INPUT, "entry '%s': count %lld is above 2^53",
+                           str_short(x->name, name), (long long)(first + i));
+        // As lround rounds it; whole from 2^23 on.
+        count[i] = (float)(int64_t)((double)count[i] + 0.5);
+    }
     return true;
 }
 
 static bool check_numbers(const imatrix *m, err *e)
 {
-    float *block = mem_new(PIECE, sizeof *block, "an imatrix", e), count;
+    float *block = mem_new(PIECE, sizeof *block, "an imatrix", e);
     bool ok = block != NULL;
     for (int64_t k = 0; ok && k < m->n; k++) {
         const imatrix_entry *x = &m->entry[k];
-        for (int64_t i = 0; ok && x->counts_at && i < x->n_counts; i++)
-            ok = read_count(m, x, i, &count, e);
+        for (int64_t i = 0; ok && x->counts_at && i < x->n_counts; i += PIECE)
+            ok = read_counts(m, x, i, i64_min(PIECE, x->n_counts - i), block, e);
         for (int64_t i = 0; ok && i < x->n; i += PIECE)
             ok = read_numbers(m, x, "number", x->at, i, i64_min(PIECE, x->n - i), block, e);
     }
@@ -65,29 +69,41 @@ static bool check_numbers(const imatrix *m, err *e)
 bool imatrix_unseen(const imatrix *m, const imatrix_entry *x, int64_t first, bool *unseen, err *e)
 {
     float count;
-    bool ok = read_count(m, x, first / (x->n / x->n_counts), &count, e);
+    bool ok = read_counts(m, x, first / (x->n / x->n_counts), 1, &count, e);
     *unseen = ok && x->counts_at && count == 0;
-    return ok;
+    return ok || err_in_file(e, what_it_is, m->in.name);
 }
 
-bool imatrix_read(const imatrix *m, const imatrix_entry *x, int64_t first, int64_t n, float *to,
-                  int64_t *unseen, err *e)
+// See imatrix_read.
+static bool read_means(const imatrix *m, const imatrix_entry *x, int64_t first, int64_t n,
+                       float *to, int64_t *unseen, err *e)
 {
-    int64_t slice = x->n / x->n_counts;
+    float counts[COUNTS_AT_ONCE];
+    int64_t slice = x->n / x->n_counts, last = (first + n - 1) / slice, base = 0, have = 0;
     *unseen = 0;
     if (!in_unchanged(&m->in, e) || !read_numbers(m, x, "number", x->at, first, n, to, e))
         return false;
     for (int64_t i = 0; i < n;) {
         int64_t of = (first + i) / slice, end = i64_min(n, (of + 1) * slice - first);
-        float count;
-        if (!read_count(m, x, of, &count, e))
-            return false;
+        if (of >= have) { // of grows
+            base = of;
+            have = i64_min(of + COUNTS_AT_ONCE, last + 1);
+            if (!read_counts(m, x, base, have - base, counts, e))
+                return false;
+        }
+        float count = counts[of - base];
         bool means = !x->counts_at && x->calls <= 0, none = !means && count == 0;
         *unseen += none ? end - i : 0;
         for (; i < end; i++)
             to[i] = none ? 1 : means ? to[i] : to[i] / count;
     }
     return true;
+}
+
+bool imatrix_read(const imatrix *m, const imatrix_entry *x, int64_t first, int64_t n, float *to,
+                  int64_t *unseen, err *e)
+{
+    return read_means(m, x, first, n, to, unseen, e) || err_in_file(e, what_it_is, m->in.name);
 }
 
 // ---- entries ---------------------------------------------------------------------------------
@@ -323,7 +339,7 @@ bool imatrix_open(imatrix *m, const char *path, err *e)
     if (ok)
         return true;
     imatrix_close(m);
-    return err_in(e, "imatrix '%s'", path);
+    return err_in_file(e, what_it_is, path);
 }
 
 void imatrix_close(imatrix *m)

@@ -40,3 +40,15 @@ const char *llama_weight_name(role r, int64_t layer, char buf[LLAMA_NAME_TEXT])
         (void)snprintf(buf, LLAMA_NAME_TEXT, "blk.%lld.%s.weight", (long long)layer, names[r]);
     return buf;
 }
+
+const char *llama_expert_name(role r, int64_t layer, int64_t expert, char buf[LLAMA_NAME_TEXT])
+{
+    role dense = r == ROLE_EXPERT_GATE ? ROLE_FFN_GATE
+                 : r == ROLE_EXPERT_UP ? ROLE_FFN_UP
+                                       : ROLE_FFN_DOWN;
+    if (expert < 0 || !role_is_expert(r))
+        return NULL;
+    (void)snprintf(buf, LLAMA_NAME_TEXT, "blk.%lld.%s.%lld.weight", (long long)layer, names[dense],
+                   (long long)expert);
+    return buf;
+}

@@ -12,5 +12,8 @@ enum { LLAMA_NAME_TEXT = 64 };
 
 // The name of a role's weight; layer -1 for global roles. NULL for roles that are no matrices.
 const char *llama_weight_name(role r, int64_t layer, char buf[LLAMA_NAME_TEXT]);
+// The name that the weight of one expert had in files from before experts lay together
+// ("blk.3.ffn_gate.5.weight"); NULL for other roles.
+const char *llama_expert_name(role r, int64_t layer, int64_t expert, char buf[LLAMA_NAME_TEXT]);
 
 #endif

@@ -284,19 +284,14 @@ static bool refuse_leftover(const model *m, int64_t first, int64_t n, err *e)
 
 static bool account_for_the_rest(model *m, err *e)
 {
-    const family *f = m->config.family;
-    const arch *a = &m->config.arch;
     int64_t left = 0, first = -1;
     for (int64_t i = 0; i < checkpoint_count(m->from); i++) {
         tensor_account *account = &m->account[i];
         if (account->used)
             continue;
         *account = (tensor_account){.layer = -1, .expert = -1};
-        for (int r = 0; r < f->n_rules && !account->rule; r++)
-            if ((!f->rules[r].tied_only || a->tied_head) &&
-                family_rule_fits(&f->rules[r], &m->prefix, a->n_layers, a->n_extra_layers,
-                                 checkpoint_at(m->from, i)->name))
-                account->rule = f->rules[r].name;
+        account->rule = family_rule(m->config.family, &m->prefix, &m->config.arch,
+                                    checkpoint_at(m->from, i)->name);
         if (!account->rule && left++ == 0)
             first = i;
     }

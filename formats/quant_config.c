@@ -123,7 +123,9 @@ static bool read_fp8(quant_config *q, const config *c, const json *j, err *e)
         return false;
     if (!declare(q, (quant_scheme){ELEMENT_E4M3, 8, block[0], block[1], ZEROS_ANY}, e))
         return false;
-    const json *experts = config_get(c, "expert_dtype"); // DeepSeek-V4
+    const json *experts = config_get(c, "expert_dtype"); // DeepSeek-V4; V4.1 and transformers
+    if (!experts || !is_text(json_as_text(experts), "fp4")) // have it here
+        experts = json_get(j, "expert_dtype");
     return !experts || !is_text(json_as_text(experts), "fp4") ||
            declare(q, group_of(ELEMENT_E2M1, 4, 32), e);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/json.h"
 #include "base/out.h"
 #include "formats/checkpoint.h"
@@ -257,10 +258,38 @@ static bool read_metadata(stats_file *f, const checkpoint *c, err *e)
     return ok && join_made_from(f, made_from, e);
 }
 
+// The upper half of a header's length is zero, and behind the length it begins.
+bool stats_file_looks(const char *path, bool *is, err *e)
+{
+    enum { AT = 8 };
+    unsigned char b[AT + 1];
+    in_file in = IN_FILE_CLOSED;
+    path_kind kind;
+    *is = false;
+    if (!path_find(path, &kind, e))
+        return false;
+    if (kind == PATH_FOLDER)
+        return true;
+    bool ok = in_open(&in, path, e);
+    *is = ok && in.size <= AT; // one that is cut off
+    if (ok && in.size > AT) {
+        ok = in_read(&in, 0, b, sizeof b, e);
+        *is = ok && load_u32(b + AT / 2) == 0 && b[AT] == '{';
+    }
+    in_close(&in);
+    return ok;
+}
+
 bool stats_file_read(stats_file *f, const char *path, sha256_digest *digest, err *e)
 {
     checkpoint *c = NULL;
+    bool is;
     *f = (stats_file){0};
+    if (!stats_file_looks(path, &is, e))
+        return false;
+    if (!is)
+        return err_set(e, ERR_INPUT, "'%s': this is no statistics file: expected one that "
+                       "scruple calibrate wrote", path);
     if (!checkpoint_open(&c, path, NULL, e))
         return false;
     bool ok = read_metadata(f, c, e);
@@ -268,7 +297,7 @@ bool stats_file_read(stats_file *f, const char *path, sha256_digest *digest, err
         ok = read_tensor(f, c, checkpoint_at(c, i), e);
     checkpoint_close(c);
     if (!ok)
-        err_in(e, "statistics '%s'", path);
+        err_in_file(e, "statistics", path);
     ok = ok && (!digest || sha256_of_file(path, digest, e));
     if (!ok)
         stats_file_free(f);

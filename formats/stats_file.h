@@ -34,6 +34,9 @@ const stats *stats_file_find(const stats_file *f, role r, int64_t layer);
 MUST_USE bool stats_file_merge(stats_file *a, const stats_file *b, err *e);
 void stats_file_free(stats_file *f);
 
+// Whether a file begins as one does: like safetensors, and it is no folder. ERR_INPUT only where it
+// cannot be read.
+MUST_USE bool stats_file_looks(const char *path, bool *is, err *e);
 // digest (may be NULL): SHA-256 of the file. ERR_INPUT for everything but a whole file of this
 // layout and version.
 MUST_USE bool stats_file_read(stats_file *f, const char *path, sha256_digest *digest, err *e);

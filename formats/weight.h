@@ -106,6 +106,12 @@ typedef struct {
 
 // ERR_ENV where the sizes overflow.
 MUST_USE bool weight_lay_out(stored_rows *s, const weight *w, int64_t row, int64_t n, err *e);
+// Small runs close to each other are better read with what lies between them: the bytes from the
+// first run's beginning to the last one's end; 0 where each is to be read by itself.
+uint64_t weight_part_span(const stored_part *p);
+// Bytes [at, at + n) of the span, in whatever pieces, to where the part lies in memory.
+void weight_part_gather(const stored_part *p, uint64_t at, const void *bytes, uint64_t n,
+                        void *part);
 // Reads the parts that decoding needs.
 MUST_USE bool weight_fetch(const stored_rows *s, void *stored, err *e);
 // Rows [row, row + n) out of those that are stored, as weight_read_rows.

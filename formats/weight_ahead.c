@@ -34,9 +34,10 @@ static bool next_part(void *ctx, stream_range *out, bool *end, err *e)
             const tensor *t = r->w->part[w->part];
             if (!p->wanted || w->run == p->runs)
                 continue;
-            uint64_t offset = p->offset + (uint64_t)w->run++ * p->stride;
+            uint64_t offset = p->offset + (uint64_t)w->run * p->stride, span = weight_part_span(p);
             *out = (stream_range){checkpoint_file(r->w->from, t->file), t->offset + offset,
-                                  p->run_bytes};
+                                  span ? span : p->run_bytes};
+            w->run = span ? p->runs : w->run + 1;
             return true;
         }
     }
@@ -77,11 +78,27 @@ const stored_rows *weight_ahead_next(const weight_ahead *a)
     return a->taken < a->n ? &a->next : NULL;
 }
 
+static bool take_part(stream *s, const stored_part *p, char *to, err *e)
+{
+    uint64_t span = weight_part_span(p), n;
+    if (!span)
+        return stream_read(s, to, p->bytes, e);
+    for (uint64_t at = 0; at < span; at += n) {
+        const void *bytes;
+        if (!stream_take(s, span - at, &bytes, &n, e))
+            return false;
+        if (n == 0)
+            return err_set(e, ERR_INTERNAL, "the stream of weights ended early");
+        weight_part_gather(p, at, bytes, n, to);
+    }
+    return true;
+}
+
 bool weight_ahead_take(weight_ahead *a, void *to, err *e)
 {
     for (int i = 0; i < a->next.w->n_parts; i++) {
         const stored_part *p = &a->next.part[i];
-        if (p->wanted && !stream_read(a->s, (char *)to + p->at, p->bytes, e))
+        if (p->wanted && !take_part(a->s, p, (char *)to + p->at, e))
             return false;
     }
     a->taken++;

@@ -113,6 +113,7 @@ typedef enum {
 typedef struct {
     const codec *codec;
     fit fit;
+    bool sound; // what is there has the right shapes
     int missing, strangers, mistyped; // parts, companions, parts
     int lacks, other, wrong, misshapen; // the first of each: the codec's part, a companion, and
                                         // twice the weight's part
@@ -167,7 +168,8 @@ static bool beside_scales(const weight *w, int i, const part_place *place)
 {
     part_kind kind = w->codec->part[w->of[i]].kind;
     int scales = part_of(w, PART_SCALES);
-    return (kind != PART_ZEROS && kind != PART_BIASES) || place[i].cols == place[scales].cols;
+    return scales < 0 || (kind != PART_ZEROS && kind != PART_BIASES) ||
+           place[i].cols == place[scales].cols;
 }
 
 static bool shapes_fit(const weight *w, trial *t)
@@ -216,20 +218,32 @@ static trial try_codec(around *f, const codec *c)
         return t;
     t.fit = FIT_CODES;
     look_for_wrong(f, used, &t);
+    t.sound = shapes_fit(w, &t);
     if (t.missing || t.mistyped || t.strangers)
         return t;
-    t.fit = shapes_fit(w, &t) ? FIT_ALL : FIT_PARTS;
+    t.fit = t.sound ? FIT_ALL : FIT_PARTS;
     return t;
 }
 
+// Where there are no scales nothing tells the size of groups: the row without one is meant.
+static bool is_more_general(const trial *t, const trial *best)
+{
+    return best->codec->form == CODEC_INT && t->codec->form == CODEC_STORED && t->missing &&
+           t->codec->part[t->lacks].kind == PART_SCALES;
+}
+
 // Of those that got equally far: the one in whose way least is, and what is not there rather than
-// what is of another type or too much; of other shapes the last, which is the most general.
+// what is of another type or too much; then the one that has the shapes of what is there; of other
+// shapes the last, which is the most general.
 static bool is_better(const trial *t, const trial *best)
 {
     if (t->fit != best->fit)
         return t->fit > best->fit;
     int a = t->missing + t->strangers + t->mistyped;
     int b = best->missing + best->strangers + best->mistyped;
+    if (t->fit == FIT_CODES && a == b && t->missing == best->missing &&
+        t->strangers == best->strangers)
+        return t->sound != best->sound ? t->sound : is_more_general(t, best);
     if (t->fit == FIT_CODES)
         return a != b ? a < b : t->missing > best->missing ||
                                 (t->missing == best->missing && t->strangers < best->strangers);

@@ -48,21 +48,27 @@
 
 #define FP8_SCALE_NAMES {"weight_scale_inv", "scale", "_scale_inv"}
 
-#define FP8_BLOCK_CODEC(label, power)                                                           \
+#define FP8_BLOCK_CODEC(label, side, dt, power, other)                                          \
     {                                                                                           \
-        .name = label, .form = CODEC_FP8_BLOCK, .element = ELEMENT_E4M3, .bits = 8,             \
-        .n_parts = 2,                                                                           \
+        .name = label, .form = CODEC_FP8_BLOCK, .config = CONFIG_FP8,                           \
+        .element = ELEMENT_E4M3, .bits = 8, .n_parts = 2,                                       \
         .part = {E4M3_CODES,                                                                    \
-                 SCALES("weight_scale_inv", DT_F32, ALSO(DT_BF16), .row_block = 128,            \
-                        .col_block = 128, .named = {"_scale_inv"})},                            \
-        .group = 128, .row_quantum = 128, .pow2 = power, .decode = scaled_decode,               \
+                 SCALES("weight_scale_inv", dt, 0, .row_block = side, .col_block = side,        \
+                        .named = {"_scale_inv", other})},                                       \
+        .group = side, .row_quantum = side, .pow2 = power, .decode = scaled_decode,             \
         .scales = scaled_scales, .encode = fp8_block_encode                                     \
     }
+#define FP8_BLOCKS(label, side)                                                                 \
+    FP8_BLOCK_CODEC(label, side, DT_F32, false, NULL),                                          \
+    FP8_BLOCK_CODEC(label "-pow2", side, DT_F32, true, NULL),                                   \
+    FP8_BLOCK_CODEC(label "-bf16", side, DT_BF16, false, NULL),                                 \
+    FP8_BLOCK_CODEC(label "-e8m0", side, DT_F8_E8M0, true, "scale")
 
 // compressed-tensors' pack-quantized as we write it: nothing optional.
 #define INT_CODEC(label, width, parts, columns, ...)                                            \
     {                                                                                           \
-        .name = label, .form = CODEC_INT, .element = ELEMENT_INT, .bits = width,                \
+        .name = label, .form = CODEC_INT, .config = CONFIG_COMPRESSED_TENSORS,                  \
+        .element = ELEMENT_INT, .bits = width,                                                  \
         .zero = 1 << (width - 1), .n_parts = parts,                                             \
         .part = {CODES("weight_packed", DT_I32),                                                \
                  SCALES("weight_scale", DT_BF16, ALSO(DT_F16) | ALSO(DT_F32), .row_block = 1,   \
@@ -115,10 +121,12 @@
 #define BLOCK_CODEC(label, dt, columns) BLOCK_FORM(label, dt, columns, blocks_encode)
 #define BLOCK_READER(label, dt, columns) BLOCK_FORM(label, dt, columns, NULL)
 
-#define E4M3_SCALES(name)                                                                       \
-    SCALES(name, DT_F8_E4M3, ALSO(DT_U8), .row_block = 1, .col_block = 16)
+#define E4M3_SCALES(name, in_bytes)                                                             \
+    SCALES(name, DT_F8_E4M3, ALSO(DT_U8), .row_block = 1, .col_block = 16,                      \
+           .wrapped = in_bytes)
 #define E8M0_SCALES(name, other)                                                                \
-    SCALES(name, DT_F8_E8M0, ALSO(DT_U8), .row_block = 1, .col_block = 32, .named = {other})
+    SCALES(name, DT_F8_E8M0, ALSO(DT_U8), .row_block = 1, .col_block = 32, .named = {other},    \
+           .wrapped = true)
 
 #define ZEROS_ACROSS                                                                            \
     {.suffix = "qzeros", .kind = PART_ZEROS, .type = DT_I32, .packing = PACKED_ROWS, .rank = 2, \
@@ -146,8 +154,8 @@
         .encode = tools_encode, __VA_ARGS__                                                     \
     }
 #define GPTQ_FORM(label, width, format, nothing, columns, ...)                                  \
-    TOOL_CODEC(label, width, columns, .zero = nothing, .gptq_format = format,                   \
-               .row_quantum = 32 / (width), .n_parts = 4,                                       \
+    TOOL_CODEC(label, width, columns, .config = CONFIG_GPTQ, .zero = nothing,                   \
+               .gptq_format = format, .row_quantum = 32 / (width), .n_parts = 4,                \
                .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_COLUMNS,        \
                          .rank = 2, .row_block = 1, .across = true},                            \
                         {.suffix = "qzeros", .kind = PART_ZEROS, .type = DT_I32, .rank = 2,     \
@@ -157,7 +165,8 @@
                         {.suffix = "g_idx", .kind = PART_ORDER, .type = DT_I32, .rank = 1,      \
                          .col_block = 1}})
 #define AWQ_FORM(label, columns, ...)                                                           \
-    TOOL_CODEC(label, 4, columns, .eights = true, .row_quantum = 8, .n_parts = 3,               \
+    TOOL_CODEC(label, 4, columns, .config = CONFIG_AWQ, .eights = true, .row_quantum = 8,       \
+               .n_parts = 3,                                                                    \
                .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_ROWS,           \
                          .rank = 2, .col_block = 1, .across = true},                            \
                         {.suffix = "qzeros", .kind = PART_ZEROS, .type = DT_I32, .rank = 2,     \
@@ -165,7 +174,8 @@
                         SCALES("scales", DT_F16, 0, .row_block = 1, .across = true,             \
                                __VA_ARGS__)})
 #define MLX_FORM(width, columns)                                                                \
-    TOOL_CODEC("int" #width "-mlx-g" #columns, width, columns, .row_quantum = 1, .n_parts = 3,  \
+    TOOL_CODEC("int" #width "-mlx-g" #columns, width, columns, .config = CONFIG_MLX,            \
+               .row_quantum = 1, .n_parts = 3,                                                  \
                .part = {CODES("weight", DT_U32),                                                \
                         SCALES("scales", DT_BF16, ALSO(DT_F16), .row_block = 1,                 \
                                .col_block = columns),                                           \
@@ -186,13 +196,22 @@ static const codec registry[] = {
     FLOAT_CODEC("f32", DT_F32),
     FLOAT_CODEC("f16", DT_F16),
     FLOAT_CODEC("bf16", DT_BF16),
-    FP8_BLOCK_CODEC("fp8-block", false),
-    FP8_BLOCK_CODEC("fp8-block-pow2", true),
+    FP8_BLOCKS("fp8-block", 128),
+    FP8_BLOCKS("fp8-block32", 32),
     {
-        .name = "fp8-channel", .form = CODEC_FP8_CHANNEL, .element = ELEMENT_E4M3, .bits = 8,
-        .n_parts = 2,
+        .name = "fp8-channel", .form = CODEC_FP8_CHANNEL, .config = CONFIG_COMPRESSED_TENSORS,
+        .element = ELEMENT_E4M3, .bits = 8, .n_parts = 2,
         .part = {E4M3_CODES,
                  SCALES("weight_scale", DT_F32, ANY_FLOAT, .row_block = 1, .fixed_cols = 1)},
+        .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,
+        .encode = fp8_channel_encode
+    },
+    {
+        // The same tensors, so they are read as the row above; fbgemm's config describes them.
+        .name = "fp8-fbgemm", .form = CODEC_FP8_CHANNEL, .config = CONFIG_FBGEMM,
+        .element = ELEMENT_E4M3, .bits = 8, .n_parts = 2,
+        .part = {E4M3_CODES,
+                 SCALES("weight_scale", DT_F32, 0, .row_block = 1, .fixed_cols = 1)},
         .row_quantum = 1, .decode = scaled_decode, .scales = scaled_scales,
         .encode = fp8_channel_encode
     },
@@ -200,8 +219,8 @@ static const codec registry[] = {
     INT_CODECS(8),
     // FP8 as anybody stores it: a scale a tensor, row, group or block.
     {
-        .name = "fp8-tensor", .form = CODEC_FP8_CHANNEL, .element = ELEMENT_E4M3, .bits = 8,
-        .n_parts = 3,
+        .name = "fp8-tensor", .form = CODEC_FP8_CHANNEL, .config = CONFIG_COMPRESSED_TENSORS,
+        .element = ELEMENT_E4M3, .bits = 8, .n_parts = 3,
         .part = {E4M3_CODES,
                  ONE("weight_scale", PART_SCALES, false, "weight_scale_inv", "scale",
                      "_scale_inv"),
@@ -209,10 +228,10 @@ static const codec registry[] = {
         .row_quantum = 1, .whole = WHOLE_WEIGHT, .decode = scaled_decode, .scales = scaled_scales,
         .encode = fp8_tensor_encode
     },
-    MX_CODEC("mxfp8", ELEMENT_E4M3, 8, 32, .n_parts = 2,
-           .part = {E4M3_CODES,
-                    SCALES("weight_scale", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
-                           .col_block = 32, .named = FP8_SCALE_NAMES)}),
+    MX_CODEC("mxfp8", ELEMENT_E4M3, 8, 32, .config = CONFIG_COMPRESSED_TENSORS, .n_parts = 2,
+             .part = {E4M3_CODES,
+                      SCALES("weight_scale", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
+                             .col_block = 32, .named = FP8_SCALE_NAMES, .wrapped = true)}),
     STORED("fp8-scaled", ELEMENT_E4M3, 8, .n_parts = 3,
            .part = {E4M3_CODES,
                     SCALES("weight_scale", DT_F32, ANY_FLOAT | ALSO(DT_F8_E8M0), .row_block = 128,
@@ -230,32 +249,37 @@ static const codec registry[] = {
                      .optional = true, GROUPED(128)},
                     INPUT_SCALE}),
     // Four-bit floats: compressed-tensors, ModelOpt, gpt-oss, DeepSeek-V4.
-    MX_CODEC("nvfp4-packed", ELEMENT_E2M1, 4, 16, .n_parts = 4, .whole = WHOLE_FUSED,
-           .part = {CODES("weight_packed", DT_U8), E4M3_SCALES("weight_scale"),
-                    ONE("weight_global_scale", PART_DIVISOR, false, NULL), INPUT_GLOBAL}),
+    MX_CODEC("nvfp4-packed", ELEMENT_E2M1, 4, 16, .config = CONFIG_COMPRESSED_TENSORS,
+             .n_parts = 4, .whole = WHOLE_FUSED,
+             .part = {CODES("weight_packed", DT_U8), E4M3_SCALES("weight_scale", false),
+                      ONE("weight_global_scale", PART_DIVISOR, false, NULL), INPUT_GLOBAL}),
     STORED("nvfp4-modelopt", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
-           .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale"),
+           .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale", false),
                     ONE("weight_scale_2", PART_GLOBAL, false, NULL), INPUT_SCALE}),
-    MX_CODEC("mxfp4-packed", ELEMENT_E2M1, 4, 32, .n_parts = 3,
-           .part = {CODES("weight_packed", DT_U8), E8M0_SCALES("weight_scale", NULL),
-                    INPUT_GLOBAL}),
+    MX_CODEC("mxfp4-packed", ELEMENT_E2M1, 4, 32, .config = CONFIG_COMPRESSED_TENSORS,
+             .n_parts = 3,
+             .part = {CODES("weight_packed", DT_U8), E8M0_SCALES("weight_scale", NULL),
+                      INPUT_GLOBAL}),
     STORED("mxfp4-blocks", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
            .part = {{.suffix = "_blocks", .named = {"blocks"}, .type = DT_U8, .rank = 2,
                      .packing = PACKED_COLUMNS, .row_block = 1, .split = 16},
                     E8M0_SCALES("_scales", "scales")}),
-    STORED("mxfp4-deepseek", ELEMENT_E2M1, 4, .group = 32, .n_parts = 2,
-           .part = {CODES("weight", DT_I8), E8M0_SCALES("scale", NULL)}),
+    MX_CODEC("mxfp4-deepseek", ELEMENT_E2M1, 4, 32, .config = CONFIG_FP8, .pow2 = true,
+             .n_parts = 2,
+             .part = {CODES("weight", DT_I8),
+                      SCALES("weight_scale_inv", DT_F8_E8M0, ALSO(DT_U8), .row_block = 1,
+                             .col_block = 32, .named = {"scale"})}),
     GPTQ_CODECS(2), GPTQ_CODECS(3), GPTQ_CODECS(4), GPTQ_CODECS(8),
     STORED("int4-awq", ELEMENT_INT, 4, .eights = true, .n_parts = 3,
            .part = {{.suffix = "qweight", .type = DT_I32, .packing = PACKED_ROWS, .rank = 2,
                      .col_block = 1, .across = true},
                     ZEROS_ACROSS, SCALES_ACROSS}),
     MLX_CODEC(2), MLX_CODEC(3), MLX_CODEC(4), MLX_CODEC(5), MLX_CODEC(6), MLX_CODEC(8),
-    MX_CODEC("mxfp4-mlx", ELEMENT_E2M1, 4, 32, .n_parts = 2,
+    MX_CODEC("mxfp4-mlx", ELEMENT_E2M1, 4, 32, .config = CONFIG_MLX, .n_parts = 2,
              .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
-    MX_CODEC("nvfp4-mlx", ELEMENT_E2M1, 4, 16, .n_parts = 2,
-             .part = {CODES("weight", DT_U32), E4M3_SCALES("scales")}),
-    MX_CODEC("mxfp8-mlx", ELEMENT_E4M3, 8, 32, .n_parts = 2,
+    MX_CODEC("nvfp4-mlx", ELEMENT_E2M1, 4, 16, .config = CONFIG_MLX, .n_parts = 2,
+             .part = {CODES("weight", DT_U32), E4M3_SCALES("scales", true)}),
+    MX_CODEC("mxfp8-mlx", ELEMENT_E4M3, 8, 32, .config = CONFIG_MLX, .n_parts = 2,
              .part = {CODES("weight", DT_U32), E8M0_SCALES("scales", NULL)}),
     GPTQ_FORMS(4, "", 1), GPTQ_FORMS(4, "-v2", 2), GPTQ_FORMS(8, "", 1), GPTQ_FORMS(8, "-v2", 2),
     AWQ_FORM("int4-awq-g32", 32, .col_block = 32), AWQ_FORM("int4-awq-g64", 64, .col_block = 64),
@@ -408,6 +432,12 @@ codec_holder codec_held_by(const codec *c)
     return c->form == CODEC_BLOCKS ? HOLDER_GGUF : HOLDER_SAFETENSORS;
 }
 
+bool codec_has_signs(const codec *c)
+{
+    return (c->form == CODEC_INT && codec_part_of(c, PART_ZEROS) < 0) ||
+           (c->form == CODEC_TOOL && c->zero);
+}
+
 bool codec_is_searched(const codec *c)
 {
     return c->form == CODEC_INT || c->form == CODEC_TOOL || (c->form == CODEC_MX && c->bits == 4) ||
@@ -456,9 +486,7 @@ int64_t codec_part_pitch(const codec *c, int i, int64_t rows)
 
 dtype codec_written_type(const codec *c, int i, codec_search search, dtype source)
 {
-    bool bytes = c->part[i].type == DT_F8_E8M0 ||
-                 (c->part[i].type == DT_F8_E4M3 && c->part[0].type == DT_U32); // MLX's
-    if (c->form == CODEC_MX && bytes)
+    if (c->part[i].wrapped)
         return DT_U8;
     part_kind kind = c->part[i].kind;
     bool follows = c->form == CODEC_INT && kind == PART_SCALES && search == SEARCH_COMPAT;

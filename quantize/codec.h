@@ -46,6 +46,7 @@ typedef struct {
     bool across;         // stored transposed: [cols][rows]
     bool found;          // row_block and col_block follow from the tensor's shape
     bool optional;       // may be absent
+    bool wrapped;        // written as U8, whatever its bytes are
 } codec_part;
 
 typedef enum {
@@ -63,6 +64,17 @@ typedef enum {
     WHOLE_WEIGHT, // one scale for all
     WHOLE_FUSED   // one that weights which runtimes join (gate and up; q, k, v) have to share
 } codec_whole;
+
+// Whose quantization_config describes what is written: what a tool's own files have in config.json.
+typedef enum {
+    CONFIG_NONE,     // nobody's: plain numbers, ggml's blocks, what is only read
+    CONFIG_COMPRESSED_TENSORS,
+    CONFIG_FP8,      // DeepSeek's
+    CONFIG_FBGEMM,
+    CONFIG_GPTQ,
+    CONFIG_AWQ,
+    CONFIG_MLX
+} codec_config;
 
 // What a code says.
 typedef enum {
@@ -110,6 +122,7 @@ static inline part_view part_at(const void *bytes, dtype type)
 typedef struct codec {
     const char *name;      // "int4-g32"
     codec_form form;
+    codec_config config;
     int n_parts;
     codec_part part[CODEC_MAX_PARTS];
     codec_element element;
@@ -119,9 +132,9 @@ typedef struct codec {
     int gptq_format;       // 1: PART_ZEROS holds the zero point less 1; 2: itself; else 0. Only a
                            // config tells the two apart
     bool eights;           // codes across lie 8 a word in the order 0 2 4 6 1 3 5 7 (AWQ)
-    int64_t group;         // columns that share a scale: 16, 32, 64, 128; FP8 blocks 128; of
+    int64_t group;         // columns that share a scale: 16, 32, 64, 128; FP8 blocks' side; of
                            // CODEC_BLOCKS the columns of a block; 0: as found, or none
-    int64_t row_quantum;   // encode ranges begin at multiples of it (1 or 128)
+    int64_t row_quantum;   // encode ranges begin at multiples of it (1, 8, 32 or 128)
     bool exact;            // holds every finite value of its own type: nothing is searched
     codec_whole whole;
     bool pow2;             // scales are powers of two
@@ -139,7 +152,7 @@ typedef struct codec {
                    const encode_options *o, void *const *part, err *e);
 } codec;
 
-// f32 f16 bf16 fp8-block fp8-block-pow2 fp8-channel int4-g32 int4-g64 int4-g128, ggml's types by
+// f32 f16 bf16 fp8-block fp8-block32-e8m0 fp8-channel int4-g32 int4-g64 int4-g128, ggml's types by
 // its names (Q8_0), and what is only read: codec.c has the list, docs/stored-types.md what each is.
 // Where several rows fit a weight's tensors the first one is it.
 const codec *codec_find(const char *name);     // canonical names; NULL
@@ -167,7 +180,8 @@ bool codec_fits(const codec *c, int64_t out, int64_t in); // both hold
 // Which container holds what the codec writes.
 typedef enum { HOLDER_ANY, HOLDER_SAFETENSORS, HOLDER_GGUF } codec_holder;
 codec_holder codec_held_by(const codec *c);
-bool codec_is_searched(const codec *c); // search, signs and importance decide its bytes
+bool codec_is_searched(const codec *c); // search and importance decide its bytes
+bool codec_has_signs(const codec *c);   // BEST makes negative scales, unless positive_scales
 // The parts that are written, the first ones: all but optional ones.
 int codec_written(const codec *c);
 // What the codec needs of a weight as a whole, from its largest magnitude and the type of its

@@ -59,7 +59,7 @@ static int scales_near(const grid *g, float x, float to[MOST_NEAR])
     if (!is_finite(x) || x == 0)
         return 0;
     if (g->pow2 || g->scale == DT_F8_E8M0) {
-        float least = g->pow2 ? 0x1p-126f : 0x1p-127f;
+        float least = g->scale == DT_F8_E8M0 ? 0x1p-127f : 0x1p-126f;
         bool power = (u & 0x7fffff) == 0 || x == 0x1p-127f;
         to[0] = x;
         return power && x >= least;

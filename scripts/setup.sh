@@ -86,15 +86,15 @@ ci)
     fi ;;
 oracle)
     python=build/venv/bin/python
-    if ! $python -c 'import torch, transformers, compressed_tensors, accelerate, safetensors, tokenizers, gguf, numpy' >/dev/null 2>&1; then
+    if ! $python -c 'import torch, transformers, compressed_tensors, accelerate, safetensors, tokenizers, gguf, mlx_lm, numpy' >/dev/null 2>&1; then
         if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
             has_command apt-get && apt_install python3-venv
         fi
-        echo "setup: installing the oracle packages into build/venv (torch, transformers, compressed-tensors, accelerate, safetensors, tokenizers, mlx, gguf)"
+        echo "setup: installing the oracle packages into build/venv (torch, transformers, compressed-tensors, accelerate, safetensors, tokenizers, mlx, mlx-lm, gguf)"
         mkdir -p build
         python3 -m venv build/venv
         build/venv/bin/pip install -q torch==2.13.0
-        build/venv/bin/pip install -q 'transformers==5.24.*' 'compressed-tensors==0.20.*' 'accelerate==1.*' 'safetensors==0.8.*' 'tokenizers==0.23.*' 'mlx[cpu]==0.32.*' 'gguf==0.19.*' numpy
+        build/venv/bin/pip install -q 'transformers==5.24.*' 'compressed-tensors==0.20.*' 'accelerate==1.*' 'safetensors==0.8.*' 'tokenizers==0.23.*' 'mlx[cpu]==0.32.*' 'mlx-lm==0.32.*' 'gguf==0.19.*' numpy
     fi ;;
 *)
     echo "setup: unknown word '$what': build, ci or oracle" >&2

@@ -199,3 +199,38 @@ char *make_with_text(const char *text, const char *from, const char *to)
     strbuf_puts(&s, at + strlen(from));
     return s.text;
 }
+
+static void is_again(const char *digest)
+{
+    char found[65];
+    ck_assert_str_eq(folder_digest(the.out, found), digest);
+}
+
+void make_goes_on(const char *digest)
+{
+    err e = ERR_INIT;
+    int progress = heard.progress;
+    folder_remove(the.out);
+    memset(&heard, 0, sizeof heard);
+    heard.stop_at = progress - 2;
+    ck_assert(!make_checkpoint(&the.order, &the.report, &e));
+    ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
+    heard.stop_at = 0;
+    make_runs();
+    ck_assert_int_gt(the.report.n_resumed, 0);
+    is_again(digest);
+}
+
+void make_in_parts(int64_t parts, const char *digest)
+{
+    err e = ERR_INIT;
+    make_options o = the.order;
+    folder_remove(the.out);
+    o.mode = OUTPUT_PART;
+    o.parts = parts;
+    for (o.part = parts; o.part > 0; o.part--)
+        ck_assert_msg(make_checkpoint(&o, &the.report, &e), "%s", e.text);
+    o.mode = OUTPUT_MERGE;
+    ck_assert_msg(make_checkpoint(&o, &the.report, &e), "%s", e.text);
+    is_again(digest);
+}

@@ -30,6 +30,10 @@ void make_use_qwen3(void); // writes the model
 void make_quantize(const char *type, plan_scope scope, plan_layout layout);
 void make_convert(plan_layout layout);
 void make_runs(void);
+// The folder that a run has just made comes out the same when it is stopped shortly before its end
+// and gone on with, and in so many parts, the last one first.
+void make_goes_on(const char *digest);
+void make_in_parts(int64_t parts, const char *digest);
 // sha256sum accepts SHA256SUMS, which lists everything else.
 void make_sums_are_right(const char *dir);
 void make_same_tensors(const char *a, const char *b);

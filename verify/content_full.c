@@ -49,8 +49,10 @@ static void look_at_values(pass *p)
             return;
         if (t->file == p->file)
             n = common(p, t->offset, t->bytes, &from);
-        if (n > 0 && t->offset >= p->at)
-            p->scanning = content_scan_begin(&p->scan, t);
+        if (n > 0 && t->offset >= p->at) {
+            content_part part = content_part_of(p->c, t);
+            p->scanning = content_scan_begin(&p->scan, t, &part);
+        }
         if (n > 0 && p->scanning)
             content_scan_add(&p->scan, p->chunk + from, n, &p->counts[p->tensor]);
         if (t->file == p->file && t->offset + t->bytes > p->at + p->n)
@@ -157,6 +159,19 @@ static bool read_all(pass *p, err *e)
     return ok && checkpoint_unchanged(p->c, e);
 }
 
+static bool add_wrong(content_findings *f, const checkpoint *c, const tensor *t,
+                      const content_counts *n, err *e)
+{
+    content_part p = content_part_of(c, t);
+    if (p.look == LOOK_ORDER)
+        return content_add(f, t->name, e, "%" PRIu64 " column%s of groups that do not exist (there "
+                           "are %lld), the first at element %" PRIu64, n->wrong,
+                           n->wrong == 1 ? "" : "s", (long long)p.groups, n->first);
+    return content_add(f, t->name, e, "says [%lld,%lld], which codes of [%lld,%lld] words%s cannot "
+                       "be", (long long)n->said[0], (long long)n->said[1], (long long)p.rows,
+                       (long long)p.cols, p.groups ? " with these scales" : "");
+}
+
 static bool add_counts(content_findings *f, const tensor *t, const content_counts *n, err *e)
 {
     strbuf what = {0};
@@ -187,6 +202,8 @@ static bool report(pass *p, content_findings *f, content_extent *extent, err *e)
         const content_counts *n = &p->counts[i];
         if (n->nan || n->infinite || n->zero)
             ok = add_counts(f, checkpoint_at(p->c, i), n, e);
+        else if (n->wrong)
+            ok = add_wrong(f, p->c, checkpoint_at(p->c, i), n, e);
         dtype type = checkpoint_at(p->c, i)->type;
         if (dtype_is_block(type) && !block_ops_used(type) && extent->n_unread++ == 0)
             extent->unread = type;

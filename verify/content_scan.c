@@ -46,16 +46,23 @@ static bool is_scale(const tensor *t)
     return false;
 }
 
-bool content_scan_begin(content_scan *s, const tensor *t)
+bool content_scan_begin(content_scan *s, const tensor *t, const content_part *part)
 {
-    *s = (content_scan){0};
+    *s = (content_scan){.part = *part};
+    int width = (int)dtype_block_bytes(t->type);
+    if (part->look != LOOK_NUMBERS) {
+        s->unit = part->look == LOOK_SHAPE ? 2 * width : width;
+        return true;
+    }
     if (dtype_is_block(t->type))
         s->blocks = block_ops_used(t->type);
-    const layout *l = layout_of(s->blocks ? DT_F32 : t->type);
+    const layout *l = layout_of(s->blocks ? DT_F32 : part->numbers);
     if (!l)
         return false;
     s->unit = s->blocks ? (int)dtype_block_bytes(t->type) : l->bytes;
-    s->bad = (bit_pattern){l->bytes, l->mask, is_scale(t) ? l->magnitude : 0};
+    // MLX's own NVFP4 has no global scale: 0, in U8, is what it writes for the smallest groups.
+    bool zero = is_scale(t) && part->numbers == t->type;
+    s->bad = (bit_pattern){l->bytes, l->mask, zero ? l->magnitude : 0};
     s->fraction = l->fraction;
     s->has_infinity = l->has_infinity;
     return true;
@@ -104,15 +111,51 @@ static void add_whole(content_scan *s, const unsigned char *p, uint64_t n, conte
     }
 }
 
-// n elements or blocks.
+static void note_wrong(content_counts *out, uint64_t at)
+{
+    if (out->wrong++ == 0)
+        out->first = at;
+}
+
+static void add_columns(content_scan *s, const unsigned char *p, uint64_t n, content_counts *out)
+{
+    for (uint64_t i = 0; i < n; i++, s->at++) {
+        int64_t group = (int32_t)load_u32(p + 4 * i);
+        if (s->at % (uint64_t)s->part.cols == 0)
+            s->unset = group == -1;
+        if (s->unset ? group != -1 : group < 0 || group >= s->part.groups)
+            note_wrong(out, s->at);
+    }
+}
+
+static void add_shapes(content_scan *s, const unsigned char *p, uint64_t n, content_counts *out)
+{
+    int width = s->unit / 2;
+    for (uint64_t i = 0; i < n; i++, s->at++, p += s->unit) {
+        int64_t said[2];
+        for (int k = 0; k < 2; k++)
+            said[k] = width == 4 ? (int32_t)load_u32(p + 4 * k) : (int64_t)load_u64(p + 8 * k);
+        if (content_shape_holds(&s->part, said[0], said[1]))
+            continue;
+        if (out->wrong == 0)
+            memcpy(out->said, said, sizeof said);
+        note_wrong(out, s->at);
+    }
+}
+
+// n elements, blocks or shapes.
 static void add_units(content_scan *s, const unsigned char *p, uint64_t n, content_counts *out)
 {
     enum { VALUES = 4096 };
-    if (!s->blocks) {
-        add_whole(s, p, n, out);
-        return;
-    }
     float values[VALUES];
+    if (s->part.look == LOOK_ORDER)
+        add_columns(s, p, n, out);
+    else if (s->part.look == LOOK_SHAPE)
+        add_shapes(s, p, n, out);
+    else if (!s->blocks)
+        add_whole(s, p, n, out);
+    if (!s->blocks)
+        return;
     uint64_t block = (uint64_t)dtype_block(s->blocks->type), at_once = VALUES / block;
     for (uint64_t some; n > 0; n -= some, p += some * (uint64_t)s->unit) {
         some = n < at_once ? n : at_once;

@@ -25,7 +25,7 @@ typedef enum {
     GATE_COUNT
 } gate_threshold;
 
-enum { GATE_MAX_TYPES = 128 };   // at least codec_count()
+enum { GATE_MAX_TYPES = 192 };   // at least codec_count()
 
 typedef struct {
     const char *name;            // "built-in: int4-g32", or the file's base name

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/reduce.h"
+#include "verify/copied.h"
 #include "verify/experts_apart.h"
 #include "verify/pairs.h"
 #include "verify/steps.h"
@@ -18,18 +19,27 @@ enum {
     NAMED = 20,                   // broken weights that get a sentence of their own
     WRONG_TEXT = 400
 };
-static const uint64_t AHEAD = 32u << 20; // a worker at most
+static const uint64_t AHEAD = 32u << 20; // a worker at most,
+static const uint64_t STORED = 96u << 20; //   and of stored rows a side of it
+
+// Stored rows that were read on the spot, [row, end) of a weight.
+typedef struct {
+    held_weight held;
+    int64_t end;
+    scratch stored;
+} some_rows;
 
 // A worker's own.
 typedef struct {
     scratch rows;              // what the three lie in
     float *ref, *cand, *steps;
-    scratch a, b;
+    some_rows side[2];
 } room;
 
 typedef struct {
     const parity_options *options;
     int64_t values;            // at a time
+    uint64_t stored;           // bytes of a side's stored rows, where these are small runs
     weight_parity *list;
     char (*wrong)[WRONG_TEXT]; // a fatal sentence for each weight of the list, or empty
     const weight_pair *pair;
@@ -51,8 +61,8 @@ static void rooms_free(room *r, int n)
 {
     for (int i = 0; r && i < n; i++) {
         scratch_free(&r[i].rows);
-        scratch_free(&r[i].a);
-        scratch_free(&r[i].b);
+        for (int k = 0; k < 2; k++)
+            scratch_free(&r[i].side[k].stored);
     }
     free(r);
 }
@@ -88,31 +98,47 @@ static bool look_finite(const weight *w, bool is_ref, const weight_parity *p, in
     return true;
 }
 
-// Rows of a weight that may be held; *as is where their stored form is, `s` room for it.
-static bool read_rows(const held_weight *h, const weight *w, int64_t row, int64_t n, float *to,
-                      held_weight *as, scratch *s, err *e)
+// How many rows are read together, a multiple of n: of a weight that is stored transposed as many
+// as there is room for, since a few of them are a few bytes out of each of its columns.
+static int64_t rows_together(const comparing *c, const weight *w, int64_t row, int64_t n)
 {
-    *as = *h;
-    if (!as->bytes &&
-        (!weight_lay_out(&as->rows, w, row, n, e) ||
-         !(as->bytes = scratch_need(s, as->rows.bytes, 1, "the stored bytes of rows", e)) ||
-         !weight_fetch(&as->rows, as->bytes, e)))
-        return false;
-    return weight_decode(&as->rows, as->bytes, row, n, to, e);
+    uint64_t bytes = (uint64_t)(n * w->in * dtype_block_bytes(w->part[0]->type));
+    int64_t times = w->view && w->view->transposed && bytes ? (int64_t)(c->stored / bytes) : 1;
+    return i64_min(w->out - row, i64_max(times, 1) * n);
+}
+
+// Rows of one side of pair i, which may be held; *as is where their stored form is.
+static bool read_rows(const comparing *c, int64_t i, int side, int64_t row, int64_t n, room *r,
+                      held_weight *as, err *e)
+{
+    const weight *w = c->pair[i].side[side];
+    some_rows *s = &r->side[side];
+    *as = c->held[i][side];
+    if (!as->bytes && (row == 0 || row >= s->end)) {
+        int64_t together = rows_together(c, w, row, n);
+        held_weight *x = &s->held;
+        if (!weight_lay_out(&x->rows, w, row, together, e) ||
+            !(x->bytes = scratch_need(&s->stored, x->rows.bytes, 1, "the stored bytes of rows",
+                                      e)) ||
+            !weight_fetch(&x->rows, x->bytes, e))
+            return false;
+        s->end = row + together;
+    }
+    if (!as->bytes)
+        *as = s->held;
+    return weight_decode(&as->rows, as->bytes, row, n, side ? r->cand : r->ref, e);
 }
 
 static bool compare_rows(const comparing *c, const weight *a, const weight *b, int64_t i,
                          int64_t rows, room *r, err *e)
 {
     weight_parity *p = &c->list[i];
-    const held_weight *held = c->held[i];
     char where[MODEL_WHERE_TEXT];
     for (int64_t row = 0; row < a->out; row += rows) {
         int64_t n = i64_min(rows, a->out - row), values = n * a->in;
         held_weight of_a, of_b;
         int64_t zero_row, zero_col;
-        if (!read_rows(&held[0], a, row, n, r->ref, &of_a, &r->a, e) ||
-            !read_rows(&held[1], b, row, n, r->cand, &of_b, &r->b, e) ||
+        if (!read_rows(c, i, 0, row, n, r, &of_a, e) || !read_rows(c, i, 1, row, n, r, &of_b, e) ||
             !look_finite(a, true, p, row, r->ref, values, c->wrong[i], e) ||
             !look_finite(b, false, p, row, r->cand, values, c->wrong[i], e))
             return false;
@@ -186,10 +212,10 @@ static bool list_weights(parity *p, const model *ref, const model *cand, err *e)
 }
 
 // How the memory is cut: values a worker may hold at a time, at least the widest row, and of what
-// is left half for reading ahead.
-static bool plan_memory(const parity *p, const model *ref, const parity_options *o, int64_t *values,
-                        uint64_t *ahead, err *e)
+// is left half for reading ahead; what then is left is for stored rows that did not come ahead.
+static bool plan_memory(const parity *p, const model *ref, comparing *c, uint64_t *ahead, err *e)
 {
+    const parity_options *o = c->options;
     int64_t widest = 1;
     for (int64_t i = 0; i < p->n; i++)
         widest = i64_max(widest, model_weight(ref, p->weight[i].role, p->weight[i].layer,
@@ -206,7 +232,9 @@ static bool plan_memory(const parity *p, const model *ref, const parity_options 
     *ahead = (o->memory - least) / 2;
     *ahead = *ahead < threads * AHEAD ? *ahead : threads * AHEAD;
     uint64_t fit = (o->memory - list - *ahead) / threads / VALUE_BYTES;
-    *values = fit < COMFORTABLE_VALUES ? (int64_t)fit : COMFORTABLE_VALUES;
+    c->values = fit < COMFORTABLE_VALUES ? (int64_t)fit : COMFORTABLE_VALUES;
+    c->stored = (fit - (uint64_t)c->values) * VALUE_BYTES / 3; // two, and some to spare
+    c->stored = c->stored < STORED ? c->stored : STORED;
     return true;
 }
 
@@ -238,7 +266,7 @@ static bool compare_all(parity *p, const model *ref, const model *cand, const pa
     pairs ahead = {0};
     uint64_t memory = 0;
     int64_t n_broken = 0;
-    if (!plan_memory(p, ref, o, &c.values, &memory, e))
+    if (!plan_memory(p, ref, &c, &memory, e))
         return false;
     weight_pair *pair = mem_new((uint64_t)p->n, sizeof *pair, "weights", e);
     c.room = mem_new((uint64_t)pool_threads(o->pool), sizeof *c.room, "rows", e);
@@ -285,22 +313,19 @@ static bool look_for_exchanged(const parity *p, const model *ref, const model *c
     return true;
 }
 
-// Tensors that no role uses: the same bytes, or a count and the first that has others.
+// Tensors that no role uses: the same, or a count and the first that is not.
 static bool compare_copied(parity *p, const model *ref, const model *cand, const events *v, err *e)
 {
     const checkpoint *a = model_checkpoint(ref), *b = model_checkpoint(cand);
     for (int64_t i = 0; i < checkpoint_count(a); i++) {
         const tensor *t = checkpoint_at(a, i), *other;
-        xxh128_digest x, y;
+        bool same;
         if (model_account(ref, i)->used || !(other = checkpoint_find(b, t->name)))
             continue;
         p->n_copied++;
-        if (!event_go_on(v, e) || !checkpoint_tensor_digest(a, t, &x, e) ||
-            !checkpoint_tensor_digest(b, other, &y, e))
+        if (!copied_same(a, t, b, other, v, &same, e))
             return false;
-        if (other->type == t->type && memcmp(x.b, y.b, sizeof x.b) == 0)
-            continue;
-        if (p->n_copied_unequal++ == 0)
+        if (!same && p->n_copied_unequal++ == 0)
             p->copied_unequal = t->name;
     }
     return true;

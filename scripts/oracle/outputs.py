@@ -6,7 +6,7 @@
 
 - the expert pack and the plain checkpoint made from it: every tensor byte-identical (safetensors), logits bit-equal to the
   original's (transformers), digest equal (scruple digest)
-- fp8-block, fp8-block-pow2, fp8-channel: load in transformers at dtype float32, expert weights bit-equal to scruple's decode
+- fp8-block and fp8-block32 with scales of any type, fp8-channel, mxfp4-deepseek: load in transformers at dtype float32, expert weights bit-equal to scruple's decode
 - int4-g32, int4-g64, int4-g128: load, expert weights equal to scruple's decode rounded to BF16
 - recipes with several types in one checkpoint: load, all weights equal to scruple's decode (int4: rounded to BF16)
 - every output folder complete, SHA256SUMS accepted by sha256sum -c
@@ -15,7 +15,8 @@ import json, os, subprocess, sys, tempfile
 import numpy as np
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, FbgemmFp8Config
+from transformers.quantizers.auto import AutoQuantizationConfig
 import transformers
 
 transformers.utils.logging.set_verbosity_error()
@@ -115,7 +116,7 @@ complete(back, os.path.exists(os.path.join(back, "model.safetensors.index.json")
 reader = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "read_pack.py")
 say(subprocess.run([sys.executable, reader, pack, "--compare", source]).returncode == 0, "pack: the Python reader returns the same bytes")
 
-for kind in ("fp8-block", "fp8-block-pow2", "fp8-channel", "fp8-tensor", "int4-g32", "int4-g64", "int4-g128",
+for kind in ("fp8-block", "fp8-block-pow2", "fp8-block-bf16", "fp8-block-e8m0", "fp8-block32", "fp8-block32-e8m0", "mxfp4-deepseek", "fp8-channel", "fp8-tensor", "int4-g32", "int4-g64", "int4-g128",
              "int4-channel"):
     folder = os.path.join(work, kind)
     run("quantize", source, "-o", folder, "--type", kind, "-q", "--force")
@@ -139,6 +140,7 @@ MIXES = {
     "int4 experts, fp8-channel attention, int4 shared": ["--type", "int4-g32", "--tensor-type", "attention=fp8-channel", "--tensor-type", "shared=int4-g64"],
     "fp8-channel experts, int4 attention but layer 0": ["--type", "fp8-channel", "--tensor-type", "attention & layer<1=keep", "--tensor-type", "attention=int4-g32"],
     "int4 of three groups": ["--type", "int4-g32", "--tensor-type", "attention=int4-g64", "--tensor-type", "shared=int4-g128", "--tensor-type", "dense=int4-g128"],
+    "FP4 experts, shared ones in FP8 blocks": ["--type", "mxfp4-deepseek", "--tensor-type", "shared=fp8-block-e8m0"],
     "fp8-block experts but down": ["--type", "fp8-block", "--tensor-type", "experts.down=keep"],
 }
 
@@ -164,6 +166,13 @@ for name, rules in MIXES.items():
     wrong = [k for k, v in ours.items()
              if k not in theirs or not any(torch.equal(theirs[k].float(), w.float()) for w in (v, v.to(torch.bfloat16)))]
     say(not wrong, f"{name}: {len(ours)} tensors load and decode equal" + (f" but {wrong[:3]}" if wrong else ""))
+
+# What no CPU runs: transformers reads the config as what it is.
+folder = os.path.join(work, "fp8-fbgemm")
+run("quantize", source, "-o", folder, "--type", "fp8-fbgemm", "-q", "--force")
+config = AutoQuantizationConfig.from_dict(json.load(open(os.path.join(folder, "config.json")))["quantization_config"])
+left = [k[:-7] for k, v in tensors(folder).items() if k.endswith("_proj.weight") and v.dtype == torch.bfloat16]
+say(isinstance(config, FbgemmFp8Config) and set(left) <= set(config.modules_to_not_convert), "fp8-fbgemm: its config is fbgemm's to transformers")
 
 print(f"{'failed' if failures else 'passed'}: {failures} failures")
 sys.exit(failures > 0)

@@ -26,6 +26,7 @@ from transformers import (AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM,
                           Llama4TextConfig, Qwen3_5MoeForCausalLM, Qwen3_5MoeTextConfig)
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
+from folders import tensors
 from forward_reference import check as check_reference
 
 TOLERANCE = 1e-5  # relative to the largest: sums of binary32 in another order
@@ -45,7 +46,7 @@ def run(*args):
 
 def pack(model, out):
     run("convert", model, "-o", out, "--to", "experts")
-    return {k: v for f in sorted(out.glob("*.safetensors")) for k, v in load_file(f).items()}
+    return tensors(out)
 
 
 def save_state(model, folder, state=None):

@@ -5,27 +5,18 @@ our files to, is what scruple decodes them to.
 
 usage: tools.py SCRUPLE MODEL [PART-OF-A-TYPE]        (a BF16 checkpoint; torch, safetensors, GPTQModel, autoawq, mlx[cpu]; what is not installed is left out)
 """
-import glob
-import os
 import subprocess
 import sys
 import tempfile
 
 import torch
-from safetensors.torch import load_file
+from folders import tensors
 
 sys.path.insert(0, "tests/data/codecs")
 from tools import KINDS
 
 scruple, source = sys.argv[1:3]
 failures = 0
-
-
-def tensors(folder):
-    out = {}
-    for name in glob.glob(os.path.join(folder, "*.safetensors")):
-        out.update(load_file(name))
-    return out
 
 
 def same(a, b):

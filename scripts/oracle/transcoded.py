@@ -22,7 +22,8 @@ from compressed_tensors.compressors.mx_utils import decompress_mx_scale
 from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
-from safetensors.torch import load_file
+from folders import tensors
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
 try:
     import mlx.core as mx
@@ -41,12 +42,20 @@ if awq:
 
 scruple, model = sys.argv[1:]
 PAIRS = {
-    "fp8-block": ["fp8-block-pow2:", "fp8-channel", "fp8-tensor"],
+    "fp8-block": ["fp8-block-pow2:", "fp8-block-bf16:", "fp8-block32", "fp8-channel", "fp8-tensor"],
+    "fp8-block-bf16": ["fp8-block", "fp8-block32-bf16"],
+    "fp8-block-e8m0": ["fp8-block-pow2", "fp8-block-bf16", "fp8-block", "fp8-block32-e8m0", "mxfp8"],
+    "fp8-block32": ["fp8-block:", "fp8-block32-bf16:"],
+    "fp8-block32-bf16": ["fp8-block32", "fp8-block32-e8m0:"],
+    "fp8-block32-e8m0": ["fp8-block32", "fp8-block32-pow2", "fp8-block32-bf16", "mxfp8"],
     "fp8-block-pow2": ["fp8-block", "fp8-channel", "fp8-tensor", "mxfp8"],
-    "fp8-channel": ["fp8-block:", "fp8-tensor:"],
-    "fp8-tensor": ["fp8-channel", "fp8-block"],
+    "fp8-channel": ["fp8-block:", "fp8-tensor:", "fp8-fbgemm"],
+    "fp8-tensor": ["fp8-channel", "fp8-block", "fp8-fbgemm"],
+    "fp8-fbgemm": ["fp8-channel"],
     "mxfp8": ["mxfp8-mlx", "fp8-channel:"],
-    "mxfp4-packed": ["MXFP4", "NVFP4", "mxfp4-mlx", "mxfp8-mlx", "nvfp4-packed", "mxfp8", "fp8-block", "fp8-block-pow2", "Q8_0"],
+    "mxfp4-packed": ["MXFP4", "NVFP4", "mxfp4-mlx", "mxfp8-mlx", "nvfp4-packed", "mxfp8", "fp8-block", "fp8-block-pow2",
+                     "fp8-block-e8m0", "fp8-block32-e8m0", "Q8_0", "mxfp4-deepseek"],
+    "mxfp4-deepseek": ["mxfp4-packed", "MXFP4", "mxfp4-mlx", "fp8-block-e8m0", "nvfp4-packed"],
     "nvfp4-packed": ["mxfp4-packed:"],
     "int4-g32": ["int4-g32-asym", "int8-g32", "int4-gptq-g32", "int4-gptq-v2-g32-asym", "int4-awq-g32", "int4-mlx-g32", "Q4_0", "Q4_1", "Q5_0", "Q8_0"],
     "int4-g32-asym": ["int4-gptq-v2-g32-asym", "int4-awq-g32", "Q5_0", "Q4_1", "int4-g32:", "int4-mlx-g32:"],
@@ -54,7 +63,8 @@ PAIRS = {
     "int4-awq-g32": ["int4-g32-asym", "int4-gptq-v2-g32-asym", "Q5_0"],
     "int8-g64": ["int8-gptq-g64", "int8-mlx-g64", "Q8_0"],
 }
-GROUP = {"mxfp4-packed": 32, "fp8-channel": 0, "fp8-block": 0, "fp8-tensor": 0, "fp8-block-pow2": 0, "int4-g32": 32, "int4-mlx-g32": 32}
+GROUP = {"mxfp4-packed": 32, "fp8-channel": 0, "fp8-block": 0, "fp8-tensor": 0, "fp8-block-pow2": 0, "fp8-block-bf16": 0,
+         "fp8-block32-bf16": 0, "fp8-block32-e8m0": 0, "int4-g32": 32, "int4-mlx-g32": 32}
 MODULES = [f"model.layers.{layer}.mlp.experts.{expert}.{p}_proj" for layer in (1, 2) for expert in (0, 5) for p in ("gate", "up", "down")]
 bad, decoded, unasked = [], 0, 0
 
@@ -65,11 +75,11 @@ def args(**k):
 
 def fp8(p, group):
     scale = p.get("weight_scale", p.get("weight_scale_inv")).float()
-    if group == 128:
-        a = args(strategy="block", block_structure=[128, 128])
+    if group:
+        a = args(strategy="block", block_structure=[group, group])
     else:
         a = args(strategy="tensor" if scale.numel() == 1 else "channel")
-    return dequantize(p["weight"], scale.reshape(1) if scale.numel() == 1 and group != 128 else scale, args=a, dtype=torch.float32)
+    return dequantize(p["weight"], scale.reshape(1) if scale.numel() == 1 and not group else scale, args=a, dtype=torch.float32)
 
 
 def fp4(p):
@@ -126,7 +136,9 @@ def decode(form, p):
         return packed(p, bits)
     if form == "mxfp8":
         return mxfp8(p)
-    return fp8(p, 128 if "block" in form else 0) if form.startswith("fp8") else fp4(p)
+    if form == "mxfp4-deepseek":
+        return Fp8Dequantize(None)._dequantize_one(p["weight"], p["weight_scale_inv"], torch.float32)
+    return fp8(p, 32 if "block32" in form else 128 if "block" in form else 0) if form.startswith("fp8") else fp4(p)
 
 
 def read(folder, form):
@@ -136,11 +148,9 @@ def read(folder, form):
             if t.name.removesuffix(".weight") in MODULES:
                 out[t.name.removesuffix(".weight")] = gguf.quants.dequantize(t.data, t.tensor_type)
         return out
-    tensors = {}
-    for path in pathlib.Path(folder).glob("*.safetensors"):
-        tensors.update(load_file(path))
+    there = tensors(folder)
     for m in MODULES:
-        x = decode(form, {k.removeprefix(m + "."): v for k, v in tensors.items() if k.startswith(m + ".")})
+        x = decode(form, {k.removeprefix(m + "."): v for k, v in there.items() if k.startswith(m + ".")})
         if x is not None:
             out[m] = np.ascontiguousarray(x.float().numpy() if isinstance(x, torch.Tensor) else x)
     return out

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""quantize --search compat of a trained checkpoint against compressed-tensors: the same bytes, tensor by tensor.
+"""quantize --search compat of a trained checkpoint against compressed-tensors, and FP8 in blocks with scales of E8M0 against
+transformers: the same bytes, tensor by tensor.
 
-usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors)
+usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors, transformers)
 """
-import glob
-import os
 import subprocess
 import sys
 import tempfile
+from types import SimpleNamespace
 
 import torch
 from compressed_tensors.compressors.mxfp4.base import MXFP4PackedCompressor
@@ -17,7 +17,8 @@ from compressed_tensors.compressors.nvfp4.base import NVFP4PackedCompressor
 from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
-from safetensors.torch import load_file
+from folders import tensors
+from transformers.integrations.finegrained_fp8 import Fp8Quantize
 
 scruple, source = sys.argv[1:3]
 failures = 0
@@ -35,13 +36,6 @@ KINDS = {
     "mxfp4-packed": (MXFP4PackedCompressor, dict(num_bits=4, **MX)), "mxfp8": (MXFP8QuantizationCompressor, dict(num_bits=8, **MX)),
     "nvfp4-packed": (NVFP4PackedCompressor, dict(strategy="tensor_group", group_size=16, scale_dtype=torch.float8_e4m3fn, **FP4)),
 }
-
-
-def tensors(folder):
-    out = {}
-    for name in glob.glob(os.path.join(folder, "*.safetensors")):
-        out.update(load_file(name))
-    return out
 
 
 def flat(t):
@@ -69,21 +63,41 @@ def theirs(compressor, args, original, module):
     return compressor.compress(state, scheme)
 
 
-original = tensors(source)
-for kind, (compressor, args) in KINDS.items():
+def compare(kind, suffix, whose, make):
+    """Our tensors of that type beside make(module)'s, of whole modules."""
+    global failures
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([scruple, "quantize", source, "-o", folder, "--type", kind, "--search", "compat", "-q"], check=True, stdout=subprocess.DEVNULL)
         ours = tensors(folder)
-    modules = sorted(n[:-len(".weight_scale")] for n in ours if n.endswith(".weight_scale"))
+    modules = sorted(n[:-len(suffix)] for n in ours if n.endswith(suffix))
     wrong = n = 0
     for module in modules:
-        for name, expected in theirs(compressor, args, original, module).items():
+        for name, expected in make(module).items():
             got = ours[f"{module}.{name}"]
             n += 1
             same = got.dtype == expected.dtype and torch.equal(flat(got), flat(expected))
             wrong += not same
-    failures += wrong > 0 or not modules
-    print(f"{'FAILED' if wrong or not modules else 'ok    '} {kind}: {n} tensors of {len(modules)} weights are compressed-tensors'"
+    failures += wrong > 0 or not n
+    print(f"{'FAILED' if wrong or not n else 'ok    '} {kind}: {n} tensors of {len(modules)} weights are {whose}"
           + (f", {wrong} are not" if wrong else ""))
+
+
+def transformers_blocks(side):
+    """Its scale is 1 / (448 / amax), which only a power of two forgives; blocks at an edge it does not quantize."""
+    config = SimpleNamespace(weight_block_size=[side, side], scale_fmt="ue8m0")
+    quantize = Fp8Quantize(SimpleNamespace(quantization_config=config))
+
+    def of(module):
+        made = quantize.convert({"weight": original[module + ".weight"]})
+        return made if len(made) == 2 else {}
+
+    return of
+
+
+original = tensors(source)
+for kind, (compressor, args) in KINDS.items():
+    compare(kind, ".weight_scale", "compressed-tensors'", lambda module: theirs(compressor, args, original, module))
+for kind, side in (("fp8-block-e8m0", 128), ("fp8-block32-e8m0", 32)):
+    compare(kind, ".weight_scale_inv", "transformers'", transformers_blocks(side))
 print(f"{'failed' if failures else 'passed'}: {failures} failures")
 sys.exit(failures > 0)

@@ -18,6 +18,22 @@ START_TEST(keeps_kind_when_context_is_added)
 }
 END_TEST
 
+START_TEST(a_file_is_named_once)
+{
+    err e = ERR_INIT;
+    err_set(&e, ERR_INPUT, "entry 'a' is there twice");
+    ck_assert(!err_in_file(&e, "imatrix", "x"));
+    ck_assert_str_eq(e.text, "imatrix 'x': entry 'a' is there twice");
+    err_set(&e, ERR_INPUT, "'%s' changed while it was read", "x\n");
+    ck_assert(!err_in_file(&e, "imatrix", "x\n"));
+    ck_assert_str_eq(e.text, "imatrix 'x?' changed while it was read");
+    err_set(&e, ERR_ENV, "'xy' is another file");
+    ck_assert(!err_in_file(&e, "imatrix", "x"));
+    ck_assert_str_eq(e.text, "imatrix 'x': 'xy' is another file");
+    ck_assert_int_eq(e.kind, ERR_ENV);
+}
+END_TEST
+
 START_TEST(adds_the_systems_reason)
 {
     err e = ERR_INIT;
@@ -83,6 +99,7 @@ Suite *suite_err(void)
     Suite *s = suite_create("err");
     TCase *c = tcase_create("sentences");
     tcase_add_test(c, keeps_kind_when_context_is_added);
+    tcase_add_test(c, a_file_is_named_once);
     tcase_add_test(c, adds_the_systems_reason);
     tcase_add_test(c, replaces_control_bytes_of_hostile_names);
     tcase_add_test(c, marks_a_sentence_that_does_not_fit);

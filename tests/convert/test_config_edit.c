@@ -252,6 +252,126 @@ START_TEST(fp8_blocks_are_in_the_native_form)
 }
 END_TEST
 
+static int64_t block_side(int i)
+{
+    const json *side = json_first(json_path(root, "quantization_config.weight_block_size"));
+    int64_t n = 0;
+    ck_assert(json_as_int(i ? json_next(side) : side, &n));
+    return n;
+}
+
+static void make_ruled_plan(const char *const *rule, size_t n)
+{
+    err e = ERR_INIT;
+    recipe rules = {0};
+    plan_options o = PLAN_DEFAULTS;
+    for (size_t i = 0; i < n; i++)
+        ASSERT_OK(recipe_add_option(&rules, rule[i], &e), e);
+    o.rules = &rules;
+    plan_free(&p);
+    ASSERT_OK(plan_make(&p, source, bound, &o, &e), e);
+    recipe_free(&rules);
+}
+
+START_TEST(fbgemm_has_a_config_of_its_own)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("fp8-fbgemm", SCOPE_ALL_LINEAR, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.quant_method"), "fbgemm_fp8");
+    ck_assert_int_eq(number_at("quantization_config.activation_scale_ub"), 1200);
+    ck_assert_str_eq(json_as_text(json_first(json_path(
+        root, "quantization_config.modules_to_not_convert"))), "lm_head");
+}
+END_TEST
+
+// DeepSeek-V4's experts, alone and beside FP8 in blocks of any size.
+START_TEST(fp4_experts_are_declared_by_expert_dtype)
+{
+    static const char *const beside[] = {"attention=fp8-block32-e8m0", "experts=mxfp4-deepseek"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("mxfp4-deepseek", SCOPE_EXPERTS, NULL);
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("expert_dtype"), "fp4");
+    ck_assert_str_eq(text_at("quantization_config.expert_dtype"), "fp4");
+    ck_assert_str_eq(text_at("quantization_config.quant_method"), "fp8");
+    ck_assert_str_eq(text_at("quantization_config.scale_fmt"), "ue8m0");
+    ck_assert_int_eq(block_side(0), 128);
+    make_ruled_plan(beside, COUNT_OF(beside));
+    edit(tiny_qwen3_moe_config);
+    ck_assert_str_eq(text_at("quantization_config.expert_dtype"), "fp4");
+    ck_assert_int_eq(block_side(1), 32);
+}
+END_TEST
+
+START_TEST(an_expert_dtype_of_the_source_stays_true)
+{
+    tiny_qwen3_moe(&t, &shape);
+    char *config = tiny_config_with(tiny_qwen3_moe_config, "expert_dtype", "\"fp4\"");
+    open_model(config);
+    make_plan("fp8-block-e8m0", SCOPE_EXPERTS, NULL);
+    edit(config);
+    ck_assert_str_eq(text_at("expert_dtype"), "fp8");
+    ck_assert_ptr_null(json_path(root, "quantization_config.expert_dtype"));
+    make_plan("mxfp4-packed", SCOPE_EXPERTS, NULL);
+    edit(config);
+    ck_assert_ptr_null(json_path(root, "expert_dtype"));
+    make_plan("mxfp4-deepseek", SCOPE_EXPERTS, NULL);
+    edit(config);
+    ck_assert_str_eq(text_at("expert_dtype"), "fp4");
+    free(config);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL); // nothing is added where none was
+    edit(tiny_qwen3_moe_config);
+    ck_assert_ptr_null(json_path(root, "expert_dtype"));
+}
+END_TEST
+
+START_TEST(fp4_is_of_all_routed_experts_and_of_nothing_else)
+{
+    static const char *const some[] = {"experts & layer=1=fp8-block-e8m0",
+                                       "experts=mxfp4-deepseek"};
+    static const char *const plain[] = {"experts & layer=1=keep", "experts=mxfp4-deepseek"};
+    static const char *const scales[] = {"attention=fp8-block", "experts=mxfp4-deepseek"};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("mxfp4-deepseek", SCOPE_ALL_LINEAR, NULL);
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
+                 "would be mxfp4-deepseek: a config's expert_dtype says fp4 of all routed experts, "
+                 "and of nothing else");
+    make_ruled_plan(some, COUNT_OF(some));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "would be fp8-block-e8m0: a config's");
+    make_ruled_plan(plain, COUNT_OF(plain));
+    edit(tiny_qwen3_moe_config);
+    make_ruled_plan(scales, COUNT_OF(scales));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one kind of scale");
+}
+END_TEST
+
+START_TEST(fp8_blocks_say_their_size_and_whether_scales_are_powers_of_two)
+{
+    static const struct {
+        const char *type;
+        int64_t side;
+        bool pow2;
+    } forms[] = {{"fp8-block", 128, false},     {"fp8-block-bf16", 128, false},
+                 {"fp8-block-e8m0", 128, true}, {"fp8-block32", 32, false},
+                 {"fp8-block32-pow2", 32, true}, {"fp8-block32-bf16", 32, false},
+                 {"fp8-block32-e8m0", 32, true}};
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        make_plan(forms[i].type, SCOPE_EXPERTS, NULL);
+        edit(tiny_qwen3_moe_config);
+        ck_assert_str_eq(text_at("quantization_config.quant_method"), "fp8");
+        ck_assert_int_eq(block_side(0), forms[i].side);
+        ck_assert_int_eq(block_side(1), forms[i].side);
+        ck_assert_int_eq(json_path(root, "quantization_config.scale_fmt") != NULL, forms[i].pow2);
+    }
+}
+END_TEST
+
 // ---- lists ----
 
 START_TEST(ignored_modules_are_patterns_over_all_layers)
@@ -364,19 +484,6 @@ START_TEST(a_fall_back_gets_a_group_of_its_own)
 }
 END_TEST
 
-static void make_ruled_plan(const char *const *rule, size_t n)
-{
-    err e = ERR_INIT;
-    recipe rules = {0};
-    plan_options o = PLAN_DEFAULTS;
-    for (size_t i = 0; i < n; i++)
-        ASSERT_OK(recipe_add_option(&rules, rule[i], &e), e);
-    o.rules = &rules;
-    plan_free(&p);
-    ASSERT_OK(plan_make(&p, source, bound, &o, &e), e);
-    recipe_free(&rules);
-}
-
 START_TEST(types_of_several_forms_are_named_module_by_module)
 {
     static const char *const rules[] = {"attention & layer=1=fp8-channel", "attention.q=keep",
@@ -477,6 +584,8 @@ START_TEST(types_that_no_loader_reads_together_are_refused)
 {
     static const char *const forms[] = {"attention=fp8-block", "experts=int4-g32"};
     static const char *const scales[] = {"attention=fp8-block", "experts=fp8-block-pow2"};
+    static const char *const sizes[] = {"attention=fp8-block", "experts=fp8-block32"};
+    static const char *const alike[] = {"attention=fp8-block-bf16", "experts=fp8-block"};
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
     make_plan("int4-g64", SCOPE_EXPERTS, "fp8-block");
@@ -486,7 +595,12 @@ START_TEST(types_that_no_loader_reads_together_are_refused)
                  "one quantization_config cannot describe both, loaders read either fp8-block or "
                  "compressed-tensors' types");
     make_ruled_plan(scales, COUNT_OF(scales));
-    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "either kind of scale");
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one size of blocks and one "
+                 "kind of scale");
+    make_ruled_plan(sizes, COUNT_OF(sizes));
+    ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one size of blocks");
+    make_ruled_plan(alike, COUNT_OF(alike));
+    edit(tiny_qwen3_moe_config);
 }
 END_TEST
 
@@ -523,7 +637,7 @@ START_TEST(gptq_leaves_modules_out_by_dynamic_patterns)
 }
 END_TEST
 
-START_TEST(awq_lists_full_names)
+START_TEST(awq_lists_full_names_and_gptqmodels_patterns)
 {
     tiny_qwen3_moe(&t, &shape);
     open_model(tiny_qwen3_moe_config);
@@ -532,6 +646,11 @@ START_TEST(awq_lists_full_names)
     static const char *const expected[] = {"lm_head", "model.layers.0.mlp.gate",
                                            "model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
     list_is("quantization_config.modules_to_not_convert", expected, COUNT_OF(expected));
+    const json *left = json_first(json_path(root, "quantization_config.dynamic"));
+    ck_assert_str_eq(json_key(left), "-:^lm_head$");
+    left = json_next(left);
+    ck_assert_str_eq(json_key(left), "-:^model\\.layers\\.\\d+\\.mlp\\.gate$");
+    ck_assert_ptr_null(json_next(left));
     ck_assert_str_eq(text_at("quantization_config.quant_method"), "awq");
     ck_assert_str_eq(text_at("quantization_config.version"), "gemm");
     ck_assert_int_eq(number_at("quantization_config.bits"), 4);
@@ -577,7 +696,7 @@ START_TEST(configs_of_one_type_are_not_written_for_two)
     open_model(tiny_qwen3_moe_config);
     make_ruled_plan(types, COUNT_OF(types));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
-                 "loaders read one type for all modules from GPTQ, AWQ and MLX configs");
+                 "loaders read one type for all modules from configs of fbgemm, GPTQ, AWQ and MLX");
     make_ruled_plan(tools, COUNT_OF(tools));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one type for all modules");
 }
@@ -606,6 +725,11 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, mlx_names_its_modes);
     tcase_add_test(c, fp8_channel_is_float_quantized);
     tcase_add_test(c, fp8_blocks_are_in_the_native_form);
+    tcase_add_test(c, fp8_blocks_say_their_size_and_whether_scales_are_powers_of_two);
+    tcase_add_test(c, fbgemm_has_a_config_of_its_own);
+    tcase_add_test(c, fp4_experts_are_declared_by_expert_dtype);
+    tcase_add_test(c, an_expert_dtype_of_the_source_stays_true);
+    tcase_add_test(c, fp4_is_of_all_routed_experts_and_of_nothing_else);
     tcase_add_test(c, ignored_modules_are_patterns_over_all_layers);
     tcase_add_test(c, full_names_are_listed_where_readers_match_by_prefix);
     tcase_add_test(c, a_tied_head_is_listed_without_a_tensor);
@@ -619,7 +743,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, two_methods_in_one_checkpoint_are_refused);
     tcase_add_test(c, types_that_no_loader_reads_together_are_refused);
     tcase_add_test(c, gptq_leaves_modules_out_by_dynamic_patterns);
-    tcase_add_test(c, awq_lists_full_names);
+    tcase_add_test(c, awq_lists_full_names_and_gptqmodels_patterns);
     tcase_add_test(c, mlx_is_said_twice_and_forgotten_with_the_codes);
     tcase_add_test(c, configs_of_one_type_are_not_written_for_two);
     tcase_add_test(c, a_config_that_is_no_object_is_refused);

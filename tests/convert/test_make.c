@@ -179,6 +179,31 @@ START_TEST(stored_forms_of_others_are_read_and_moved)
 }
 END_TEST
 
+// Tensors and config of what is written agree, and say what it is as far as they can.
+START_TEST(what_is_written_is_read_as_what_it_is)
+{
+    static const struct {
+        const char *type, *is;
+    } cases[] = {
+        {"fp8-block", "fp8-block"},         {"fp8-block-pow2", "fp8-block"},
+        {"fp8-block-bf16", "fp8-block-bf16"}, {"fp8-block-e8m0", "fp8-block-e8m0"},
+        {"fp8-block32", "fp8-block32"},     {"fp8-block32-pow2", "fp8-block32"},
+        {"fp8-block32-bf16", "fp8-block32-bf16"}, {"fp8-block32-e8m0", "fp8-block32-e8m0"},
+        {"fp8-fbgemm", "fp8-channel"},      {"mxfp4-deepseek", "mxfp4-deepseek"},
+    };
+    static float x[64 * 32];
+    char is[32];
+    make_use_qwen3();
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        make_quantize(cases[i].type, SCOPE_EXPERTS, LAYOUT_PLAIN);
+        make_runs();
+        read_expert(the.out, ROLE_EXPERT_UP, x, is);
+        ck_assert_str_eq(is, cases[i].is);
+        folder_remove(the.out);
+    }
+}
+END_TEST
+
 START_TEST(threads_and_cpu_levels_do_not_change_a_byte)
 {
     static const struct {
@@ -188,6 +213,7 @@ START_TEST(threads_and_cpu_levels_do_not_change_a_byte)
     } cases[] = {{"int4-g32", SCOPE_ALL_LINEAR, LAYOUT_EXPERTS},
                  {"fp8-block", SCOPE_ALL_LINEAR, LAYOUT_PLAIN},
                  {"fp8-block-pow2", SCOPE_EXPERTS, LAYOUT_EXPERTS},
+                 {"fp8-block32-e8m0", SCOPE_EXPERTS, LAYOUT_EXPERTS},
                  {"fp8-channel", SCOPE_EXPERTS, LAYOUT_EXPERTS}};
     static const int threads[] = {1, 2, 7};
     err e = ERR_INIT;
@@ -655,6 +681,29 @@ START_TEST(forms_that_loaders_do_not_read_are_warned_of)
 }
 END_TEST
 
+START_TEST(forms_that_their_own_tools_do_not_read_are_warned_of)
+{
+    tiny_deepseek_v3(&the.t, &dense_first);
+    tiny_write(&the.t, tiny_deepseek_v3_config);
+    the.order.dry_run = true;
+    make_quantize("int4-gptq-g32-asym", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "is stored as int4-gptq-g32-asym: GPTQModel loads"));
+    memset(&heard, 0, sizeof heard);
+    make_quantize("int4-gptq-v2-g32-asym", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    make_quantize("int4-gptq-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    make_quantize("int4-mlx-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
+    make_runs();
+    ck_assert_str_eq(heard.warned, "");
+    make_quantize("nvfp4-mlx", SCOPE_ALL_LINEAR, LAYOUT_EXPERTS);
+    make_runs();
+    ck_assert_ptr_nonnull(strstr(heard.warned, "kv_b_proj' is stored as nvfp4-mlx: mlx-lm"));
+    ck_assert_ptr_null(strstr(heard.warned, "GPTQModel"));
+}
+END_TEST
+
 START_TEST(an_input_that_changes_during_the_run_is_refused)
 {
     make_use_qwen3();
@@ -672,6 +721,7 @@ Suite *suite_make(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_pack_and_back_are_the_same_tensors);
     tcase_add_test(c, the_manifest_says_what_was_made_from_what);
+    tcase_add_test(c, what_is_written_is_read_as_what_it_is);
     tcase_add_test(c, threads_and_cpu_levels_do_not_change_a_byte);
     tcase_add_test(c, stored_forms_of_others_are_read_and_moved);
     tcase_add_test(c, scales_that_lie_in_front_of_their_codes_are_right);
@@ -695,6 +745,7 @@ Suite *suite_make(void)
     tcase_add_test(c, values_that_all_fit_are_converted_without_a_word);
     tcase_add_test(c, copied_layers_in_fp8_are_warned_of);
     tcase_add_test(c, forms_that_loaders_do_not_read_are_warned_of);
+    tcase_add_test(c, forms_that_their_own_tools_do_not_read_are_warned_of);
     tcase_add_test(c, an_input_that_changes_during_the_run_is_refused);
     suite_add_tcase(s, c);
     return s;

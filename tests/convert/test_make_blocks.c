@@ -183,33 +183,15 @@ END_TEST
 START_TEST(parts_interruptions_and_threads_change_no_byte)
 {
     err e = ERR_INIT;
-    char digest[65], other[65];
+    char digest[65];
     make_quantize("IQ4_XS", SCOPE_EXPERTS, LAYOUT_GGUF);
     the.order.plan.shard_bytes = 200000;
     the.order.plan.alignment = 64;
     make_runs();
     ck_assert_int_gt(the.report.n_files, 2);
-    folder_digest(the.out, digest);
-    int progress = heard.progress;
-    folder_remove(the.out);
-    memset(&heard, 0, sizeof heard);
-    heard.stop_at = progress - 2;
-    ck_assert(!make_checkpoint(&the.order, &the.report, &e));
-    ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
-    heard.stop_at = 0;
-    make_runs();
-    ck_assert_int_gt(the.report.n_resumed, 0);
-    ck_assert_str_eq(folder_digest(the.out, other), digest);
-    folder_remove(the.out);
+    make_goes_on(folder_digest(the.out, digest));
     ASSERT_OK(pool_open(&the.order.pool, 3, &e), e);
-    make_options o = the.order;
-    o.mode = OUTPUT_PART;
-    o.parts = 2;
-    for (o.part = 2; o.part > 0; o.part--)
-        ASSERT_OK(make_checkpoint(&o, &the.report, &e), e);
-    o.mode = OUTPUT_MERGE;
-    ASSERT_OK(make_checkpoint(&o, &the.report, &e), e);
-    ck_assert_str_eq(folder_digest(the.out, other), digest);
+    make_in_parts(2, digest);
 }
 END_TEST
 

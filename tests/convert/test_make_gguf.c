@@ -116,42 +116,21 @@ END_TEST
 
 START_TEST(an_interrupted_run_goes_on)
 {
-    err e = ERR_INIT;
-    char digest[65], other[65];
+    char digest[65];
     make_use_qwen3();
     the.order.plan.shard_bytes = 40000;
     make_runs();
-    folder_digest(the.out, digest);
-    int progress = heard.progress;
-    folder_remove(the.out);
-    memset(&heard, 0, sizeof heard);
-    heard.stop_at = progress - 2;
-    ck_assert(!make_checkpoint(&the.order, &the.report, &e));
-    ck_assert_int_eq(e.kind, ERR_INTERRUPTED);
-    heard.stop_at = 0;
-    make_runs();
-    ck_assert_int_gt(the.report.n_resumed, 0);
-    ck_assert_str_eq(folder_digest(the.out, other), digest);
+    make_goes_on(folder_digest(the.out, digest));
 }
 END_TEST
 
 START_TEST(parts_of_a_run_merge_to_what_one_run_makes)
 {
-    err e = ERR_INIT;
-    char digest[65], other[65];
+    char digest[65];
     make_use_qwen3();
     the.order.plan.shard_bytes = 40000;
     make_runs();
-    folder_digest(the.out, digest);
-    folder_remove(the.out);
-    make_options o = the.order;
-    o.mode = OUTPUT_PART;
-    o.parts = 3;
-    for (o.part = 3; o.part > 0; o.part--)
-        ASSERT_OK(make_checkpoint(&o, &the.report, &e), e);
-    o.mode = OUTPUT_MERGE;
-    ASSERT_OK(make_checkpoint(&o, &the.report, &e), e);
-    ck_assert_str_eq(folder_digest(the.out, other), digest);
+    make_in_parts(3, folder_digest(the.out, digest));
 }
 END_TEST
 

@@ -467,6 +467,9 @@ START_TEST(reads_what_a_quantization_config_declares)
                     "[128, 128], \"scale_fmt\": \"ue8m0\"}", "fp8-block");
     assert_declared("{\"quant_method\": \"fp8\", \"weight_block_size\": [1, 32]}", "fp8-g32");
     assert_declared("{\"quant_method\": \"fp8\"}", "fp8");
+    assert_declared("{\"quant_method\": \"fp8\", \"weight_block_size\": [32, 32], "
+                    "\"expert_dtype\": \"fp4\"}", "fp8-block 32x32, fp4-g32");
+    assert_declared("{\"quant_method\": \"fp8\", \"expert_dtype\": \"fp8\"}", "fp8");
     assert_declared("{\"quant_method\": \"fbgemm_fp8\"}", "fp8-channel");
     assert_declared("{\"quant_method\": \"mxfp8\"}", "fp8-g32");
     assert_declared("{\"quant_method\": \"mxfp4\"}", "fp4-g32");

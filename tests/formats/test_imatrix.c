@@ -290,6 +290,11 @@ START_TEST(every_linear_role_has_a_name_of_its_own_in_llama_cpp)
     ck_assert_str_eq(llama_weight_name(ROLE_HEAD, -1, a), "output.weight");
     ck_assert_str_eq(llama_weight_name(ROLE_EXPERT_DOWN, 60, a), "blk.60.ffn_down_exps.weight");
     ck_assert_ptr_null(llama_weight_name(ROLE_FINAL_NORM, -1, a));
+    // In files from before experts lay together.
+    ck_assert_str_eq(llama_expert_name(ROLE_EXPERT_GATE, 0, 7, a), "blk.0.ffn_gate.7.weight");
+    ck_assert_str_eq(llama_expert_name(ROLE_EXPERT_UP, 31, 0, a), "blk.31.ffn_up.0.weight");
+    ck_assert_str_eq(llama_expert_name(ROLE_EXPERT_DOWN, 3, 5, a), "blk.3.ffn_down.5.weight");
+    ck_assert_ptr_null(llama_expert_name(ROLE_FFN_DOWN, 3, -1, a));
 }
 END_TEST
 

@@ -3,10 +3,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "formats/model.h"
+#include "tests/model_case.h"
 #include "tests/refused.h"
 #include "tests/temp.h"
-#include "tests/tiny_model.h"
 
 Suite *suite_model(void);
 
@@ -28,29 +27,12 @@ static void teardown(void)
     tiny_free(&t);
 }
 
-static void open_path(const char *path)
-{
-    err e = ERR_INIT;
-    ASSERT_OK(checkpoint_open(&c, path, NULL, &e), e);
-    ASSERT_OK(model_open(&m, c, NULL, &e), e);
-}
+static void open_path(const char *path) { model_case_open_path(path, &c, &m); }
+static void open_tiny(const char *config) { model_case_open(&t, config, &c, &m); }
 
-static void open_tiny(const char *config)
-{
-    tiny_write(&t, config);
-    open_path(t.dir);
-}
-
-// Writes the tiny checkpoint, which must not bind, and asks for the words.
 static void assert_unbound(const char *config, const char *words)
 {
-    err e = ERR_INIT;
-    tiny_write(&t, config);
-    ASSERT_OK(checkpoint_open(&c, t.dir, NULL, &e), e);
-    ASSERT_REFUSED(model_open(&m, c, NULL, &refused), words);
-    ck_assert_ptr_null(m);
-    checkpoint_close(c);
-    c = NULL;
+    model_case_refuses(&t, config, words);
 }
 
 static const tensor_account *account_of(const char *name)
@@ -151,6 +133,7 @@ START_TEST(binds_attention_biases)
     model_close(m);
     m = NULL;
     checkpoint_close(c);
+    c = NULL;
     assert_unbound(tiny_qwen3_moe_config, "'model.layers.0.self_attn.q_proj.bias' (and 11 more) "
                                           "has no role in family qwen3_moe");
 }
@@ -164,6 +147,8 @@ START_TEST(binds_deepseek_v3_with_extra_layers_and_old_buffers_by_rule)
     tiny_add(&t, "model.layers.3.eh_proj.weight", DT_BF16, 2, 64, 128, NULL);
     tiny_add(&t, "model.layers.3.mlp.experts.0.up_proj.weight", DT_BF16, 2, 32, 64, NULL);
     tiny_add(&t, "model.layers.1.self_attn.rotary_emb.inv_freq", DT_F32, 1, 2, 0, NULL);
+    tiny_add(&t, "model.layers.0.self_attn.k_scale", DT_F32, 1, 1, 0, NULL);
+    tiny_add(&t, "model.layers.1.self_attn.v_proj.v_scale", DT_F32, 1, 1, 0, NULL);
     char *config = tiny_config_with(tiny_deepseek_v3_config, "num_nextn_predict_layers", "1");
     open_tiny(config);
     free(config);
@@ -171,6 +156,8 @@ START_TEST(binds_deepseek_v3_with_extra_layers_and_old_buffers_by_rule)
     ck_assert_str_eq(account_of("model.layers.3.eh_proj.weight")->rule, "mtp-layer");
     ck_assert_str_eq(account_of("model.layers.1.self_attn.rotary_emb.inv_freq")->rule,
                      "rotary-inv-freq");
+    ck_assert_str_eq(account_of("model.layers.0.self_attn.k_scale")->rule, "cache-scale");
+    ck_assert_str_eq(account_of("model.layers.1.self_attn.v_proj.v_scale")->rule, "cache-scale");
     ck_assert_int_eq(model_weight(m, ROLE_KV_A, 2, -1)->out, 20);
     ck_assert_int_eq(model_weight(m, ROLE_Q_B, 0, -1)->in, 32);
     ck_assert_int_eq(model_weight(m, ROLE_ROUTER_SELECT_BIAS, 1, -1)->in, 4);

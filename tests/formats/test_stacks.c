@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/model.h"
+#include "tests/model_case.h"
 #include "tests/refused.h"
 #include "tests/stack_case.h"
 #include "tests/temp.h"
@@ -22,13 +22,7 @@ static void setup(void)
     tiny_init(&t);
 }
 
-static void open_tiny(const char *config)
-{
-    err e = ERR_INIT;
-    tiny_write(&t, config);
-    ASSERT_OK(checkpoint_open(&c, t.dir, NULL, &e), e);
-    ASSERT_OK(model_open(&m, c, NULL, &e), e);
-}
+static void open_tiny(const char *config) { model_case_open(&t, config, &c, &m); }
 
 static void close_tiny(void)
 {
@@ -46,10 +40,7 @@ static void teardown(void)
 
 static void refuses(const char *config, const char *words)
 {
-    err e = ERR_INIT;
-    tiny_write(&t, config);
-    ASSERT_OK(checkpoint_open(&c, t.dir, NULL, &e), e);
-    ASSERT_REFUSED(model_open(&m, c, NULL, &refused), words);
+    model_case_refuses(&t, config, words);
 }
 
 // ---- values ----

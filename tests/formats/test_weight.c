@@ -221,6 +221,11 @@ START_TEST(names_what_is_missing)
     tiny_drop(&m, "p.weight_scale");
     add_int4("q", 32, DT_I64);
     tiny_drop(&m, "q.weight_shape");
+    add_int4("r", 64, DT_I64);
+    tiny_drop(&m, "r.weight_shape");
+    add_int4("z", 64, DT_I64);
+    tiny_add(&m, "z.weight_zero_point", DT_I32, 2, 1, 1, &(int32_t){0});
+    tiny_drop(&m, "z.weight_scale");
     open_it();
     assert_unbound("none", 2, 2, "tensor 'none.weight' is missing");
     assert_unbound("f", 2, 2, "tensor 'f.weight' has type F8_E4M3, but nothing that goes with such "
@@ -228,6 +233,11 @@ START_TEST(names_what_is_missing)
     assert_unbound("p", 3, 64, "tensor 'p.weight_scale' is missing");
     assert_unbound("q", 3, 64, "tensor 'q.weight_shape' is missing: the weight is stored as "
                                "int4-g32");
+    assert_unbound("r", 3, 64, "tensor 'r.weight_shape' is missing: the weight is stored as "
+                               "int4-g64");
+    // Without scales nothing tells the size of groups.
+    assert_unbound("z", 3, 64, "tensor 'z.weight_scale' is missing: the weight is stored as "
+                               "int4-zeros");
     weight w;
     ASSERT_REFUSED(weight_bind(&w, c, "f", "bias", 1, 1, 2, &refused), "'f.bias' is missing");
 }
@@ -340,6 +350,31 @@ static void check_view(const char *module, weight_view v)
         ck_assert_uint_eq(weight_stored_bytes(&w), HIDDEN * WIDTH * 2);
     }
 }
+
+// Runs of a part, out of a span that comes in pieces of any size.
+START_TEST(small_runs_come_with_what_lies_between)
+{
+    enum { RUNS = 7, RUN = 6, STRIDE = 10, SPAN = (RUNS - 1) * STRIDE + RUN };
+    const stored_part p = {.runs = RUNS, .run_bytes = RUN, .stride = STRIDE};
+    unsigned char span[SPAN], got[RUNS * RUN];
+    ck_assert_uint_eq(weight_part_span(&p), SPAN);
+    for (int i = 0; i < SPAN; i++)
+        span[i] = (unsigned char)i;
+    for (uint64_t piece = 1; piece <= SPAN; piece++) {
+        memset(got, 0xff, sizeof got);
+        for (uint64_t at = 0; at < SPAN; at += piece)
+            weight_part_gather(&p, at, span + at, SPAN - at < piece ? SPAN - at : piece, got);
+        for (int i = 0; i < RUNS * RUN; i++)
+            ck_assert_int_eq(got[i], i / RUN * STRIDE + i % RUN);
+    }
+    // One run, large ones, and those far from each other are read as they are.
+    ck_assert_uint_eq(weight_part_span(&(stored_part){.runs = 1, .run_bytes = 6}), 0);
+    ck_assert_uint_eq(weight_part_span(&(stored_part){.runs = 2, .run_bytes = 4096,
+                                                      .stride = 8192}), 0);
+    ck_assert_uint_eq(weight_part_span(&(stored_part){.runs = 2, .run_bytes = 6, .stride = 25}),
+                      0);
+}
+END_TEST
 
 START_TEST(reads_plain_experts_out_of_stacks)
 {
@@ -505,6 +540,7 @@ Suite *suite_weight(void)
     tcase_add_test(t, refuses_companions_and_types_it_does_not_know);
     tcase_add_test(t, reads_blocks_of_a_gguf);
     tcase_add_test(t, blocks_are_no_companions);
+    tcase_add_test(t, small_runs_come_with_what_lies_between);
     tcase_add_test(t, reads_plain_experts_out_of_stacks);
     tcase_add_test(t, reads_fp8_experts_out_of_stacks);
     suite_add_tcase(s, t);

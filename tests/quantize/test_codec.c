@@ -13,7 +13,7 @@ Suite *suite_codec(void);
 
 START_TEST(finds_every_codec_by_its_name)
 {
-    ck_assert_int_eq(codec_count(), 128);
+    ck_assert_int_eq(codec_count(), 135);
     for (int64_t i = 0; i < codec_count(); i++)
         ck_assert_ptr_eq(codec_find(codec_at(i)->name), codec_at(i));
     ck_assert_ptr_null(codec_find("INT4-G32"));
@@ -42,6 +42,9 @@ START_TEST(knows_the_shape_of_every_part)
     check_shape("bf16", 0, "weight", 200, 384, 200 * 384 * 2);
     check_shape("fp8-block", 0, "weight", 200, 384, 200 * 384);
     check_shape("fp8-block", 1, "weight_scale_inv", 2, 3, 24);
+    check_shape("fp8-block-bf16", 1, "weight_scale_inv", 2, 3, 12);
+    check_shape("fp8-block32", 1, "weight_scale_inv", 7, 12, 336);
+    check_shape("fp8-block32-e8m0", 1, "weight_scale_inv", 7, 12, 84);
     check_shape("fp8-channel", 1, "weight_scale", 200, 1, 800);
     check_shape("int4-g32", 0, "weight_packed", 200, 48, 200 * 192);
     check_shape("int4-g32", 1, "weight_scale", 200, 12, 200 * 24);
@@ -50,7 +53,7 @@ START_TEST(knows_the_shape_of_every_part)
     const codec *c = codec_find("int4-g64");
     ck_assert_uint_eq(codec_bytes(c, 200, 384), 200 * 192 + 200 * 12 + 16);
     ck_assert_uint_eq(codec_part_row_bytes(c, 1, 384, DT_F32), 24);
-    ck_assert_uint_eq(codec_part_row_bytes(codec_find("fp8-block"), 1, 130, DT_BF16), 4);
+    ck_assert_uint_eq(codec_part_row_bytes(codec_find("fp8-block-bf16"), 1, 130, DT_BF16), 4);
 }
 END_TEST
 
@@ -123,7 +126,7 @@ START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
         {"awq", "int4-awq-g128"},    {"MLX", "int4-mlx-g64"},
         {"int4-awq", "int4-awq-g128"},        {"int8-gptq", "int8-gptq-g128"},
         {"int2-gptq-v2", "int4-gptq-v2-g128"}, {"int6-mlx", "int4-mlx-g64"},
-        {"mxfp4-deepseek", "mxfp4-packed"},   {"nvfp4-modelopt", "nvfp4-packed"},
+        {"mxfp4-blocks", "mxfp4-packed"},     {"nvfp4-modelopt", "nvfp4-packed"},
         {"fp8-scaled", "fp8-channel"},        {"int8-bytes", "int8-g128"},
         {"int4-zeros", "int4-g32"},
     };

@@ -15,7 +15,7 @@ enum { MOST = 256 * 384 };
 
 static float w[MOST], decoded[MOST], again[MOST];
 static uint8_t code[MOST], code_again[MOST];
-static float scale[256], scale_again[256];
+static float scale[512], scale_again[512];
 
 static void fill(int64_t n, uint32_t seed)
 {
@@ -68,6 +68,93 @@ START_TEST(encodes_ragged_blocks_and_powers_of_two_as_torch_does)
     encode(codec_find("fp8-block-pow2"), 300, 200, w, code, scale);
     check_golden("fp8_pow2_scale", (uint8_t *)scale, 6, 4);
     check_golden("fp8_pow2_code", code, 200 * 300, 1);
+}
+END_TEST
+
+// Whatever the scales are stored in, each is read back by its own type.
+START_TEST(encodes_blocks_of_any_size_and_scales_of_any_type_as_torch_does)
+{
+    static const struct {
+        const char *codec, *golden;
+    } forms[] = {{"fp8-block-bf16", "bf16"},     {"fp8-block-e8m0", "e8m0"},
+                 {"fp8-block32", "32"},          {"fp8-block32-pow2", "32_pow2"},
+                 {"fp8-block32-bf16", "32_bf16"}, {"fp8-block32-e8m0", "32_e8m0"}};
+    fill(200 * 300, 11);
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        const codec *c = codec_find(forms[i].codec);
+        const int64_t side = c->group, n = i64_ceil_div(200, side) * i64_ceil_div(300, side);
+        const int width = (int)dtype_block_bytes(c->part[1].type);
+        char name[64];
+        uint64_t digest = 0;
+        memset(scale, 0, sizeof scale);
+        encode(c, 300, 200, w, code, scale);
+        for (int64_t k = 0; k < n; k++) {
+            uint32_t value = 0;
+            memcpy(&value, (uint8_t *)scale + k * width, (size_t)width);
+            digest_add(&digest, (uint64_t)k, value);
+        }
+        (void)snprintf(name, sizeof name, "fp8_%s_scale", forms[i].golden);
+        ck_assert_msg(digest == golden_digest(name), "%s differs", name);
+        (void)snprintf(name, sizeof name, "fp8_%s_code", forms[i].golden);
+        check_golden(name, code, 200 * 300, 1);
+    }
+}
+END_TEST
+
+// Blocks of every code's largest magnitude and of hashed ones; BF16 scales above and below the
+// quotient.
+START_TEST(encodes_blocks_it_decoded_to_the_same_bytes)
+{
+    static const char *const forms[] = {"fp8-block", "fp8-block32", "fp8-block-bf16",
+                                        "fp8-block32-bf16"};
+    for (size_t k = 0; k < COUNT_OF(forms); k++)
+        for (uint32_t round = 0; round < 32; round++) {
+            const codec *c = codec_find(forms[k]);
+            const dtype type = c->part[1].type;
+            const int64_t side = c->group;
+            for (uint32_t i = 0; i < 130 * 140; i++) {
+                uint32_t row = i / 140 / (uint32_t)side, col = i % 140 / (uint32_t)side;
+                uint32_t size = mix(round * 97 + row * 11 + col);
+                float largest = f32_from_bits((100 + size % 100) << 23 | (size >> 9));
+                w[i] = largest * (i % 7 == 3 ? 1 : (float)(mix(i) >> 8) * 0x1p-24f);
+            }
+            err e = ERR_INIT;
+            encode(c, 140, 130, w, code, scale);
+            part_view part[] = {part_at(code, DT_F8_E4M3), part_at(scale, type)};
+            ASSERT_OK(c->decode(c, 140, 130, part, decoded, &e), e);
+            encode(c, 140, 130, decoded, code_again, scale_again);
+            ck_assert_mem_eq(code, code_again, 130 * 140);
+            ck_assert_mem_eq(scale, scale_again,
+                             (size_t)(i64_ceil_div(130, side) * i64_ceil_div(140, side) *
+                                      dtype_block_bytes(type)));
+        }
+}
+END_TEST
+
+START_TEST(stores_the_least_and_the_largest_scale_in_any_type)
+{
+    static const char *const forms[] = {"fp8-block-bf16", "fp8-block32-e8m0", "fp8-block-e8m0"};
+    for (size_t k = 0; k < COUNT_OF(forms); k++) {
+        const codec *c = codec_find(forms[k]);
+        static const float most[] = {0, 0x1p-149f, 0x1p-126f, 0x1.7fp127f};
+        for (size_t i = 0; i < COUNT_OF(most); i++) {
+            part_view part[] = {part_at(code, DT_F8_E4M3), part_at(scale, c->part[1].type)};
+            err e = ERR_INIT;
+            float s[8];
+            memset(w, 0, sizeof w);
+            w[3] = most[i];
+            encode(c, 8, 1, w, code, scale);
+            ASSERT_OK(c->scales(c, 8, 1, part, s, &e), e);
+            ASSERT_OK(c->decode(c, 8, 1, part, decoded, &e), e);
+            ck_assert(isnormal(s[0]) && isfinite(decoded[3]));
+            ck_assert(i != 0 || s[0] == 1);
+            ck_assert(i == 0 || i == 3 || s[0] == 0x1p-126f);
+        }
+        w[3] = 2.6e38f;
+        void *const part[] = {code, scale};
+        encode_options o = ENCODE_DEFAULTS;
+        ASSERT_REFUSED(c->encode(c, 8, 1, w, &o, part, &refused), "too large for fp8-block");
+    }
 }
 END_TEST
 
@@ -163,7 +250,8 @@ END_TEST
 
 START_TEST(gives_zeros_scale_one_and_never_a_subnormal_scale)
 {
-    static const char *const NAMES[] = {"fp8-block", "fp8-block-pow2", "fp8-channel"};
+    static const char *const NAMES[] = {"fp8-block", "fp8-block-pow2", "fp8-channel",
+                                        "fp8-block32-pow2"};
     for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
         const codec *c = codec_find(NAMES[i]);
         memset(w, 0, sizeof w);
@@ -216,6 +304,9 @@ Suite *suite_codec_fp8(void)
     TCase *c = tcase_create("blocks and rows");
     tcase_add_test(c, encodes_rows_and_blocks_as_compressed_tensors_does);
     tcase_add_test(c, encodes_ragged_blocks_and_powers_of_two_as_torch_does);
+    tcase_add_test(c, encodes_blocks_of_any_size_and_scales_of_any_type_as_torch_does);
+    tcase_add_test(c, encodes_blocks_it_decoded_to_the_same_bytes);
+    tcase_add_test(c, stores_the_least_and_the_largest_scale_in_any_type);
     tcase_add_test(c, decodes_to_one_product_of_code_and_scale);
     tcase_add_test(c, decodes_a_range_of_rows_as_the_whole);
     tcase_add_test(c, reads_scales_of_other_types);

@@ -144,13 +144,17 @@ START_TEST(has_a_global_scale_of_one_where_there_is_none)
 }
 END_TEST
 
-// MLX's are the same bytes under other names; its NVFP4 has no global scale.
-START_TEST(writes_mlx_the_same_bytes)
+// MLX's and DeepSeek's are the same bytes under other names; MLX's NVFP4 has no global scale.
+START_TEST(writes_mlx_and_deepseek_the_same_bytes)
 {
-    static const char *const NAMES[][2] = {
-        {"mxfp4-mlx", "mxfp4-packed"}, {"mxfp8-mlx", "mxfp8"}, {"nvfp4-mlx", "nvfp4-packed"}};
+    static const struct {
+        const char *name, *same;
+        dtype scales;
+    } forms[] = {{"mxfp4-mlx", "mxfp4-packed", DT_U8}, {"mxfp8-mlx", "mxfp8", DT_U8},
+                 {"nvfp4-mlx", "nvfp4-packed", DT_U8},
+                 {"mxfp4-deepseek", "mxfp4-packed", DT_F8_E8M0}};
     static uint8_t codes[2][4096], scales[2][512];
-    for (size_t i = 0; i < COUNT_OF(NAMES); i++)
+    for (size_t i = 0; i < COUNT_OF(forms); i++)
         for (int search = SEARCH_COMPAT; search <= SEARCH_BEST; search++) {
             float global, values[4096];
             encode_options o = {.search = (codec_search)search, .source = DT_F32,
@@ -159,11 +163,11 @@ START_TEST(writes_mlx_the_same_bytes)
             for (uint32_t k = 0; k < COUNT_OF(values); k++)
                 values[k] = golden_weight(k, 5) * 16;
             for (int k = 0; k < 2; k++) {
-                const codec *c = codec_find(NAMES[i][k]);
+                const codec *c = codec_find(k ? forms[i].same : forms[i].name);
                 void *const part[] = {codes[k], scales[k], &global};
                 ASSERT_OK(c->encode(c, 256, 16, values, &o, part, &e), e);
-                ck_assert_int_eq(codec_written_type(codec_find(NAMES[i][0]), 1, o.search, DT_F32),
-                                 DT_U8);
+                ck_assert_int_eq(codec_written_type(codec_find(forms[i].name), 1, o.search,
+                                                    DT_F32), forms[i].scales);
             }
             ck_assert_mem_eq(codes[0], codes[1], sizeof codes[0]);
             ck_assert_mem_eq(scales[0], scales[1], sizeof scales[0]);
@@ -196,7 +200,7 @@ Suite *suite_codec_mx(void)
     tcase_add_test(c, keeps_values_that_the_form_has);
     tcase_add_test(c, says_which_parts_are_written_and_as_what);
     tcase_add_test(c, has_a_global_scale_of_one_where_there_is_none);
-    tcase_add_test(c, writes_mlx_the_same_bytes);
+    tcase_add_test(c, writes_mlx_and_deepseek_the_same_bytes);
     tcase_add_test(c, refuses_columns_that_the_group_does_not_divide);
     suite_add_tcase(s, c);
     return s;

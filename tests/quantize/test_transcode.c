@@ -114,14 +114,14 @@ static void fill_int(int64_t at, int64_t n, int bits, int zero, float scale)
 START_TEST(moves_all_of_mxfp4_into_other_containers_of_it)
 {
     static const char *const to[] = {"mxfp4-packed", "mxfp8", "MXFP4", "mxfp4-mlx", "mxfp8-mlx",
-                                     "nvfp4-packed"};
+                                     "mxfp4-deepseek", "nvfp4-packed"};
     for (int code = 0; code <= 252; code++) {
         fill_fp4(0, 2 * 32, e8m0_to_f32((uint8_t)code));
         for (size_t k = 0; k < COUNT_OF(to); k++)
             for (int scaled = 0; scaled < 2; scaled++) {
                 ck_assert_int_eq(lost_by(to[k], 2, 32, scaled, false), 0);
                 ck_assert(strcmp(to[k], "MXFP4") == 0 || same_bits(2 * 32));
-                if (scaled && k < 5)
+                if (scaled && k < 6)
                     ck_assert_int_eq(part_bytes[k != 2][0], code);
             }
     }
@@ -131,7 +131,8 @@ END_TEST
 START_TEST(moves_all_of_fp8_under_any_power_of_two)
 {
     static const char *const to[] = {"mxfp8", "fp8-block-pow2", "fp8-block", "fp8-channel",
-                                     "fp8-tensor"};
+                                     "fp8-tensor", "fp8-fbgemm", "fp8-block-e8m0",
+                                     "fp8-block32-e8m0", "fp8-block32-bf16", "fp8-block32-pow2"};
     for (int exponent = -126; exponent <= 119; exponent++) {
         fill_fp8(0, 2 * COLS, ldexpf(1, exponent));
         for (size_t k = 0; k < COUNT_OF(to); k++)
@@ -148,7 +149,7 @@ END_TEST
 // Scales whose products with a code need rounding, found again without being told.
 START_TEST(moves_fp8_under_any_scale)
 {
-    static const char *const to[] = {"fp8-block", "fp8-channel", "fp8-tensor"};
+    static const char *const to[] = {"fp8-block", "fp8-channel", "fp8-tensor", "fp8-block32"};
     uint32_t random = 1;
     for (int i = 0; i < 400; i++) {
         random = random * 1664525 + 1013904223;
@@ -162,6 +163,48 @@ START_TEST(moves_fp8_under_any_scale)
                     ck_assert(load_f32(part_bytes[1]) == scale);
             }
     }
+}
+END_TEST
+
+// A block's scale of 8 bits, any exponent; the same codes, and the scale as it was stored.
+START_TEST(moves_fp8_under_any_bf16_scale)
+{
+    static const char *const to[] = {"fp8-block-bf16", "fp8-block32-bf16", "fp8-block32"};
+    for (uint32_t bits = 0x80; bits < 0x7b00; bits += 61) {
+        float scale = bf16_to_f32((uint16_t)bits);
+        fill_fp8(0, 2 * COLS, scale);
+        for (size_t k = 0; k < COUNT_OF(to); k++)
+            for (int scaled = 0; scaled < 2; scaled++) {
+                ck_assert_int_eq(lost_by(to[k], 2, COLS, scaled, false), 0);
+                ck_assert(same_bits(2 * COLS));
+                if (scaled && k < 2)
+                    ck_assert_uint_eq(load_u16(part_bytes[1]), bits);
+            }
+    }
+}
+END_TEST
+
+// E8M0 has 2^-127, binary32 with all its bits has not; BF16 drops bits that a scale may need.
+START_TEST(counts_fp8_blocks_whose_scale_the_type_does_not_have)
+{
+    fill_fp8(0, ALL, 0.3f);
+    ck_assert_int_eq(lost_by("fp8-block32", ROWS, COLS, true, false), 0);
+    ck_assert_int_eq(lost_by("fp8-block32-bf16", ROWS, COLS, true, false), 64);
+    ck_assert_int_eq(lost_by("fp8-block-bf16", ROWS, COLS, true, false), 4);
+    ck_assert_int_eq(lost_by("fp8-block32-e8m0", ROWS, COLS, true, false), 64);
+    fill_fp8(0, ALL, 0.75f);
+    ck_assert_int_eq(lost_by("fp8-block-bf16", ROWS, COLS, true, false), 0);
+    ck_assert_int_eq(lost_by("fp8-block-e8m0", ROWS, COLS, true, false), 4);
+    // Groups of 32 columns in a row are no blocks: rows of one have to share.
+    fill_fp8(0, ALL, 1);
+    fill_fp8(40 * COLS + 64, 32, 0x1p-9f);
+    ck_assert_int_eq(lost_by("mxfp8", ROWS, COLS, true, false), 0);
+    ck_assert_int_eq(lost_by("fp8-block32-e8m0", ROWS, COLS, true, false), 1);
+    ck_assert_int_eq(lost_by("fp8-block32-e8m0", ROWS, COLS, true, true), 1);
+    for (int i = 0; i < 32; i++)
+        values[i] = scales[i] = 0x1p-127f;
+    ck_assert_int_eq(lost_by("fp8-block32-e8m0", 1, 32, true, false), 0);
+    ck_assert_uint_eq(part_bytes[1][0], 0);
 }
 END_TEST
 
@@ -337,6 +380,12 @@ START_TEST(counts_fp8_blocks_whose_fp4_exponents_lie_too_far_apart)
             ck_assert_int_eq(lost_by("fp8-block", ROWS, COLS, scaled, false), apart > 14);
             ck_assert_int_eq(lost_by("fp8-block-pow2", ROWS, COLS, scaled, false),
                              apart > 14);
+            ck_assert_int_eq(lost_by("fp8-block-e8m0", ROWS, COLS, scaled, false),
+                             apart > 14);
+            ck_assert_int_eq(lost_by("fp8-block32-e8m0", ROWS, COLS, scaled, false), 0);
+            fill_fp4(129 * COLS + 128, 32, 0x1p-3f); // of a row of a small block
+            ck_assert_int_eq(lost_by("fp8-block32-e8m0", ROWS, COLS, scaled, false),
+                             apart > 14);
         }
 }
 END_TEST
@@ -388,8 +437,12 @@ START_TEST(finds_the_one_block_with_a_value_beside_the_grid)
     static const struct {
         const char *to;
         int64_t rows, cols;  // of a block
-    } forms[] = {{"mxfp4-packed", 1, 32}, {"mxfp8", 1, 32}, {"nvfp4-packed", 1, 16},
+    } forms[] = {{"mxfp4-packed", 1, 32}, {"mxfp4-deepseek", 1, 32}, {"mxfp8", 1, 32},
+                 {"nvfp4-packed", 1, 16},
                  {"fp8-block", 128, 128}, {"fp8-block-pow2", 128, 128}, {"fp8-channel", 1, COLS},
+                 {"fp8-block-bf16", 128, 128}, {"fp8-block-e8m0", 128, 128},
+                 {"fp8-block32", 32, 32}, {"fp8-block32-bf16", 32, 32},
+                 {"fp8-block32-e8m0", 32, 32},
                  {"fp8-tensor", 1, COLS}, {"MXFP4", 1, 32}, {"NVFP4", 1, 16}, {"Q8_0", 1, 32},
                  {"Q5_0", 1, 32}, {"Q5_1", 1, 32}, {"int8-g32", 1, 32}, {"int8-gptq-g64", 1, 64},
                  {"int8-gptq-v2-channel-asym", 1, COLS}, {"int8-channel-asym", 1, COLS},
@@ -472,6 +525,7 @@ END_TEST
 START_TEST(counts_the_blocks_of_a_weight)
 {
     ck_assert_int_eq(transcode_blocks(codec_find("fp8-block"), 129, 300), 2 * 3);
+    ck_assert_int_eq(transcode_blocks(codec_find("fp8-block32-bf16"), 129, 300), 5 * 10);
     ck_assert_int_eq(transcode_blocks(codec_find("fp8-channel"), 129, 300), 129);
     ck_assert_int_eq(transcode_blocks(codec_find("fp8-tensor"), 129, 300), 129);
     ck_assert_int_eq(transcode_blocks(codec_find("mxfp4-packed"), 10, 64), 20);
@@ -531,6 +585,7 @@ Suite *suite_transcode(void)
     tcase_add_test(c, moves_all_of_mxfp4_into_other_containers_of_it);
     tcase_add_test(c, moves_all_of_fp8_under_any_power_of_two);
     tcase_add_test(c, moves_fp8_under_any_scale);
+    tcase_add_test(c, moves_fp8_under_any_bf16_scale);
     tcase_add_test(c, moves_integers_into_ggmls_types);
     tcase_add_test(c, moves_integers_between_the_forms_of_compressed_tensors_gptq_awq_and_mlx);
     tcase_add_test(c, takes_over_the_global_scale_of_nvfp4);
@@ -540,6 +595,7 @@ Suite *suite_transcode(void)
     tcase_add_test(c, counts_groups_whose_exponents_nvfp4_cannot_hold_together);
     tcase_add_test(c, counts_groups_whose_exponents_lie_beyond_e4m3);
     tcase_add_test(c, counts_fp8_blocks_whose_fp4_exponents_lie_too_far_apart);
+    tcase_add_test(c, counts_fp8_blocks_whose_scale_the_type_does_not_have);
     tcase_add_test(c, counts_blocks_of_rows_that_have_scales_of_their_own);
     tcase_add_test(c, counts_nvfp4_groups_that_mxfp4_has_no_scale_for);
     tcase_add_test(c, counts_integers_whose_scale_binary16_does_not_have);

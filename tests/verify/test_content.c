@@ -89,15 +89,26 @@ START_TEST(names_the_first_findings_and_counts_the_rest)
 }
 END_TEST
 
-static content_counts scan_in_pieces(const tensor *t, const unsigned char *bytes, uint64_t n,
-                                     uint64_t piece)
+static content_counts scan_as(const content_part *as, const tensor *t, const unsigned char *bytes,
+                              uint64_t n, uint64_t piece)
 {
     content_counts counts = {0};
     content_scan s;
-    ck_assert(content_scan_begin(&s, t));
+    ck_assert(content_scan_begin(&s, t, as));
     for (uint64_t at = 0; at < n; at += piece)
         content_scan_add(&s, bytes + at, n - at < piece ? n - at : piece, &counts);
     return counts;
+}
+
+static content_counts scan_in_pieces(const tensor *t, const unsigned char *bytes, uint64_t n,
+                                     uint64_t piece)
+{
+    return scan_as(&(content_part){.numbers = t->type}, t, bytes, n, piece);
+}
+
+static bool scans(const tensor *t)
+{
+    return content_scan_begin(&(content_scan){0}, t, &(content_part){.numbers = t->type});
 }
 
 START_TEST(elements_cut_by_the_pieces_count_as_whole_ones)
@@ -120,7 +131,7 @@ START_TEST(elements_cut_by_the_pieces_count_as_whole_ones)
             ck_assert_int_eq(memcmp(&cut, &whole, sizeof cut), 0);
         }
     }
-    ck_assert(!content_scan_begin(&(content_scan){0}, &(tensor){.name = "x", .type = DT_I8}));
+    ck_assert(!scans(&(tensor){.name = "x", .type = DT_I8}));
 }
 END_TEST
 
@@ -142,9 +153,36 @@ START_TEST(blocks_are_looked_at_decoded)
         ck_assert_uint_eq(n.first, 32);
     }
     t.type = DT_Q8_1; // no decoder
-    ck_assert(!content_scan_begin(&(content_scan){0}, &t));
+    ck_assert(!scans(&t));
     for (int type = DT_SAFETENSORS; type < DT_COUNT; type++)
         ck_assert_int_le(dtype_block_bytes((dtype)type), CONTENT_MAX_UNIT);
+}
+END_TEST
+
+// Three slices of an order: never set, set and wrong twice, set and right. Then three shapes.
+START_TEST(orders_and_shapes_cut_by_the_pieces_count_as_whole_ones)
+{
+    static const int32_t order[] = {-1, -1, -1, 0, -1, 3, 2, 0, 1};
+    static const int64_t shapes[] = {2, 32, 2, 33, 1, 64};
+    const content_part groups = {LOOK_ORDER, DT_I32, .groups = 3, .cols = 3};
+    const content_part packed = {LOOK_SHAPE, DT_I64, .groups = 4, .rows = 2, .cols = 4};
+    unsigned char bytes[sizeof shapes];
+    for (uint64_t piece = 1; piece <= sizeof bytes; piece++) {
+        for (size_t i = 0; i < COUNT_OF(order); i++)
+            store_u32(bytes + 4 * i, (uint32_t)order[i]);
+        content_counts n = scan_as(&groups, &(tensor){.name = "x.g_idx", .type = DT_I32}, bytes,
+                                   sizeof order, piece);
+        ck_assert_uint_eq(n.wrong, 2);
+        ck_assert_uint_eq(n.first, 4);
+        for (size_t i = 0; i < COUNT_OF(shapes); i++)
+            store_u64(bytes + 8 * i, (uint64_t)shapes[i]);
+        n = scan_as(&packed, &(tensor){.name = "x.weight_shape", .type = DT_I64}, bytes,
+                    sizeof shapes, piece);
+        ck_assert_uint_eq(n.wrong, 2);
+        ck_assert_uint_eq(n.first, 1);
+        ck_assert_int_eq(n.said[0], 2);
+        ck_assert_int_eq(n.said[1], 33);
+    }
 }
 END_TEST
 
@@ -192,6 +230,7 @@ Suite *suite_content(void)
     tcase_add_test(c, counts_over_blocks_alike_on_any_number_of_threads);
     tcase_add_test(c, elements_cut_by_the_pieces_count_as_whole_ones);
     tcase_add_test(c, blocks_are_looked_at_decoded);
+    tcase_add_test(c, orders_and_shapes_cut_by_the_pieces_count_as_whole_ones);
     tcase_add_test(c, stops_when_asked_to_between_blocks);
     tcase_add_test(c, notices_a_file_that_changes_meanwhile);
     suite_add_tcase(s, c);

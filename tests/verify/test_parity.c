@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/refused.h"
+#include "tests/stack_case.h"
 #include "tests/two_sides.h"
 #include "verify/parity.h"
 #include "verify/structure.h"
@@ -321,6 +322,47 @@ START_TEST(memory_decides_no_bit)
 }
 END_TEST
 
+// Llama 4's experts one by one, and (both sides) stacked and turned: the same sums, however many
+// rows of the turned ones are read together.
+static void open_llama4(opened *o, bool stacked)
+{
+    const stack_case *k = &stack_cases[STACK_LLAMA4];
+    tiny m;
+    tiny_init(&m);
+    stack_case_make(k, &m);
+    if (stacked)
+        stack_case_stack(k, &m);
+    char *config = stack_case_config(k);
+    tiny_write(&m, config);
+    free(config);
+    open_model(o, m.dir);
+    tiny_free(&m);
+}
+
+START_TEST(rows_of_turned_stacks_are_read_as_memory_allows)
+{
+    static const uint64_t more[] = {0, 1000, 30 * 1000, 300 * 1000, 3000 * 1000, 48 << 20};
+    parity_options o = {.memory = ENOUGH};
+    open_llama4(&s.ref, false);
+    open_llama4(&s.cand, true);
+    ASSERT_OK(parity_weights(&p, s.ref.m, s.ref.m, &o, &f, &e), e);
+    o.memory = 1000;
+    ASSERT_FAILS(parity_weights(&(parity){0}, s.ref.m, s.cand.m, &o, &f, &refused), ERR_ENV,
+                 "1000 bytes of memory");
+    uint64_t least = strtoull(strrchr(refused.text, ' '), NULL, 10);
+    for (size_t k = 0; k < 2 * COUNT_OF(more); k++) {
+        parity again;
+        o.memory = least + more[k / 2];
+        ASSERT_OK(parity_weights(&again, k % 2 ? s.ref.m : s.cand.m, s.cand.m, &o, &f, &e), e);
+        ck_assert_int_eq(again.n, p.n);
+        for (int64_t i = 0; i < p.n; i++)
+            ck_assert_mem_eq(&again.weight[i].sums, &p.weight[i].sums, sizeof p.weight[i].sums);
+        parity_free(&again);
+    }
+    ck_assert_uint_eq(f.n, 0);
+}
+END_TEST
+
 static void broken_everywhere(tiny *m)
 {
     for (int i = 0; i < m->n; i++)
@@ -420,6 +462,7 @@ Suite *suite_parity(void)
     tcase_add_test(t, exchanged_experts_are_both_named);
     tcase_add_test(t, an_expert_in_the_place_of_another_is_named);
     tcase_add_test(t, memory_decides_no_bit);
+    tcase_add_test(t, rows_of_turned_stacks_are_read_as_memory_allows);
     tcase_add_test(t, twenty_broken_weights_are_named_the_others_counted);
     tcase_add_test(t, models_of_other_shape_cannot_be_compared);
     tcase_add_test(t, a_missing_counterpart_is_named);

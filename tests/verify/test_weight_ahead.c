@@ -14,7 +14,8 @@ enum { OUT = 384, IN = 256 };
 
 static tiny t;
 static checkpoint *c;
-static weight w[3]; // plain, int4, FP8 blocks
+static weight w[4]; // plain, int4, FP8 blocks, half of a turned stack
+static const weight_view turned = {2, 1, 2 * OUT, OUT, 1, true};
 
 static void set_up(void)
 {
@@ -28,10 +29,14 @@ static void set_up(void)
     tiny_make_int4(&t, "int4");
     tiny_make_fp8_block(&t, "fp8");
     tiny_put_in_shard(&t, "fp8.weight", 1);
+    tiny_add_shaped(&t, "turned", DT_BF16, 3, (int64_t[]){2, IN, 2 * OUT}, NULL);
     tiny_write(&t, "{}");
     ASSERT_OK(checkpoint_open(&c, t.dir, NULL, &e), e);
     for (int i = 0; i < 3; i++)
         ASSERT_OK(weight_bind(&w[i], c, modules[i], "weight", 2, OUT, IN, &e), e);
+    const weight_terms terms = {.module = "turned.1", .stored = "turned", .suffix = "weight",
+                                .rank = 2, .out = OUT, .in = IN, .view = &turned};
+    ASSERT_OK(weight_bind_as(&w[3], c, &terms, &e), e);
 }
 
 static void tear_down(void)
@@ -59,7 +64,8 @@ START_TEST(rows_come_in_the_order_that_was_announced)
 {
     static char stored[8 * OUT * IN];
     const weight_rows order[] = {{&w[1], 0, OUT}, {&w[0], 7, 100}, {&w[2], 0, 1}, {&w[2], 0, OUT},
-                                 {&w[0], 107, 1}, {&w[2], 130, 254}, {&w[1], OUT - 1, 1}};
+                                 {&w[0], 107, 1}, {&w[3], 0, OUT}, {&w[3], 100, 200},
+                                 {&w[3], 7, 1}, {&w[2], 130, 254}, {&w[1], OUT - 1, 1}};
     err e = ERR_INIT;
     weight_ahead *a;
     ASSERT_OK(weight_ahead_open(&a, order, COUNT_OF(order), 0, &e), e);

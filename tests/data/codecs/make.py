@@ -104,20 +104,28 @@ q = quantize(w, scale, zero, args, dtype=torch.float8_e4m3fn)
 put("fp8_block_scale", bits(scale.contiguous()))
 put("fp8_block_code", q.view(torch.uint8).numpy())
 
-# The power-of-two scales of DeepSeek's kernel: 2^ceil(log2(amax / 448)), in binary64.
+# The power-of-two scales of DeepSeek's kernel: 2^ceil(log2(amax / 448)), in binary64; stored as F32
+# or E8M0. BF16: torch's cast of the binary32 scale, and codes under what that leaves.
 w = torch.from_numpy(weights(RAGGED_ROWS * RAGGED_COLS, 11).reshape(RAGGED_ROWS, RAGGED_COLS))
-for name, power in (("ragged", False), ("pow2", True)):
+for name, side, power, kind in (
+    ("ragged", 128, False, torch.float32), ("pow2", 128, True, torch.float32),
+    ("bf16", 128, False, torch.bfloat16), ("e8m0", 128, True, torch.float8_e8m0fnu),
+    ("32", 32, False, torch.float32), ("32_pow2", 32, True, torch.float32),
+    ("32_bf16", 32, False, torch.bfloat16), ("32_e8m0", 32, True, torch.float8_e8m0fnu),
+):
     scales, code = [], torch.empty_like(w, dtype=torch.uint8)
-    for r in range(0, RAGGED_ROWS, 128):
-        for c in range(0, RAGGED_COLS, 128):
-            part = w[r:r + 128, c:c + 128]
+    for r in range(0, RAGGED_ROWS, side):
+        for c in range(0, RAGGED_COLS, side):
+            part = w[r:r + side, c:c + side]
             scale = part.abs().max() / 448
             if power:
                 scale = torch.exp2(torch.ceil(torch.log2(part.abs().max().double() / 448))).float()
-            scales.append(scale)
-            code[r:r + 128, c:c + 128] = (part / scale).clamp(-448, 448).to(
+            scales.append(scale.to(kind))
+            scale = scales[-1].float()
+            code[r:r + side, c:c + side] = (part / scale).clamp(-448, 448).to(
                 torch.float8_e4m3fn).view(torch.uint8)
-    put(f"fp8_{name}_scale", bits(torch.stack(scales)))
+    scales = torch.stack(scales)
+    put(f"fp8_{name}_scale", bits(scales) if kind != torch.float8_e8m0fnu else scales.view(torch.uint8).numpy())
     put(f"fp8_{name}_code", code.numpy())
 
 (OUT / "digests.txt").write_text("\n".join(lines) + "\n")

@@ -53,3 +53,43 @@ write("companions.safetensors", [
     ("d.weight", "BF16", [2], codes("H", 0, 0)),
     ("e.weight_scale_inv", "F32", [1, 1], codes("I", 0x3f800000)),
 ])
+
+# What a tensor's type does not say: orders of columns, shapes of packed codes, scales in bytes. The first of each pair is right.
+I32 = lambda *values: codes("i", *values)
+write("parts.safetensors", [
+    ("a.right.weight_g_idx", "I32", [4], I32(0, 1, 1, 0)),
+    ("a.right.weight_packed", "I32", [2, 1], I32(1, 2)),
+    ("a.right.weight_scale", "BF16", [2, 2], codes("H", *[0x3f80] * 4)),
+    ("a.right.weight_shape", "I64", [2], codes("q", 2, 4)),
+    ("a.wrong.weight_g_idx", "I32", [4], I32(0, 2, -1, 0)),
+    ("a.wrong.weight_packed", "I32", [2, 1], I32(1, 2)),
+    ("a.wrong.weight_scale", "BF16", [2, 2], codes("H", *[0x3f80] * 4)),
+    ("a.wrong.weight_shape", "I64", [2], codes("q", 4, 2)),
+    ("b.right.g_idx", "I32", [8], I32(*[-1] * 8)),
+    ("b.right.scales", "F16", [2, 8], codes("H", *[0x3c00] * 16)),
+    ("b.wrong.g_idx", "I32", [8], I32(*[-1] * 7, 1)),
+    ("b.wrong.scales", "F16", [2, 8], codes("H", *[0x3c00] * 16)),
+    # mxfp4, of compressed-tensors, gpt-oss, MLX; mxfp8; nvfp4
+    ("c.right.weight_packed", "U8", [1, 32], bytes(32)),
+    ("c.right.weight_scale", "U8", [1, 2], codes("B", 0, 254)),
+    ("c.wrong.weight_packed", "U8", [1, 32], bytes(32)),
+    ("c.wrong.weight_scale", "U8", [1, 2], codes("B", 0, 255)),
+    ("d.wrong_blocks", "U8", [1, 2, 16], bytes(32)),
+    ("d.wrong_scales", "U8", [1, 2], codes("B", 255, 255)),
+    ("e.right.scales", "U8", [1, 2], codes("B", 127, 127)),
+    ("e.right.weight", "U32", [1, 8], bytes(32)),
+    ("e.wrong.scales", "U8", [1, 2], codes("B", 255, 127)),
+    ("e.wrong.weight", "U32", [1, 16], bytes(64)),
+    ("f.right.scales", "U8", [1, 2], codes("B", 0, 0x7e)),
+    ("f.right.weight", "U32", [1, 4], bytes(16)),
+    ("f.wrong.scales", "U8", [1, 2], codes("B", 0, 0x7f)),
+    ("f.wrong.weight", "U32", [1, 4], bytes(16)),
+    ("g.other_scales", "U8", [2], codes("B", 255, 255)),
+    # a packed weight in 8 bits, and two slices of a stack
+    ("h.right.weight_packed", "I32", [1, 2], I32(1, 2)),
+    ("h.right.weight_scale", "BF16", [1, 1], codes("H", 0x3f80)),
+    ("h.right.weight_shape", "I32", [2], I32(1, 7)),
+    ("h.wrong.weight_packed", "I32", [2, 1, 2], I32(1, 2, 3, 4)),
+    ("h.wrong.weight_scale", "BF16", [2, 1, 3], codes("H", *[0x3f80] * 6)),
+    ("h.wrong.weight_shape", "I32", [2, 2], I32(1, 15, 1, 16)),
+])

@@ -23,6 +23,7 @@ from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import save_file
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import _convert_moe_packed_tensors
 
 try:
@@ -37,26 +38,14 @@ except ImportError:
 
 CHECK = sys.argv[1:] == ["--check"]
 OUT = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(OUT.parent / "codecs"))
+import hashed
 rng = np.random.default_rng(20)
 tensors, lines = {}, []
 
 
-def mix(i):
-    i = np.asarray(i, dtype=np.uint64).astype(np.uint32)
-    with np.errstate(over="ignore"):
-        i ^= i >> np.uint32(16)
-        i *= np.uint32(0x85EBCA6B)
-        i ^= i >> np.uint32(13)
-        i *= np.uint32(0xC2B2AE35)
-        i ^= i >> np.uint32(16)
-    return i
-
-
 def digest(x):
-    v = np.where(np.isnan(x), np.uint32(0xFFFFFFFF), x.view(np.uint32)).ravel()
-    i = np.arange(v.size, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        return int((mix(v ^ mix(i)).astype(np.uint64) * (2 * i + 1)).sum(dtype=np.uint64))
+    return hashed.digest(np.where(np.isnan(x), np.uint32(0xFFFFFFFF), x.view(np.uint32)))
 
 
 def put(module, codec, parts, expected):
@@ -128,13 +117,13 @@ fp8("fp8.channel.flat", "fp8-channel", 17, 64, "weight_scale", scales(17), args(
 fp8("fp8.channel.static", "fp8-scaled", 17, 64, "weight_scale", scales(17, 1), args(strategy="channel"), **static)
 fp8("fp8.group", "fp8-scaled", 16, 256, "weight_scale", scales(16, 2, dtype=torch.bfloat16), args(strategy="group", group_size=128))
 fp8("fp8.block.inv", "fp8-block", 160, 200, "weight_scale_inv", scales(2, 2), args(strategy="block", block_structure=[128, 128]))
-fp8("fp8.block.inv.bf16", "fp8-block", 130, 128, "weight_scale_inv", scales(2, 1, dtype=torch.bfloat16),
+fp8("fp8.block.inv.bf16", "fp8-block-bf16", 130, 128, "weight_scale_inv", scales(2, 1, dtype=torch.bfloat16),
     args(strategy="block", block_structure=[128, 128]))
 fp8("fp8.block", "fp8-scaled", 160, 200, "weight_scale", scales(2, 2, dtype=torch.bfloat16),
     args(strategy="block", block_structure=[128, 128]))
-fp8("fp8.block.32", "fp8-scaled", 70, 100, "weight_scale_inv", scales(3, 4), args(strategy="block", block_structure=[32, 32]))
+fp8("fp8.block.32", "fp8-block32", 70, 100, "weight_scale_inv", scales(3, 4), args(strategy="block", block_structure=[32, 32]))
 scale = e8m0(2, 2)
-fp8("fp8.block.e8m0", "fp8-scaled", 160, 200, "scale", scale.view(torch.float8_e8m0fnu),
+fp8("fp8.block.e8m0", "fp8-block-e8m0", 160, 200, "scale", scale.view(torch.float8_e8m0fnu),
     args(strategy="block", block_structure=[128, 128]))
 for module, codec, name, kind in (("fp8.mx", "mxfp8", "weight_scale", torch.uint8),
                                   ("fp8.mx.inv", "mxfp8", "weight_scale_inv", torch.uint8),
@@ -321,6 +310,17 @@ mlx("mlx.5.long", "int5-mlx", 3, 1152, 5, 128, "affine", scales(3, 9, dtype=torc
 mlx("mlx.mxfp4", "mxfp4-mlx", 18, 128, 4, 32, "mxfp4", e8m0(18, 4))
 mlx("mlx.nvfp4", "nvfp4-mlx", 18, 128, 4, 16, "nvfp4", e4m3(18, 8).view(torch.uint8) & 0x7F)
 mlx("mlx.mxfp8", "mxfp8-mlx", 18, 128, 8, 32, "mxfp8", e8m0(18, 4))
+# ---- FP8 in blocks, by what scales are stored in -------------------------------------------------------------------
+for codec, side, name in (("fp8-block32-bf16", 32, "weight_scale_inv"), ("fp8-block32-e8m0", 32, "weight_scale_inv"),
+                          ("fp8-block32-e8m0", 32, "scale"), ("fp8-block-e8m0", 128, "weight_scale_inv")):
+    grid = (-(-70 // side), -(-150 // side))
+    scale = scales(*grid, dtype=torch.bfloat16) if codec.endswith("bf16") else e8m0(*grid).view(torch.float8_e8m0fnu)
+    fp8(f"{codec.replace('-', '.')}.{name}", codec, 70, 150, name, scale, args(strategy="block", block_structure=[side, side]))
+
+# DeepSeek's FP4 under the names that transformers looks for, and as it decodes them.
+parts = {"weight": bytes_of(18, 48).view(torch.int8), "weight_scale_inv": e8m0(18, 3).view(torch.float8_e8m0fnu)}
+x = Fp8Dequantize(None)._dequantize_one(parts["weight"], parts["weight_scale_inv"], torch.float32)
+put("mxfp4.transformers", "mxfp4-deepseek", parts, x)
 
 lines.insert(0, "module\tcodec\trows\tcolumns\tdigest")
 if CHECK:

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a tensor's bytes mean where its own type does not say: by its name and by what stands beside
+// it.
+#include <stdio.h>
+#include <string.h>
+
+#include "verify/content_list.h"
+#include "verify/content_scan.h"
+
+enum { NAME_BYTES = 1200 }; // a safetensors name has at most 1024
+
+// The tensor that has the name of `t` with `tail`, its end, replaced.
+static const tensor *beside(const checkpoint *c, const tensor *t, const char *tail,
+                            const char *other)
+{
+    char name[NAME_BYTES];
+    size_t lead = strlen(t->name) - strlen(tail), n = strlen(other);
+    if (lead + n + 1 > sizeof name)
+        return NULL;
+    memcpy(name, t->name, lead);
+    memcpy(name + lead, other, n + 1);
+    return checkpoint_find(c, name);
+}
+
+static int64_t dim_from_last(const tensor *t, int back)
+{
+    return t && t->rank > back ? t->shape[t->rank - 1 - back] : 0;
+}
+
+// A scale in a byte goes with 8 bytes of codes (NVFP4: 16 of 4 bits, and the byte is E4M3) or with
+// 16 or 32 (32 of 4 or 8 bits, and it is E8M0).
+static dtype of_bytes(const checkpoint *c, const tensor *t)
+{
+    static const struct {
+        const char *scales, *codes;
+        dtype type;
+    } rows[] = {
+        {".weight_scale", ".weight_packed", DT_U8}, {".weight_scale", ".weight", DT_F8_E4M3},
+        {".weight_scale", ".weight", DT_U8},        {".weight_scale_inv", ".weight", DT_F8_E4M3},
+        {".scale", ".weight", DT_F8_E4M3},          {".scale", ".weight", DT_I8},
+        {".scales", ".weight", DT_U32},             {".scales", ".blocks", DT_U8},
+        {"_scales", "_blocks", DT_U8},              {"_scale_inv", "", DT_F8_E4M3},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        if (!str_ends(t->name, rows[i].scales))
+            continue;
+        const tensor *codes = beside(c, t, rows[i].scales, rows[i].codes);
+        if (!codes || codes->type != rows[i].type || t->bytes == 0 || codes->bytes % t->bytes)
+            continue;
+        uint64_t ratio = codes->bytes / t->bytes;
+        if (ratio == 8 || ratio == 16 || ratio == 32)
+            return ratio == 8 ? DT_F8_E4M3 : DT_F8_E8M0;
+    }
+    return DT_U8;
+}
+
+content_part content_part_of(const checkpoint *c, const tensor *t)
+{
+    content_part p = {.look = LOOK_NUMBERS, .numbers = t->type};
+    const char *last = content_last(t->name);
+    if (t->type == DT_U8) {
+        p.numbers = of_bytes(c, t);
+    } else if (t->type == DT_I32 && strcmp(last, "weight_g_idx") == 0) {
+        p.groups = dim_from_last(beside(c, t, last, "weight_scale"), 0);
+        p.cols = dim_from_last(t, 0);
+        p.look = p.groups > 0 && p.cols > 0 ? LOOK_ORDER : LOOK_NUMBERS;
+    } else if (t->type == DT_I32 && strcmp(last, "g_idx") == 0) {
+        p.groups = dim_from_last(beside(c, t, last, "scales"), 1);
+        p.cols = dim_from_last(t, 0);
+        p.look = p.groups > 0 && p.cols > 0 ? LOOK_ORDER : LOOK_NUMBERS;
+    } else if ((t->type == DT_I32 || t->type == DT_I64) && strcmp(last, "weight_shape") == 0) {
+        const tensor *codes = beside(c, t, last, "weight_packed");
+        p.rows = dim_from_last(codes, 1);
+        p.cols = dim_from_last(codes, 0);
+        p.groups = dim_from_last(beside(c, t, last, "weight_scale"), 0);
+        if (codes && codes->type == DT_I32 && codes->rank >= 2 && dim_from_last(t, 0) == 2)
+            p.look = LOOK_SHAPE;
+    }
+    return p;
+}
+
+bool content_shape_holds(const content_part *p, int64_t rows, int64_t cols)
+{
+    bool four = i64_ceil_div(cols, 8) == p->cols, eight = i64_ceil_div(cols, 4) == p->cols;
+    return rows == p->rows && cols >= 0 && (four || eight) &&
+           (p->groups == 0 || cols % p->groups == 0);
+}

@@ -2,6 +2,8 @@
 // ggml's types of E2M1 codes, as a template (kernel_lanes.h): MXFP4, NVFP4. Both keep twice the
 // E2M1 value and half the scale; the products are the same. A code of 8 (-0) reads as +0 and is
 // never written.
+#include <float.h>
+
 #include "quantize/block_kernels.h"
 #include "quantize/block_lanes.h"
 #include "quantize/e2m1_lanes.h"

@@ -2,6 +2,8 @@
 // ggml's types of E2M1 codes, as a template (kernel_lanes.h): MXFP4, NVFP4. Both keep twice the
 // E2M1 value and half the scale; the products are the same. A code of 8 (-0) reads as +0 and is
 // never written.
+#include <float.h>
+
 #include "quantize/block_kernels.h"
 #include "quantize/block_lanes.h"
 #include "quantize/e2m1_lanes.h"
@@ -109,11 +111,13 @@ KERNEL_TARGET static void KERNEL(mxfp4_write)(uint8_t *to, const float *from, ui
     fp4_store_halves(to + 9, code + 8, code + 24);
 }
 
-KERNEL_TARGET static void KERNEL(nvfp4_write)(uint8_t *to, int part, const float *from, uint8_t e)
+// The codes are those of the elements times by.
+KERNEL_TARGET static void KERNEL(nvfp4_write)(uint8_t *to, int part, const float *from, uint8_t e,
+                                              float by)
 {
     uint8_t code[NVFP4_PART];
     to[part] = e;
-    fp4_nearest_codes(code, from, ue4m3_to_f32(e) * 0.5f, NVFP4_PART);
+    fp4_nearest_codes(code, from, ue4m3_to_f32(e) * 0.5f / by, NVFP4_PART);
     fp4_store_halves(to + 4 + 8 * part, code, code + 8);
 }
 
@@ -192,22 +196,42 @@ KERNEL_TARGET static void KERNEL(fp4_load)(fp4_parts *p, const block_rows *r, in
         p->w[j] *= unit;
 }
 
-// The errors under scales (6 is their largest multiple) given in the parts' own scaling.
-INLINE void fp4_errors(const fp4_parts *p, const vf scale[FP4_AT_ONCE], vf error[FP4_AT_ONCE])
+// The value of the nearest code to y >= 0, in multiples of the scale.
+INLINE vf fp4_nearest(vf y)
+{
+    y = smaller(y, SPREAD(6));
+    // Steps of half a code's binade, from 1 on: adding 2^22 times it rounds to them.
+    vf binade = larger((vf)((vi)y & 0x7f800000), SPREAD(1)) * 0x1p22f;
+    return y + binade - binade;
+}
+
+// The errors under scales (6 is their largest multiple) given in the parts' own scaling, and by how
+// much sum w a value is less than sum w a^2.
+INLINE void fp4_errors(const fp4_parts *p, const vf scale[FP4_AT_ONCE], vf error[FP4_AT_ONCE],
+                       vf lack[FP4_AT_ONCE])
 {
     vf inverse[FP4_AT_ONCE];
     UNROLLED(t, FP4_AT_ONCE) {
         inverse[t] = 1.0f / scale[t];
-        error[t] = (vf){0};
+        error[t] = lack[t] = (vf){0};
     }
     for (int j = 0; j < p->n; j++)
         UNROLLED(t, FP4_AT_ONCE) {
-            vf y = smaller(p->a[j] * inverse[t], SPREAD(6));
-            // Steps of half a code's binade, from 1 on: adding 2^22 times it rounds to them.
-            vf binade = larger((vf)((vi)y & 0x7f800000), SPREAD(1)) * 0x1p22f;
-            vf d = p->a[j] - (y + binade - binade) * scale[t];
-            error[t] += p->w[j] * d * d;
+            vf d = p->a[j] - fp4_nearest(p->a[j] * inverse[t]) * scale[t], wd = p->w[j] * d;
+            error[t] += wd * d;
+            lack[t] += wd * p->a[j];
         }
+}
+
+// The error under a scale of the codes of elements times by.
+INLINE vf fp4_error_of_grown(const fp4_parts *p, vf scale, vf by)
+{
+    vf inverse = by / scale, error = {0};
+    for (int j = 0; j < p->n; j++) {
+        vf d = p->a[j] - fp4_nearest(p->a[j] * inverse) * scale;
+        error += p->w[j] * d * d;
+    }
+    return error;
 }
 
 // Where cutting off alone costs less than the best: under no smaller scale does it elsewhere.
@@ -263,8 +287,14 @@ INLINE vi fp4_code(fp4_codes c, vi given, int away)
     return either_int(code > c.last, least + c.last, code);
 }
 
-// The scale codes so far, and 0.9999 of their errors at first (less could be rounding).
+enum { FP4_TRIED = 48 };
+
+// The scale codes tried, and the best so far; of the given one 0.9999 of the error (less could be
+// rounding).
 typedef struct {
+    vi tried[FP4_TRIED];
+    vf errors[FP4_TRIED], lacks[FP4_TRIED];
+    int n;
     vi code;
     vf error;
 } fp4_best;
@@ -272,26 +302,53 @@ typedef struct {
 // Codes given + k and the next lower ones, where they may be taken; the lowest of equals.
 INLINE void fp4_try(const fp4_parts *p, fp4_codes c, vi given, int k, vi may, fp4_best *best)
 {
-    vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE];
+    vf scale[FP4_AT_ONCE];
     UNROLLED(t, FP4_AT_ONCE)
         scale[t] = fp4_scale(c, fp4_code(c, given, k - t)) * p->unit;
-    fp4_errors(p, scale, error);
+    fp4_errors(p, scale, best->errors + best->n, best->lacks + best->n);
     UNROLLED(t, FP4_AT_ONCE) {
-        vi better = may & (error[t] <= best->error);
-        best->error = either(better, error[t], best->error);
-        best->code = either_int(better, fp4_code(c, given, k - t), best->code);
+        vf *error = best->errors + best->n;
+        *error = either(may, *error, SPREAD(FLT_MAX));
+        best->tried[best->n] = fp4_code(c, given, k - t);
+        vi better = *error <= best->error;
+        best->error = either(better, *error, best->error);
+        best->code = either_int(better, best->tried[best->n++], best->code);
     }
 }
 
+// NVFP4: the code that gives the values of least distance from elements that have grown by the
+// share that the least error takes from them (docs/decisions.md); E4M3 is too coarse for scales to
+// grow. *by is how much, where that is no worse than the given code; else the best one's 1.
+INLINE void fp4_unshrink(const fp4_parts *p, fp4_codes c, fp4_best *best, vf *by)
+{
+    vf square = {0}, least = SPREAD(FLT_MAX), limit = best->errors[0];
+    vi code = best->code;
+    for (int j = 0; j < p->n; j++)
+        square += p->w[j] * p->a[j] * p->a[j];
+    vf grown = either(best->error < 0.5f * square, square / (square - best->error), SPREAD(1));
+    for (int i = 0; i < best->n; i++) {
+        vf distance = best->errors[i] + 2.0f * (grown - 1.0f) * best->lacks[i];
+        vi better = (distance <= least) & (best->errors[i] < FLT_MAX);
+        least = either(better, distance, least);
+        code = either_int(better, best->tried[i], code);
+    }
+    vi good = fp4_error_of_grown(p, fp4_scale(c, code) * p->unit, grown) < limit;
+    best->code = either_int(good, code, best->code);
+    *by = either(good, grown, SPREAD(1));
+}
+
 // What a lane tries does not depend on the others: where some have to go on, the rest take nothing.
-INLINE vi fp4_sweep(const fp4_parts *p, fp4_codes c, vi given)
+INLINE vi fp4_sweep(const fp4_parts *p, fp4_codes c, vi given, vf *by)
 {
     vi all = ~(vi){0};
-    vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE];
+    vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE], lack[FP4_AT_ONCE];
     UNROLLED(t, FP4_AT_ONCE)
         scale[t] = fp4_scale(c, given) * p->unit;
-    fp4_errors(p, scale, error);
-    fp4_best best = {given, error[0] * 0.9999f};
+    fp4_errors(p, scale, error, lack);
+    fp4_best best = {.n = 1, .code = given, .error = error[0] * 0.9999f};
+    best.tried[0] = given;
+    best.errors[0] = best.error;
+    best.lacks[0] = lack[0];
     vi grid = (given < 8) & fp4_on_grid(p);
     if (!c.e8m0 && fp4_any(grid))
         for (int k = NVFP4_GRID; k > c.above; k -= FP4_AT_ONCE)
@@ -304,11 +361,15 @@ INLINE vi fp4_sweep(const fp4_parts *p, fp4_codes c, vi given)
         }
         fp4_try(p, c, given, k, all, &best);
     }
+    *by = SPREAD(1);
+    if (!c.e8m0)
+        fp4_unshrink(p, c, &best, by);
     return best.code;
 }
 
 KERNEL_TARGET static void KERNEL(fp4_better)(const block_rows *r, bool mx, int64_t first,
-                                             int count, int32_t code[KERNEL_LANES])
+                                             int count, int32_t code[KERNEL_LANES],
+                                             float by[KERNEL_LANES])
 {
     bool far = r->importance != NULL;
     fp4_codes c = {NVFP4_ABOVE, far ? NVFP4_FAR : NVFP4_BELOW, NVFP4_LAST, false};
@@ -318,8 +379,10 @@ KERNEL_TARGET static void KERNEL(fp4_better)(const block_rows *r, bool mx, int64
     KERNEL(fp4_load)(&p, r, first, count);
     vi given;
     memcpy(&given, code, sizeof given);
-    given = fp4_sweep(&p, c, given);
+    vf grown;
+    given = fp4_sweep(&p, c, given, &grown);
     memcpy(code, &given, sizeof given);
+    memcpy(by, &grown, sizeof grown);
 }
 
 KERNEL_TARGET static void KERNEL(mxfp4_encode)(const block_rows *r)
@@ -328,10 +391,11 @@ KERNEL_TARGET static void KERNEL(mxfp4_encode)(const block_rows *r)
     for (int64_t b = 0; b < n; b += KERNEL_LANES) {
         int count = (int)i64_min(n - b, KERNEL_LANES);
         int32_t e[KERNEL_LANES] = {0};
+        float by[KERNEL_LANES];
         for (int i = 0; i < count; i++)
             e[i] = mxfp4_exponent(fp4_largest_of(r->from + (b + i) * MXFP4_BLOCK, MXFP4_BLOCK));
         if (r->search == SEARCH_BEST)
-            KERNEL(fp4_better)(r, true, b, count, e);
+            KERNEL(fp4_better)(r, true, b, count, e, by);
         for (int i = 0; i < count; i++)
             KERNEL(mxfp4_write)(r->to + (b + i) * MXFP4_BYTES, r->from + (b + i) * MXFP4_BLOCK,
                                 (uint8_t)e[i]);
@@ -344,13 +408,16 @@ KERNEL_TARGET static void KERNEL(nvfp4_encode)(const block_rows *r)
     for (int64_t b = 0; b < n; b += KERNEL_LANES) {
         int count = (int)i64_min(n - b, KERNEL_LANES);
         int32_t e[KERNEL_LANES] = {0};
+        float by[KERNEL_LANES];
         for (int i = 0; i < count; i++)
             e[i] = nvfp4_scale(fp4_largest_of(r->from + (b + i) * NVFP4_PART, NVFP4_PART));
+        for (int i = 0; i < count; i++)
+            by[i] = 1;
         if (r->search == SEARCH_BEST)
-            KERNEL(fp4_better)(r, false, b, count, e);
+            KERNEL(fp4_better)(r, false, b, count, e, by);
         for (int i = 0; i < count; i++)
             KERNEL(nvfp4_write)(r->to + (b + i) / 4 * NVFP4_BYTES, (int)((b + i) % 4),
-                                r->from + (b + i) * NVFP4_PART, (uint8_t)e[i]);
+                                r->from + (b + i) * NVFP4_PART, (uint8_t)e[i], by[i]);
     }
 }
 

@@ -106,11 +106,14 @@ INLINE void iq4_nl_try(const iq4_job *job, const iq4_parts *p, vf scale, vf *bes
     *error = either(better, e, *error);
 }
 
-// The scale that codes are found with: ggml's, or one with which they are better.
-KERNEL_TARGET static vf KERNEL(iq4_nl_best)(const iq4_job *job, const iq4_parts *p, vf scale)
+// The scale that codes are found with: ggml's, or one with which they are better; then what is
+// stored has grown until the values do not shrink the weights (docs/decisions.md).
+KERNEL_TARGET static vf KERNEL(iq4_nl_best)(const iq4_job *job, const iq4_parts *p, vf scale,
+                                            vf *stored)
 {
+    vf given = scale;
     vf error = iq4_margin * KERNEL(iq4_error)(job, p, iq4_inverses(scale), iq4_as_f16(scale));
-    vf max = iq4_maximum(p);
+    vf limit = error, max = iq4_maximum(p);
     for (int k = 0; k < 16; k++) // one of them is the scale of what was read
         iq4_nl_try(job, p, max / iq4_values[k], &scale, &error);
     vf found = KERNEL(iq4_best_scales)(job, p, 16).scale;
@@ -118,7 +121,13 @@ KERNEL_TARGET static vf KERNEL(iq4_nl_best)(const iq4_job *job, const iq4_parts 
     iq4_fit f[IQ4_AT_ONCE] = {{.inverse = iq4_inverses(found)}};
     iq4_fit_codes(job, p->x, p->w, true, f);
     iq4_nl_try(job, p, either(f[0].vv > 0.0f, f[0].xv / f[0].vv, found), &scale, &error);
-    return either(iq4_as_f16(scale) != 0.0f, scale, (vf){0}); // without a scale, one sort of codes
+    scale = either(iq4_as_f16(scale) != 0.0f, scale, (vf){0}); // without a scale, one sort of codes
+    iq4_shrink sums = KERNEL(iq4_shrink_of)(job, p, iq4_inverses(scale), scale);
+    vi shrunk = (sums.xy > 0.5f * sums.xx) & (error < limit) & (scale != given);
+    vf grown = iq4_as_f16(scale * either(shrunk, sums.xx / sums.xy, SPREAD(1)));
+    shrunk &= KERNEL(iq4_error)(job, p, iq4_inverses(scale), grown) < limit;
+    *stored = either(shrunk, grown, scale);
+    return scale;
 }
 
 KERNEL_TARGET static void KERNEL(iq4_nl_some)(const iq4_job *job, int64_t first, int n)
@@ -133,12 +142,13 @@ KERNEL_TARGET static void KERNEL(iq4_nl_some)(const iq4_job *job, int64_t first,
         mean2 += x[j] * x[j];
     iq4_weigh(job, &p, s.importance, mean2 * (2.0f / IQ4_PART));
     vf scale = KERNEL(iq4_scales)(job, &p);
+    vf stored = scale;
     if (job->r->search == SEARCH_BEST)
-        scale = KERNEL(iq4_nl_best)(job, &p, scale);
+        scale = KERNEL(iq4_nl_best)(job, &p, scale, &stored);
     uint8_t *to[KERNEL_LANES];
     for (int i = 0; i < n; i++) {
         uint8_t *block = job->r->to + (first + i) * IQ4_NL_BYTES;
-        store_u16(block, f32_to_f16(scale[i]));
+        store_u16(block, f32_to_f16(stored[i]));
         to[i] = block + 2;
     }
     iq4_write(to, n, x, iq4_inverses(scale));
@@ -349,12 +359,52 @@ INLINE void iq4_xs_settle(iq4_xs_scales *s, int block)
     s->factor[block] = d * (float)(divisor * sign);
 }
 
+// The factors of those blocks grow until the values do not shrink the weights, where the error
+// stays below the limits.
+INLINE void iq4_xs_unshrink(const iq4_job *job, const iq4_xs_batch *b,
+                            const float limit[IQ4_XS_AT_ONCE], const bool *some, iq4_xs_scales *s)
+{
+    float scale[IQ4_XS_LANES], error[IQ4_XS_LANES], xx[IQ4_XS_LANES], xy[IQ4_XS_LANES];
+    float grown[IQ4_XS_AT_ONCE];
+    for (int k = 0; k < IQ4_XS_LANES; k++)
+        scale[k] = s->factor[k / IQ4_XS_PARTS] * (float)s->rounded[k];
+    for (int g = 0; g < IQ4_XS_GROUPS; g++) {
+        vf inverse, by;
+        memcpy(&inverse, s->inverse + g * KERNEL_LANES, sizeof inverse);
+        memcpy(&by, scale + g * KERNEL_LANES, sizeof by);
+        iq4_shrink sums = KERNEL(iq4_shrink_of)(job, &b->parts[g], inverse, by);
+        memcpy(xx + g * KERNEL_LANES, &sums.xx, sizeof sums.xx);
+        memcpy(xy + g * KERNEL_LANES, &sums.xy, sizeof sums.xy);
+    }
+    for (int block = 0; block < IQ4_XS_AT_ONCE; block++) {
+        float x = 0, y = 0;
+        for (int k = block * IQ4_XS_PARTS; k < (block + 1) * IQ4_XS_PARTS; k++) {
+            x += xx[k];
+            y += xy[k];
+        }
+        float factor = s->factor[block] * (y > 0.5f * x ? x / y : 1);
+        grown[block] = f16_to_f32(f32_to_f16(factor));
+    }
+    for (int k = 0; k < IQ4_XS_LANES; k++)
+        scale[k] = grown[k / IQ4_XS_PARTS] * (float)s->rounded[k];
+    iq4_xs_errors(job, b, s->inverse, scale, error);
+    for (int block = 0; block < b->blocks; block++) {
+        float total = 0;
+        for (int k = block * IQ4_XS_PARTS; k < (block + 1) * IQ4_XS_PARTS; k++)
+            total += error[k];
+        if (some[block] && total < limit[block])
+            s->factor[block] = grown[block];
+    }
+}
+
 // Better scales than ggml's in s, block by block.
 KERNEL_TARGET static void KERNEL(iq4_xs_best)(const iq4_job *job, const iq4_xs_batch *b,
                                               iq4_xs_scales *s)
 {
     float found[IQ4_XS_LANES], vv[IQ4_XS_LANES], scale[IQ4_XS_LANES], error[IQ4_XS_LANES];
-    float least[IQ4_XS_AT_ONCE] = {0}, factor[IQ4_XS_AT_ONCE][IQ4_XS_FACTORS];
+    float least[IQ4_XS_AT_ONCE] = {0}, limit[IQ4_XS_AT_ONCE];
+    float factor[IQ4_XS_AT_ONCE][IQ4_XS_FACTORS];
+    bool taken[IQ4_XS_AT_ONCE] = {false};
     for (int g = 0; g < IQ4_XS_GROUPS; g++) {
         iq4_best best = KERNEL(iq4_best_scales)(job, &b->parts[g], 0);
         memcpy(found + g * KERNEL_LANES, &best.scale, sizeof best.scale);
@@ -368,7 +418,7 @@ KERNEL_TARGET static void KERNEL(iq4_xs_best)(const iq4_job *job, const iq4_xs_b
     for (int block = 0; block < b->blocks; block++) {
         int k = block * IQ4_XS_PARTS;
         KERNEL(iq4_xs_factors)(found + k, vv + k, factor[block]);
-        least[block] *= iq4_margin;
+        limit[block] = least[block] *= iq4_margin;
     }
     for (int n = 0; n < IQ4_XS_FACTORS; n++) {
         iq4_xs_scales other = {0};
@@ -379,9 +429,11 @@ KERNEL_TARGET static void KERNEL(iq4_xs_best)(const iq4_job *job, const iq4_xs_b
         for (int block = 0; block < b->blocks; block++)
             if (total[block] < least[block]) {
                 least[block] = total[block];
+                taken[block] = true;
                 iq4_xs_take(s, &other, block);
             }
     }
+    iq4_xs_unshrink(job, b, limit, taken, s);
 }
 
 KERNEL_TARGET static void KERNEL(iq4_xs_some)(const iq4_job *job, int64_t first, int n,

@@ -406,6 +406,23 @@ INLINE void best_of_lines(simple_type t, const vf x[SIMPLE_BLOCK], const vf w[SI
     constant_line(t, x[0], b.most == b.least, c);
 }
 
+// Scale and minimum grow until the values do not shrink the weights (docs/decisions.md); not where
+// there is more error than weight.
+INLINE void simple_unshrink(simple_type t, const vf x[SIMPLE_BLOCK], const vf w[SIMPLE_BLOCK],
+                            simple_codes *c)
+{
+    vf d = f16_nearest(c->d), m = f16_nearest(c->m), xx = {0}, xy = {0};
+    for (int j = 0; j < SIMPLE_BLOCK; j++) {
+        vf wx = w[j] * x[j];
+        xx += wx * x[j];
+        xy += wx * simple_value(t, __builtin_convertvector(c->q[j], vf), d, m);
+    }
+    vf by = either(xy > 0.5f * xx, xx / xy, SPREAD(1.0f));
+    vi fits = (magnitude(d * by) <= 65504.0f) & (magnitude(m * by) <= 65504.0f);
+    c->d = either(fits, f16_scale(d * by), c->d);
+    c->m = either(fits, f16_nearest(m * by), c->m);
+}
+
 // c: ggml's codes; replaced where ours have less error. w: importance, or 1; spoiled.
 INLINE void simple_best(simple_type t, const vf x[SIMPLE_BLOCK], vf w[SIMPLE_BLOCK],
                         bool weighted, simple_codes *c)
@@ -418,6 +435,8 @@ INLINE void simple_best(simple_type t, const vf x[SIMPLE_BLOCK], vf w[SIMPLE_BLO
         best_of_near_scales(x, w, &ours);
     else
         best_of_scales(t, x, w, weighted, &ours);
+    if (t.bits < 8) // 8 bits shrink less than that tells apart
+        simple_unshrink(t, x, w, &ours);
     vf error = simple_error(t, c, x, w);
     simple_take(simple_error(t, &ours, x, w) < error * SURELY_LESS, &ours, c);
     simple_take(simple_grid(t, x, &ours), &ours, c);

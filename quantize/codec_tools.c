@@ -15,22 +15,22 @@ static int_tool tool_of(const codec *c)
     return c->eights ? TOOL_AWQ : TOOL_GPTQ;
 }
 
-// The BF16 scales of the search for small symmetric groups.
-static void search_near(const group_weights *from, bool positive, uint16_t *near)
+// What the search for small symmetric groups finds codes with.
+static void search_near(const group_weights *from, bool positive, dtype stored, float *near)
 {
     int8_t code[SEARCH_MAX_GROUP];
-    search_group s = {.n = from->n, .positive = positive, .code = code};
+    search_group s = {.n = from->n, .positive = positive, .stored = stored, .code = code};
     for (int64_t i = 0; i < from->groups; i++) {
         s.w = from->w + i * s.n;
         s.importance = from->importance ? from->importance + i * s.n : NULL;
         kernels_used()->search(&s);
-        near[i] = s.scale;
+        near[i] = s.by;
     }
 }
 
 static void find_rows(const codec *c, const float *from, const encode_options *o, coded_rows *to)
 {
-    uint16_t near[CHUNK];
+    float near[CHUNK];
     int scales = codec_part_of(c, PART_SCALES);
     tool_groups g = {.from = {.n = to->group, .search = o->search, .source = o->source},
                      .tool = tool_of(c), .bits = c->bits, .zeros = !c->zero,
@@ -50,7 +50,7 @@ static void find_rows(const codec *c, const float *from, const encode_options *o
             g.zero = to->zero ? to->zero + group : NULL;
             g.bias = to->bias ? to->bias + group : NULL;
             if (swept)
-                search_near(&g.from, g.positive, near);
+                search_near(&g.from, g.positive, g.stored, near);
             kernels_used()->tool_rows(&g);
         }
 }

@@ -21,9 +21,12 @@
 // SEARCH_BEST: of the scales (and zero points) around that one the best by weighted squared error,
 // as binary32 sums it: all powers of two; 16 E4M3 codes; for integers the BF16 numbers under which
 // the largest weight (the range) is a whole number of steps, both signs or three zero points each,
-// for more than 128 weights smaller ones, and then the 16 numbers around the best. Never worse
-// than COMPAT beyond the rounding of a sum; where nothing is better, COMPAT's scale. The global
-// scale is COMPAT's. What was decoded is encoded to the same values again.
+// for more than 128 weights smaller ones, and then the 16 numbers around the best. Then what least
+// squares takes from the weights is given back (docs/decisions.md): the scale of 4-bit integers is
+// that under which the codes found have sum w value equal to sum w^2; NVFP4's scale and codes are
+// those nearest to weights that have grown by the error's share. Never worse than COMPAT beyond the
+// rounding of a sum; where nothing is better, COMPAT's scale. The global scale is COMPAT's. What
+// was decoded is encoded to the same values again.
 #ifndef SCRUPLE_QUANTIZE_GROUPS_H
 #define SCRUPLE_QUANTIZE_GROUPS_H
 
@@ -75,8 +78,8 @@ typedef struct {
 //     scale) is not 0: scale = edge / q, bias = edge, else bias = 0; code = clamp(RNE((w - bias) /
 //     scale))
 // BEST: for GPTQ and AWQ as above, with scales of the stored type; MLX: ends of the range, ends cut
-// off, and for the codes found the scale and bias of least squares, all as they are stored. No
-// group is worse than COMPAT's beyond the rounding of a sum.
+// off, and for the codes found the scale and bias of least squares, all as they are stored; both
+// grow in the end as above. No group is worse than COMPAT's beyond the rounding of a sum.
 typedef enum { TOOL_GPTQ, TOOL_AWQ, TOOL_MLX } int_tool;
 
 typedef struct {
@@ -87,7 +90,7 @@ typedef struct {
     bool zeros;              // there are zero points to be found; else they are 2^(bits - 1)
     uint8_t least_zero;      // 0 or 1
     bool positive;           // BEST without zero points: never a negative scale
-    const uint16_t *near;    // BEST without zero points: BF16 scales to begin at, or NULL
+    const float *near;       // BEST without zero points: what search.h found codes with, or NULL
     uint8_t *codes;          // out: a byte each
     float *scale;            // out: numbers of the stored type
     uint8_t *zero;           // out: GPTQ, AWQ

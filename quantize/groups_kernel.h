@@ -10,8 +10,6 @@
 #include "quantize/groups.h"
 #include "quantize/sixteen_lanes.h"
 
-enum { CANDIDATES = 16 };
-
 // ---- what both searches share -----------------------------------------------------------------
 
 INLINE vf clamp_lanes(vf x, float least, float most)
@@ -109,44 +107,6 @@ INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
     return s;
 }
 
-// The least of 16 errors; what is no number becomes the largest there is.
-INLINE float least_error(vf error[VECTORS])
-{
-    EACH_VECTOR(v)
-        error[v] = smaller(error[v], SPREAD(0x1.fffffep127f));
-#if KERNEL_LANES == 16
-    return _mm512_reduce_min_ps((__m512)error[0]);
-#else
-    float part[KERNEL_LANES];
-    vf low = error[0];
-    for (int v = 1; v < VECTORS; v++)
-        low = smaller(error[v], low);
-    memcpy(part, &low, sizeof part);
-    float least = part[0];
-    for (int i = 1; i < KERNEL_LANES; i++)
-        least = part[i] < least ? part[i] : least;
-    return least;
-#endif
-}
-
-// The first lane that has it.
-INLINE int place_of(float value, const vf error[VECTORS])
-{
-    float all[CANDIDATES];
-    int at = 0;
-    memcpy(all, error, sizeof all);
-    while (at < CANDIDATES - 1 && all[at] != value)
-        at++;
-    return at;
-}
-
-// 0 to 15.
-INLINE void count_lanes(vi lane[VECTORS])
-{
-    static const int32_t all[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    memcpy(lane, all, sizeof all);
-}
-
 // ---- integers ---------------------------------------------------------------------------------
 
 typedef struct {
@@ -188,8 +148,10 @@ INLINE void int_write(const int_groups *g, int64_t group, dtype type, float scal
         g->zero[group] = (int8_t)zero;
 }
 
-// Weighted error of what int_write writes.
-INLINE float int_error(const int_groups *g, const searched *s, dtype type, float scale, float zero)
+// Weighted error of the codes that int_write writes under `scale`, when it is `stored` that stands
+// for them.
+INLINE float int_error(const int_groups *g, const searched *s, dtype type, float scale, float zero,
+                       float stored)
 {
     vf sum[VECTORS] = {0};
     for (int64_t j = 0; j < s->n; j += 16) {
@@ -202,11 +164,51 @@ INLINE float int_error(const int_groups *g, const searched *s, dtype type, float
                 memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
                 o *= s->o_factor;
             }
-            vf d = (w - (code[v] - zero) * scale) * s->factor;
+            vf d = (w - (code[v] - zero) * stored) * s->factor;
             sum[v] += o * d * d;
         }
     }
     return fold(sum);
+}
+
+// Sums of importance x weight^2 and importance x weight x value.
+typedef struct {
+    vf square[VECTORS], product[VECTORS];
+} shrink_sums;
+
+INLINE void add_shrink(const searched *s, int64_t j, int v, vf value, shrink_sums *sums)
+{
+    vf w, o = SPREAD(1.0f);
+    memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
+    if (s->o) {
+        memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
+        o *= s->o_factor;
+    }
+    w *= s->factor;
+    sums->square[v] += o * w * w;
+    sums->product[v] += o * w * (value * s->factor);
+}
+
+// How much larger values have to be for both sums to agree; 1 where there is more error than
+// weight. Least squares makes them too small by the error's share (docs/decisions.md).
+INLINE float shrunk_by(const shrink_sums *sums)
+{
+    float xx = fold(sums->square), xy = fold(sums->product);
+    return xy > 0.5f * xx ? xx / xy : 1;
+}
+
+// The BF16 scale under which the codes found with this one do not shrink the weights.
+INLINE float int_unshrunk(const int_groups *g, const searched *s, float scale, float zero)
+{
+    shrink_sums sums = {0};
+    for (int64_t j = 0; j < s->n; j += 16) {
+        vf code[VECTORS];
+        int_code_lanes(g, s->w + j, DT_F32, scale, zero, code);
+        EACH_VECTOR(v)
+            add_shrink(s, j, v, (code[v] - zero) * scale, &sums);
+    }
+    float grown = as(DT_BF16, scale * shrunk_by(&sums));
+    return grown <= 0x1.fep127f && grown >= -0x1.fep127f ? grown : scale;
 }
 
 // COMPAT's scale in the type that it is stored in, and zero point.
@@ -350,10 +352,10 @@ KERNEL_TARGET static void KERNEL(try_scales)(const searched *s, const int_space 
             error[t][v] = either((lane[v] < free) | (error[t][v] < 1e-4f * by * by), error[t][v],
                                  SPREAD(0x1p127f));
         }
-        float least = least_error(error[t]);
+        float least = least_of(error[t]);
         if (least < f->least) {
             float scales[CANDIDATES], zeros[CANDIDATES];
-            int at = place_of(least, error[t]);
+            int at = lane_of(least, error[t]);
             memcpy(scales, scale, sizeof scales);
             memcpy(zeros, zero[t], sizeof zeros);
             float signed_scale = !space->zeros && t ? -scales[at] : scales[at];
@@ -405,11 +407,14 @@ KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
         searched s = searched_group(from, group * from->n, amax);
         int_space space = {g->bits == 4 ? 8 : 128, 0.5f * min + 0.5f * max, g->zero != NULL,
                            g->positive};
-        float error = int_error(g, &s, from->source, compat.scale, compat.zero);
+        float error =
+            int_error(g, &s, from->source, compat.scale, compat.zero, compat.scale);
         float spread = space.zeros ? 0.5f * max - 0.5f * min : 0.5f * amax;
         int_choice best = int_search(&s, &space, spread, (int_found){compat, error});
-        if (int_error(g, &s, DT_F32, best.scale, best.zero) < error) {
-            g->scale[group] = best.bits;
+        // 8 bits shrink less than BF16 tells apart.
+        float stored = g->bits == 4 ? int_unshrunk(g, &s, best.scale, best.zero) : best.scale;
+        if (int_error(g, &s, DT_F32, best.scale, best.zero, stored) < error) {
+            g->scale[group] = (uint16_t)(f32_bits(stored) >> 16);
             int_write(g, group, DT_F32, best.scale, best.zero);
             return;
         }
@@ -481,31 +486,30 @@ INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
     return (uint8_t)(exponent < 0 ? 0 : exponent);
 }
 
-// E2M1 of the quotient; a zero has no sign.
-INLINE vi e2m1_code_lanes(const fp_groups *g, vf w, float scale)
+// E2M1 of w / by; a zero has no sign.
+INLINE vi e2m1_code_lanes(const fp_groups *g, vf w, float by)
 {
-    vf x = fp_quotient(g, w, scale);
+    vf x = fp_quotient(g, w, by);
     return e2m1_codes((g->form == FP_NVFP4 ? x : as_lanes(g->from.source, x)) + 0.0f);
 }
 
-INLINE void e2m1_write(const fp_groups *g, int64_t group, uint8_t code)
+INLINE void e2m1_write(const fp_groups *g, int64_t group, uint8_t code, float by)
 {
     int64_t at = group * g->from.n;
-    float scale = fp_scale(g, code);
     g->scale[group] = code;
     for (int64_t j = at; j < at + g->from.n; j += 16) {
         uint8_t codes[16];
         EACH_VECTOR(v) {
             vf w;
             memcpy(&w, g->from.w + j + v * KERNEL_LANES, sizeof w);
-            store_codes(codes + v * KERNEL_LANES, e2m1_code_lanes(g, w, scale));
+            store_codes(codes + v * KERNEL_LANES, e2m1_code_lanes(g, w, by));
         }
         store_pairs(g->codes + j / 2, codes);
     }
 }
 
 // Weighted error of what e2m1_write writes.
-INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code)
+INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code, float by)
 {
     vf sum[VECTORS] = {0};
     float scale = fp_scale(g, code);
@@ -517,20 +521,21 @@ INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code)
                 memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
                 o *= s->o_factor;
             }
-            vf d = (w - twice_e2m1(e2m1_code_lanes(g, w, scale)) * 0.5f * scale) * s->factor;
+            vf d = (w - twice_e2m1(e2m1_code_lanes(g, w, by)) * 0.5f * scale) * s->factor;
             sum[v] += o * d * d;
         }
     return fold(sum);
 }
 
-// Errors of 16 scales: s^2 sum o (|w| / s - code)^2.
+// Of 16 scales: the error, s^2 sum o (|w| / s - code)^2, and by how much sum o w value is less than
+// sum o w^2, which is asked for where lacks are to be found.
 INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS],
-                        vf error[VECTORS])
+                        vf error[VECTORS], vf *lack)
 {
-    vf inverse[VECTORS], sum[VECTORS];
+    vf inverse[VECTORS], sum[VECTORS], less[VECTORS];
     EACH_VECTOR(v) {
         inverse[v] = 1.0f / scale[v];
-        sum[v] = (vf){0};
+        sum[v] = less[v] = (vf){0};
     }
     for (int64_t j = 0; j < s->n; j++) {
         float w = f32_from_bits(f32_bits(s->w[j]) & 0x7fffffff);
@@ -540,49 +545,97 @@ INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS
             // Adding and subtracting it rounds to halves below 2, to ones below 4, to twos.
             vf magic = either(x < 2.0f, SPREAD(0x1.8p22f), SPREAD(0x1.8p23f));
             magic = either(x < 4.0f, magic, SPREAD(0x1.8p24f));
-            vf d = x - (smaller(x, SPREAD(6.0f)) + magic - magic);
-            sum[v] += weighted ? o * d * d : d * d;
+            vf d = x - (smaller(x, SPREAD(6.0f)) + magic - magic), od = d;
+            if (weighted)
+                od *= o;
+            sum[v] += od * d;
+            if (lack)
+                less[v] += od * x;
         }
     }
     EACH_VECTOR(v) {
         vf by = scale[v] * s->factor;
         error[v] = by * by * sum[v];
+        if (lack)
+            lack[v] = by * by * less[v];
     }
+}
+
+INLINE float weighted_square(const searched *s)
+{
+    vf sum[VECTORS] = {0};
+    for (int64_t j = 0; j < s->n; j += 16)
+        EACH_VECTOR(v) {
+            vf w, o = SPREAD(1.0f);
+            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
+            if (s->o) {
+                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
+                o *= s->o_factor;
+            }
+            w *= s->factor;
+            sum[v] += o * w * w;
+        }
+    return fold(sum);
+}
+
+// The lane of least error. For NVFP4 that of the values of least distance from weights that have
+// grown by the share that the least error takes from them, E4M3 being too coarse for the scale
+// itself to grow; *by is how much. There sum o (by w - value)^2 = error + 2 (by - 1) lack + a
+// constant.
+INLINE int e2m1_lane(const searched *s, bool nv, const vf scale[VECTORS], float *by)
+{
+    vf error[VECTORS], lack[VECTORS];
+    if (s->o)
+        e2m1_errors(s, true, scale, error, nv ? lack : NULL);
+    else
+        e2m1_errors(s, false, scale, error, nv ? lack : NULL);
+    float least = least_of(error);
+    *by = 1;
+    if (!nv)
+        return lane_of(least, error);
+    float square = weighted_square(s);
+    if (least < 0.5f * square)
+        *by = square / (square - least);
+    EACH_VECTOR(v)
+        error[v] += 2 * (*by - 1) * lack[v];
+    return lane_of(least_of(error), error);
 }
 
 INLINE void e2m1_best(const fp_groups *g, int64_t group)
 {
     const float *w = g->from.w + group * g->from.n;
-    uint8_t compat = fp_compat(g, w);
-    float amax = largest_of(w, g->from.n);
+    uint8_t code = fp_compat(g, w);
+    float amax = largest_of(w, g->from.n), by = fp_scale(g, code);
     if (amax > 0) {
         searched s = searched_group(&g->from, group * g->from.n, amax);
         bool nv = g->form == FP_NVFP4;
-        vf scale[VECTORS], error[VECTORS];
-        vi code[VECTORS];
-        int32_t most = nv ? 0x7e : 0xfd;
-        count_lanes(code);
+        vf scale[VECTORS];
+        vi lane[VECTORS];
+        int32_t most = nv ? 0x7e : 0xfd, codes[CANDIDATES];
+        count_lanes(lane);
         EACH_VECTOR(v) {
-            code[v] = compat + (nv ? 6 : 2) - code[v];
-            code[v] = either_int(code[v] < 1, (vi){0} + 1, code[v]);
-            code[v] = either_int(code[v] > most, (vi){0} + most, code[v]);
+            lane[v] = code + (nv ? 6 : 2) - lane[v];
+            lane[v] = either_int(lane[v] < 1, (vi){0} + 1, lane[v]);
+            lane[v] = either_int(lane[v] > most, (vi){0} + most, lane[v]);
             if (nv)
-                scale[v] = g->multiplies ? e4m3_magnitudes(code[v]) * g->global
-                                         : e4m3_magnitudes(code[v]) / g->global;
+                scale[v] = g->multiplies ? e4m3_magnitudes(lane[v]) * g->global
+                                         : e4m3_magnitudes(lane[v]) / g->global;
             else
-                scale[v] = (vf)(code[v] << 23);
+                scale[v] = (vf)(lane[v] << 23);
         }
-        if (s.o)
-            e2m1_errors(&s, true, scale, error);
-        else
-            e2m1_errors(&s, false, scale, error);
-        int32_t codes[CANDIDATES];
-        memcpy(codes, code, sizeof codes);
-        uint8_t best = (uint8_t)codes[place_of(least_error(error), error)];
-        if (best != compat && e2m1_error(g, &s, best) < e2m1_error(g, &s, compat))
-            compat = best;
+        memcpy(codes, lane, sizeof codes);
+        float grown, limit = e2m1_error(g, &s, code, by);
+        uint8_t best = (uint8_t)codes[e2m1_lane(&s, nv, scale, &grown)];
+        float other = fp_scale(g, best);
+        if (nv && e2m1_error(g, &s, best, other / grown) < limit) {
+            code = best;
+            by = other / grown;
+        } else if (best != code && e2m1_error(g, &s, best, other) < limit) {
+            code = best;
+            by = other;
+        }
     }
-    e2m1_write(g, group, compat);
+    e2m1_write(g, group, code, by);
 }
 
 INLINE void mxfp8_write(const fp_groups *g, int64_t group)
@@ -605,10 +658,12 @@ INLINE void fp_all(const fp_groups *g, fp_form form, dtype source)
     known.form = form;
     known.from.source = source;
     for (int64_t i = 0; i < known.from.groups; i++) {
-        if (form == FP_MXFP8)
+        if (form == FP_MXFP8) {
             mxfp8_write(&known, i);
-        else
-            e2m1_write(&known, i, fp_compat(&known, known.from.w + i * known.from.n));
+        } else {
+            uint8_t code = fp_compat(&known, known.from.w + i * known.from.n);
+            e2m1_write(&known, i, code, fp_scale(&known, code));
+        }
     }
 }
 

@@ -211,6 +211,24 @@ KERNEL_TARGET static vf KERNEL(iq4_error)(const iq4_job *job, const iq4_parts *p
     return sum;
 }
 
+// Sums of weight x element^2 and weight x element x value, the values being those of the codes
+// nearest to inverse x under the scale.
+typedef struct {
+    vf xx, xy;
+} iq4_shrink;
+
+KERNEL_TARGET static iq4_shrink KERNEL(iq4_shrink_of)(const iq4_job *job, const iq4_parts *p,
+                                                      vf inverse, vf scale)
+{
+    iq4_shrink sums = {{0}, {0}};
+    for (int j = 0; j < IQ4_PART; j++) {
+        vf wx = p->w[j] * p->x[j];
+        sums.xx += wx * p->x[j];
+        sums.xy += wx * (scale * nearest_iq4_value(iq4_within(inverse * p->x[j]), job));
+    }
+    return sums;
+}
+
 // Fills in p->w and p->ggml: squares, or importance by sqrt(mean2 + x^2).
 INLINE void iq4_weigh(const iq4_job *job, iq4_parts *p, const float *const *importance, vf mean2)
 {

@@ -7,7 +7,10 @@
 
 #include "quantize/kernel_lanes.h"
 
-enum { VECTORS = 16 / KERNEL_LANES }; // vectors in 16 lanes
+enum {
+    CANDIDATES = 16,
+    VECTORS = CANDIDATES / KERNEL_LANES, // vectors in 16 lanes
+};
 
 // The loop over the vectors of 16 lanes, unrolled, so that their accumulators are registers.
 #if defined(__clang__)
@@ -23,6 +26,59 @@ INLINE float fold(const vf lanes[VECTORS])
     memcpy(part, lanes, sizeof part);
     v4 x = (part[0] + part[2]) + (part[1] + part[3]);
     return (x[0] + x[2]) + (x[1] + x[3]);
+}
+
+// The least of 16; what is no number becomes the largest there is.
+INLINE float least_of(vf x[VECTORS])
+{
+    EACH_VECTOR(v)
+        x[v] = smaller(x[v], SPREAD(0x1.fffffep127f));
+#if KERNEL_LANES == 16
+    return _mm512_reduce_min_ps((__m512)x[0]);
+#else
+    float part[KERNEL_LANES];
+    vf low = x[0];
+    for (int v = 1; v < VECTORS; v++)
+        low = smaller(x[v], low);
+    memcpy(part, &low, sizeof part);
+    float least = part[0];
+    for (int i = 1; i < KERNEL_LANES; i++)
+        least = part[i] < least ? part[i] : least;
+    return least;
+#endif
+}
+
+// A true lane's bit.
+INLINE uint32_t mask_bits(vi mask)
+{
+#if KERNEL_LANES == 16
+    return (uint32_t)_mm512_movepi32_mask((__m512i)mask);
+#elif KERNEL_LANES == 8
+    return (uint32_t)_mm256_movemask_ps((__m256)mask);
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < KERNEL_LANES; i++)
+        bits |= (uint32_t)(mask[i] & 1) << i;
+    return bits;
+#endif
+}
+
+// The first lane that has it, -1 where none has.
+INLINE int lane_of(float value, const vf x[VECTORS])
+{
+    for (int v = 0; v < VECTORS; v++) {
+        uint32_t bits = mask_bits(x[v] == value);
+        if (bits)
+            return v * KERNEL_LANES + __builtin_ctz(bits);
+    }
+    return -1;
+}
+
+// 0 to 15.
+INLINE void count_lanes(vi lane[VECTORS])
+{
+    static const int32_t all[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    memcpy(lane, all, sizeof all);
 }
 
 // 16 codes, one a lane's byte, to 8 bytes of two: the low nibble first.

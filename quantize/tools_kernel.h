@@ -67,7 +67,9 @@ INLINE void ends_of(const float *w, int64_t n, float *min, float *max)
 typedef struct {
     float scale;   // as stored
     float by;      // that weights are divided by
-    float zero, bias;
+    float zero;
+    float less;    // that is taken off weights before
+    float bias;    // as stored
     bool halves;   // weights and quotients are rounded to binary16
     dtype again;   // codes are those of the decoded weights rounded to it; F32: as they are
 } tool_choice;
@@ -82,7 +84,7 @@ INLINE void tool_code_lanes(const tool_groups *g, const float *w, const tool_cho
         if (c->halves)
             x = as_lanes(DT_F16, kept_lanes(DT_F16, x) / c->by);
         else
-            x = (x - c->bias) / c->by;
+            x = (x - c->less) / c->by;
         // Codes are what they are without the first clamp, which keeps the rounding right.
         x = clamp_lanes(x, -1 - most, 1 + most) + ROUND_MAGIC - ROUND_MAGIC;
         code[v] = clamp_lanes(x + c->zero, 0, most);
@@ -104,7 +106,7 @@ INLINE void tool_write(const tool_groups *g, int64_t group, const tool_choice *c
     }
     g->scale[group] = c->scale;
     if (g->tool == TOOL_MLX)
-        g->bias[group] = kept(g->stored, c->bias);
+        g->bias[group] = c->bias;
     else
         g->zero[group] = (uint8_t)c->zero;
 }
@@ -113,8 +115,6 @@ INLINE void tool_write(const tool_groups *g, int64_t group, const tool_choice *c
 INLINE float tool_error(const tool_groups *g, const searched *s, const tool_choice *c)
 {
     vf sum[VECTORS] = {0};
-    bool affine = g->tool == TOOL_MLX;
-    float bias = affine ? kept(g->stored, c->bias) : 0;
     for (int64_t j = 0; j < s->n; j += 16) {
         vf code[VECTORS];
         tool_code_lanes(g, s->w + j, c, code);
@@ -125,11 +125,29 @@ INLINE float tool_error(const tool_groups *g, const searched *s, const tool_choi
                 memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
                 o *= s->o_factor;
             }
-            vf d = (w - ((code[v] - c->zero) * c->scale + bias)) * s->factor;
+            vf d = (w - ((code[v] - c->zero) * c->scale + c->bias)) * s->factor;
             sum[v] += o * d * d;
         }
     }
     return fold(sum);
+}
+
+// Values that do not shrink the weights, with the same codes. 8 bits shrink too little.
+INLINE tool_choice tool_unshrunk(const tool_groups *g, const searched *s, tool_choice c)
+{
+    if (g->bits != 4)
+        return c;
+    shrink_sums sums = {0};
+    for (int64_t j = 0; j < s->n; j += 16) {
+        vf code[VECTORS];
+        tool_code_lanes(g, s->w + j, &c, code);
+        EACH_VECTOR(v)
+            add_shrink(s, j, v, (code[v] - c.zero) * c.by + c.less, &sums);
+    }
+    float by = shrunk_by(&sums);
+    c.scale = kept_scale(g->stored, c.by * by);
+    c.bias = kept(g->stored, c.less * by);
+    return c;
 }
 
 // ---- COMPAT -----------------------------------------------------------------------------------
@@ -191,8 +209,8 @@ INLINE tool_choice mlx_compat(const tool_groups *g, const float *w)
         scale = edge / steps;
         bias = edge;
     }
-    return (tool_choice){.scale = kept_scale(g->stored, scale), .by = scale, .bias = bias,
-                         .again = DT_F32};
+    return (tool_choice){.scale = kept_scale(g->stored, scale), .by = scale, .less = bias,
+                         .bias = kept(g->stored, bias), .again = DT_F32};
 }
 
 INLINE tool_choice tool_compat(const tool_groups *g, int64_t group)
@@ -288,29 +306,14 @@ INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t g
     int_choice begin = {.scale = compat.scale, .zero = compat.zero - half};
     float least = *error;
     if (g->near) {
-        // What the search of BF16 scales found is one of these, and tried first.
-        begin.scale = kept_scale(g->stored, f32_from_bits((uint32_t)g->near[group] << 16));
+        begin.scale = g->near[group];
         begin.zero = 0;
-        tool_choice near = stored_choice(g, begin);
-        float found = tool_error(g, s, &near);
-        if (found < *error) {
-            compat = near;
-            *error = least = found;
-        }
-        vf scale[VECTORS];
-        int_found around = {begin, least};
-        stored_near(g->stored, magnitude_of(begin.scale), 1, scale);
-        EACH_VECTOR(v)
-            scale[v] = begin.scale < 0 ? -scale[v] : scale[v];
-        space.positive = true; // of no other sign than these
-        KERNEL(try_scales)(s, &space, scale, CANDIDATES, &around);
-        begin = around.best;
     } else {
         begin = stored_search(g, s, &space,
                               g->zeros ? 0.5f * max - 0.5f * min : 0.5f * amax,
                               (int_found){begin, least});
     }
-    tool_choice best = stored_choice(g, begin);
+    tool_choice best = tool_unshrunk(g, s, stored_choice(g, begin));
     float found = tool_error(g, s, &best);
     if (found >= *error)
         return compat;
@@ -327,7 +330,8 @@ typedef struct {
 
 INLINE tool_choice affine_choice(const affine *a)
 {
-    return (tool_choice){.scale = a->scale, .by = a->scale, .bias = a->bias, .again = DT_F32};
+    return (tool_choice){.scale = a->scale, .by = a->scale, .less = a->bias, .bias = a->bias,
+                         .again = DT_F32};
 }
 
 // Errors of 16 pairs: s^2 sum o ((w - b) / s - code)^2.
@@ -369,7 +373,7 @@ INLINE void try_affine(const searched *s, float most, const vf scale[VECTORS],
         error[v] = either((lane[v] < free) | (error[v] < 1e-4f * by * by), error[v],
                           SPREAD(0x1p127f));
     }
-    int at = place_of(least_error(error), error);
+    int at = lane_of(least_of(error), error);
     float errors[CANDIDATES], scales[CANDIDATES], biases[CANDIDATES];
     memcpy(errors, error, sizeof errors);
     memcpy(scales, scale, sizeof scales);
@@ -500,6 +504,7 @@ INLINE tool_choice affine_best(const tool_groups *g, const searched *s, tool_cho
         tool_choice c = affine_choice(&list[i]);
         if (c.scale == 0 || !found_again(g, s, &c))
             continue;
+        c = tool_unshrunk(g, s, c);
         float found = tool_error(g, s, &c);
         if (found < *error) {
             *error = found;

@@ -67,21 +67,30 @@ static double scale_of(dtype type, int64_t i)
     return (double)ue4m3_to_f32(bytes[i / 64 * 36 + i % 64 / 16]);
 }
 
-// And the smaller magnitude of two; a zero has no sign.
+// And the smaller magnitude of two; a zero has no sign. Where elements have grown before (NVFP4's
+// best search takes back what least squares takes from them) it may be the next larger magnitude.
 static void check_nearest(dtype type, codec_search search)
 {
+    bool grown = type == DT_NVFP4 && search == SEARCH_BEST;
+    int64_t larger = 0;
     fill(block_ops_used(type)->largest);
     there_and_back(type, values, BLOCK_VALUES, search, back);
     for (int64_t i = 0; i < BLOCK_VALUES; i++) {
         double scale = scale_of(type, i), x = fabs((double)values[i]), nearest = 0;
+        double next = 0.5 * scale;
         for (uint8_t code = 1; code < 8; code++) {
             double at = (double)e2m1_to_f32(code) * scale;
-            if (fabs(x - at) < fabs(x - nearest))
+            if (fabs(x - at) < fabs(x - nearest)) {
                 nearest = at;
+                next = code < 7 ? (double)e2m1_to_f32((uint8_t)(code + 1)) * scale : at;
+            }
         }
-        ck_assert_double_eq(fabs((double)back[i]), nearest);
-        ck_assert(!signbit(back[i]) == !(nearest != 0 && signbit(values[i])));
+        bool is_next = grown && fabs((double)back[i]) == next;
+        larger += is_next && next > nearest;
+        ck_assert(fabs((double)back[i]) == nearest || is_next);
+        ck_assert(!signbit(back[i]) == !(back[i] != 0 && signbit(values[i])));
     }
+    ck_assert_int_lt(larger, BLOCK_VALUES / 8);
 }
 
 START_TEST(writes_the_code_nearest_under_its_scale)

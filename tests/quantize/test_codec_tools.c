@@ -329,7 +329,8 @@ START_TEST(best_is_no_worse_in_any_group_and_better_on_average)
 END_TEST
 
 // With binary16's scales no group of weights that are no smaller than usual is worse than under
-// BF16's.
+// BF16's. Those lie up to 2^-8 beside the scale that does not shrink the weights, which is larger
+// than that of least squares by the error's share: 2 x 2^-8 of the error either way.
 START_TEST(best_gptq_is_as_good_as_compressed_tensors)
 {
     static const char *const NAMES[][2] = {{"int4-gptq-g32", "int4-g32"},
@@ -344,7 +345,7 @@ START_TEST(best_gptq_is_as_good_as_compressed_tensors)
         decode(c, c, &o, back);
         for (int64_t at = LONG * COLS; at < ALL; at += c->group)
             ck_assert(error_of(back, at, c->group, false) <=
-                      error_of(other, at, c->group, false) * (1 + 0x1p-17));
+                      error_of(other, at, c->group, false) * (1 + 0x1p-7));
     }
 }
 END_TEST

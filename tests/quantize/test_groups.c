@@ -176,7 +176,7 @@ START_TEST(the_best_integers_are_never_worse_and_mostly_better)
         for (int weighted = 0; weighted < 2; weighted++)
             for (int zeros = 0; zeros < 2; zeros++) {
                 compare_int(4, zeros, 32, weighted, TYPES[type], 0.92);
-                compare_int(4, zeros, 128, weighted, TYPES[type], 0.9);
+                compare_int(4, zeros, 128, weighted, TYPES[type], 0.91);
                 compare_int(4, zeros, COLS, weighted, TYPES[type], 0.9);
                 compare_int(8, zeros, 32, weighted, TYPES[type], 0.97);
                 compare_int(8, zeros, COLS, weighted, TYPES[type], 0.995);
@@ -251,15 +251,17 @@ START_TEST(the_best_fp4_is_what_all_scales_have_to_offer)
     fill(DT_BF16);
     for (int weighted = 0; weighted < 2; weighted++) {
         ck_assert_double_lt(fp_excess(fp_case(FP_MXFP4, SEARCH_BEST, DT_BF16), weighted), 1e-6);
-        ck_assert_double_lt(fp_excess(fp_case(FP_NVFP4, SEARCH_BEST, DT_BF16), weighted), 1e-4);
+        // Nearest to weights that have grown by the error's share of them, 0.7 %.
+        ck_assert_double_lt(fp_excess(fp_case(FP_NVFP4, SEARCH_BEST, DT_BF16), weighted), 1e-2);
     }
 }
 END_TEST
 
-// The least error of a group over all BF16 scales of three octaves and all zero points.
+// The least error of a group over all BF16 scales of three octaves and all zero points; of 4 bits,
+// when the scale has grown so that weights do not shrink.
 static double least_int_error(const int_groups *g, int64_t group)
 {
-    double least = HUGE_VAL;
+    double least = HUGE_VAL, square = 0;
     float half = g->bits == 4 ? 8 : 128, amax = 0;
     int64_t begin = group * g->from.n, end = begin + g->from.n;
     for (int64_t i = begin; i < end; i++)
@@ -278,7 +280,9 @@ static double least_int_error(const int_groups *g, int64_t group)
                 }
                 least = fmin(least, sum);
             }
-    return least;
+    for (int64_t i = begin; i < end; i++)
+        square += (g->from.importance ? (double)importance[i % COLS] : 1) * w[i] * w[i];
+    return g->bits == 4 ? least / (1 - least / square) : least;
 }
 
 static double int_excess(int bits, bool zeros, int64_t n, bool weighted)

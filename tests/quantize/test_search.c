@@ -105,6 +105,34 @@ static double energy_of(const group *g)
     return sum;
 }
 
+// sum o w v, sum o v^2 and sum o w^2 for values v that are the codes found.
+typedef struct {
+    double wv, vv, ww;
+} products;
+
+static products products_of(const group *g, float scale)
+{
+    products p = {0};
+    for (int64_t j = 0; j < g->n; j++) {
+        double w = (double)g->w[j], v = (double)scale * g->code[j], o = (double)g->importance[j];
+        p.wv += o * w * v;
+        p.vv += o * v * v;
+        p.ww += o * w * w;
+    }
+    return p;
+}
+
+// With the codes found, as they are written.
+static double written_error(const group *g, float scale)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < g->n; j++) {
+        double d = (double)g->w[j] - (double)scale * g->code[j];
+        sum += (double)g->importance[j] * d * d;
+    }
+    return sum;
+}
+
 // The least error over all BF16 scales of either sign from amax / 256 to 1.02 amax.
 static double least_error(const group *g, bool positive)
 {
@@ -120,6 +148,8 @@ static double least_error(const group *g, bool positive)
     return least;
 }
 
+// What the codes found would have under their scale of least squares, over the error that trying
+// all BF16 scales comes to, less 1.
 static double excess(int kind, float spread, int64_t n, bool positive)
 {
     double found = 0, least = 0;
@@ -127,25 +157,54 @@ static double excess(int kind, float spread, int64_t n, bool positive)
     seed = 1;
     for (int i = 0; i < 24; i++) {
         fill(&g, kind, 0.02f, spread);
-        found += error_of(&g, bf16_to_f32(search(&g, false, positive, kernels_used()).scale));
+        products p =
+            products_of(&g, bf16_to_f32(search(&g, false, positive, kernels_used()).scale));
+        found += p.ww - p.wv * p.wv / p.vv;
         least += least_error(&g, positive);
     }
     return found / least - 1;
 }
 
-START_TEST(finds_the_best_scale_that_brute_force_finds)
+START_TEST(finds_codes_as_good_as_those_of_all_scales)
 {
     for (int64_t n = 32; n <= MAX; n *= 2)
         for (int kind = GAUSS; kind <= OUTLIER; kind++) {
-            ck_assert_double_lt(excess(kind, 0, n, false), 1e-7);
-            ck_assert_double_lt(excess(kind, 0, n, true), 1e-7);
-            ck_assert_double_lt(excess(kind, 1, n, false), 1e-5);
-            ck_assert_double_lt(excess(kind, 2.5f, n, false), 1e-4);
+            // Beside an outlier errors are so large that the absolute maximum's scale, which
+            // shrinks nothing either, is often the better one.
+            double limit = kind == OUTLIER ? 2e-2 : 2e-3;
+            ck_assert_double_lt(excess(kind, 0, n, false), limit);
+            ck_assert_double_lt(excess(kind, 0, n, true), limit);
+            ck_assert_double_lt(excess(kind, 1, n, false), limit);
+            // A few of the weights are all that counts, and single groups lose some percent.
+            ck_assert_double_lt(excess(kind, 2.5f, n, false), 2e-2);
         }
 }
 END_TEST
 
-// Relative squared errors that published searches reach on Gaussian weights.
+START_TEST(does_not_shrink_the_weights)
+{
+    group g;
+    seed = 9;
+    for (int weighted = 0; weighted < 2; weighted++)
+        for (int kind = GAUSS; kind <= OUTLIER; kind++) {
+            products sum = {0};
+            for (int i = 0; i < 300; i++) {
+                g.n = 32 << i % 3;
+                fill(&g, kind, 0.02f, (float)weighted);
+                search_group s = search(&g, false, false, kernels_used());
+                products p = products_of(&g, bf16_to_f32(s.scale));
+                sum.wv += p.wv;
+                sum.ww += p.ww;
+            }
+            // By least squares it would be 0.991 to 0.995. Some groups keep the scale of the
+            // absolute maximum, and all are rounded to BF16: up to 2^-9 either way, at random.
+            ck_assert_double_eq_tol(sum.wv / sum.ww, 1, 1.5e-3);
+        }
+}
+END_TEST
+
+// Relative squared errors e that published searches reach on Gaussian weights, by least squares;
+// 1 / (1 - e) of them where the weights do not shrink.
 static double relative_error(int64_t n, bool absmax, bool positive)
 {
     double error = 0, energy = 0;
@@ -153,7 +212,7 @@ static double relative_error(int64_t n, bool absmax, bool positive)
     seed = 77;
     for (int i = 0; i < 512; i++) {
         fill(&g, GAUSS, 0.02f, 0);
-        error += error_of(&g, bf16_to_f32(search(&g, absmax, positive, kernels_used()).scale));
+        error += written_error(&g, bf16_to_f32(search(&g, absmax, positive, kernels_used()).scale));
         energy += energy_of(&g);
     }
     return error / energy;
@@ -161,9 +220,9 @@ static double relative_error(int64_t n, bool absmax, bool positive)
 
 START_TEST(meets_the_anchors_of_gaussian_weights)
 {
-    ck_assert_double_lt(relative_error(32, false, false), 6.6e-3);
-    ck_assert_double_lt(relative_error(128, false, false), 9.4e-3);
-    ck_assert_double_lt(relative_error(128, false, true), 10.3e-3);
+    ck_assert_double_lt(relative_error(32, false, false), 6.6e-3 * 1.0066);
+    ck_assert_double_lt(relative_error(128, false, false), 9.4e-3 * 1.0095);
+    ck_assert_double_lt(relative_error(128, false, true), 10.3e-3 * 1.0104);
     ck_assert_double_eq_tol(relative_error(128, true, true), 12.3e-3, 0.3e-3);
 }
 END_TEST
@@ -176,9 +235,9 @@ static void check_group(group *g, bool positive)
     float scale = bf16_to_f32(s.scale);
     ck_assert(isnormal(scale));
     ck_assert(at_most > 0 && (scale > 0 || !positive));
-    ck_assert_double_le(error_of(g, scale), error_of(g, at_most) * (1 + 1e-6));
+    ck_assert_double_le(written_error(g, scale), error_of(g, at_most) * (1 + 1e-6));
     for (int64_t j = 0; j < g->n; j++)
-        ck_assert(g->code[j] == rintf(fminf(fmaxf(g->w[j] / scale, -8), 7)));
+        ck_assert(g->code[j] >= -8 && g->code[j] <= 7);
 }
 
 START_TEST(is_never_worse_than_the_absolute_maximum)
@@ -304,7 +363,8 @@ Suite *suite_search(void)
     Suite *s = suite_create("search");
     TCase *c = tcase_create("int4");
     tcase_set_timeout(c, 60);
-    tcase_add_test(c, finds_the_best_scale_that_brute_force_finds);
+    tcase_add_test(c, finds_codes_as_good_as_those_of_all_scales);
+    tcase_add_test(c, does_not_shrink_the_weights);
     tcase_add_test(c, meets_the_anchors_of_gaussian_weights);
     tcase_add_test(c, is_never_worse_than_the_absolute_maximum);
     tcase_add_test(c, gives_a_decoded_group_the_same_values_again);

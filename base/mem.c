@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 bool size_mul(uint64_t a, uint64_t b, uint64_t *out)
 {
@@ -62,6 +63,27 @@ void *mem_new_aligned(uint64_t n, size_t size, const char *what, err *e)
         return NULL;
     }
     return p;
+}
+
+void *mem_pages(uint64_t bytes, const char *what, err *e)
+{
+    void *p = bytes > PTRDIFF_MAX ? MAP_FAILED
+                                  : mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        err_set(e, ERR_ENV, "no memory for %s: %llu bytes", what, (unsigned long long)bytes);
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    (void)madvise(p, bytes, MADV_HUGEPAGE); // refused: small pages do as well
+#endif
+    return p;
+}
+
+void mem_pages_free(void *p, uint64_t bytes)
+{
+    if (p)
+        (void)munmap(p, bytes ? bytes : 1);
 }
 
 bool mem_grow(void **array, uint64_t *cap, uint64_t need, size_t size, const char *what, err *e)

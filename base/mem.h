@@ -18,6 +18,11 @@ MUST_USE bool size_round_up(uint64_t a, uint64_t to, uint64_t *out);
 MUST_USE void *mem_new(uint64_t n, size_t size, const char *what, err *e);
 // As mem_new, not zeroed, 64-byte aligned (cache line, widest vector). Free with free().
 MUST_USE void *mem_new_aligned(uint64_t n, size_t size, const char *what, err *e);
+// Pages of its own for one large buffer, zeroed, huge ones where the system has them: fewer of them
+// to map, to look up and to pin for the disk. Free with mem_pages_free and the same `bytes`, which
+// gives them back to the system. NULL and a sentence naming `what` on failure.
+MUST_USE void *mem_pages(uint64_t bytes, const char *what, err *e);
+void mem_pages_free(void *p, uint64_t bytes); // NULL is fine
 // Grows *array (n objects of `size` bytes, capacity *cap) so that `need` fit; doubles.
 MUST_USE bool mem_grow(void **array, uint64_t *cap, uint64_t need, size_t size, const char *what,
                        err *e);

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -222,16 +221,11 @@ bool out_ring_open(out_ring **out, const out_ring_options *o, err *e)
     r->at = o->begin - r->base;
     (void)pthread_mutex_init(&r->lock, NULL);
     (void)pthread_cond_init(&r->changed, NULL);
-    // On pages of its own, which go back to the system with the ring.
-    void *memory = mmap(NULL, BLOCKS * o->block, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        err_set(e, ERR_ENV, "no memory for an output ring of %llu bytes",
-                (unsigned long long)(BLOCKS * o->block));
+    r->memory = mem_pages(BLOCKS * o->block, "an output ring", e);
+    if (!r->memory) {
         out_ring_close(r);
         return false;
     }
-    r->memory = memory;
     for (int i = 0; i < BLOCKS; i++)
         r->slot[i] = r->memory + (uint64_t)i * o->block;
     if (!o->buffered)
@@ -328,7 +322,6 @@ void out_ring_close(out_ring *r)
     join(r);
     (void)pthread_cond_destroy(&r->changed);
     (void)pthread_mutex_destroy(&r->lock);
-    if (r->memory)
-        (void)munmap(r->memory, BLOCKS * r->o.block);
+    mem_pages_free(r->memory, BLOCKS * r->o.block);
     free(r);
 }

@@ -121,24 +121,33 @@ static TARGET float LEVEL(max)(const float *x, int64_t n, int32_t mask)
     return top + 0.0f; // a zero without its sign: which one came first must not matter
 }
 
+// Whether one of the 8 k magnitudes from x on has bits above `most`: then its difference is
+// negative.
+static inline TARGET bool LEVEL(any_above)(const float *x, int k, int32_t most)
+{
+    const VINT zero = {0};
+    const VINT magnitude = zero + 0x7fffffff, limit = zero + most;
+    VINT differences = zero;
+    for (int i = 0; i < 8 * k; i += 8)
+        EACH_VECTOR differences |= limit - ((VINT)LEVEL(load)(x + i + g * LANES) & magnitude);
+    int32_t lane[LANES], all = 0;
+    memcpy(lane, &differences, sizeof lane);
+    for (int j = 0; j < LANES; j++)
+        all |= lane[j];
+    return all < 0;
+}
+
 // The start of the first block of 8 with a magnitude whose bits are above `most` in it, as those of
 // a NaN are, or of the rest below 8.
 static TARGET int64_t LEVEL(skip_within)(const float *x, int64_t n, int32_t most)
 {
-    const VINT zero = {0};
-    const VINT magnitude = zero + 0x7fffffff, limit = zero + most;
-    for (int64_t i = 0; i + 8 <= n; i += 8) {
-        VINT bad = zero;
-        EACH_VECTOR bad |= (VINT)(((VINT)LEVEL(load)(x + i + g * LANES) & magnitude) > limit);
-        int32_t any[LANES];
-        memcpy(any, &bad, sizeof any);
-        int32_t some = 0;
-        for (int j = 0; j < LANES; j++)
-            some |= any[j];
-        if (some)
-            return i;
-    }
-    return n - n % 8;
+    enum { MANY = 8 };
+    int64_t i = 0;
+    while (i + 8 * MANY <= n && !LEVEL(any_above)(x + i, MANY, most))
+        i += 8 * MANY;
+    while (i + 8 <= n && !LEVEL(any_above)(x + i, 1, most))
+        i += 8;
+    return i;
 }
 
 static TARGET void LEVEL(divide)(float *y, const double *x, double by, int64_t n)

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -81,7 +80,8 @@ struct stream {
     bool stop;
 
     // For the caller's thread alone.
-    uint64_t taken;           // blocks it has emptied
+    uint64_t taken;           // blocks it has given back
+    uint64_t lent;            // blocks behind those that it has emptied and not given back yet
     bool has;                 // the next one is known to be full
     int at_piece;
     uint64_t at_byte;         // of that piece
@@ -317,12 +317,9 @@ static bool take_memory(stream *s, uint64_t memory, err *e)
     s->block = mem_new(s->n_blocks, sizeof *s->block, "blocks to read into", e);
     if (!s->block)
         return false;
-    void *p = mmap(NULL, s->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                   0);
-    if (p == MAP_FAILED)
-        return err_set(e, ERR_ENV, "no memory for blocks to read into: %llu bytes",
-                       (unsigned long long)s->memory_bytes);
-    s->memory = p;
+    s->memory = mem_pages(s->memory_bytes, "blocks to read into", e);
+    if (!s->memory)
+        return false;
     for (uint64_t i = 0; i < s->n_blocks; i++)
         s->block[i].bytes = s->memory + i * s->block_bytes;
     return true;
@@ -350,29 +347,46 @@ bool stream_open(stream **out, stream_ranges next, void *ctx, const stream_optio
     return true;
 }
 
-// The block that the caller is at, full.
-static block *present(stream *s)
+// Block number k behind those given back, full. Waits for it.
+static block *full_block(stream *s, uint64_t k)
 {
-    block *b = &s->block[s->taken % s->n_blocks];
-    if (s->has)
-        return b;
+    block *b = &s->block[(s->taken + k) % s->n_blocks];
     (void)pthread_mutex_lock(&s->lock);
     while (b->state != FULL)
         (void)pthread_cond_wait(&s->filled, &s->lock);
     (void)pthread_mutex_unlock(&s->lock);
-    s->has = true;
-    s->at_piece = 0;
-    s->at_byte = 0;
     return b;
 }
 
-static void give_back(stream *s, block *b)
+static void give_back(stream *s, uint64_t n)
 {
     (void)pthread_mutex_lock(&s->lock);
-    b->state = EMPTY;
+    for (uint64_t k = 0; k < n; k++)
+        s->block[(s->taken + k) % s->n_blocks].state = EMPTY;
     (void)pthread_cond_signal(&s->emptied); // one reader at most waits, the others for it
     (void)pthread_mutex_unlock(&s->lock);
-    s->taken++;
+    s->taken += n;
+}
+
+// The block that the caller is at, full; those before it go back.
+static block *present(stream *s)
+{
+    if (s->lent)
+        give_back(s, s->lent);
+    s->lent = 0;
+    block *b = s->has ? &s->block[s->taken % s->n_blocks] : full_block(s, 0);
+    if (!s->has) {
+        s->has = true;
+        s->at_piece = 0;
+        s->at_byte = 0;
+    }
+    return b;
+}
+
+// Moves on behind the caller's block, which stays his until the next call.
+static void leave(stream *s)
+{
+    s->lent++;
     s->has = false;
 }
 
@@ -399,9 +413,47 @@ bool stream_take(stream *s, uint64_t most, const void **bytes, uint64_t *n, err 
         } else if (b->last) {
             return true;
         } else {
-            give_back(s, b);
+            leave(s);
         }
     }
+}
+
+const void *stream_lend(stream *s, uint64_t n)
+{
+    block *b = present(s);
+    uint64_t k = 0, byte = s->at_byte;
+    int i = s->at_piece;
+    const char *from = NULL, *next = NULL;
+    for (;;) {
+        if (i == b->good) {
+            // The ring's first block does not lie behind its last one.
+            if (b->last || b->failure.kind != ERR_NONE || b + 1 == s->block + s->n_blocks)
+                return NULL;
+            b = full_block(s, ++k);
+            i = 0;
+            continue;
+        }
+        const piece *p = &b->piece[i];
+        uint64_t some = p->bytes - byte < n ? p->bytes - byte : n;
+        const char *at = b->bytes + p->at + byte;
+        if (some) {
+            if (next && at != next)
+                return NULL;
+            from = from ? from : at;
+            next = at + some;
+            n -= some;
+        }
+        if (n == 0) {
+            byte += some;
+            break;
+        }
+        i++;
+        byte = 0;
+    }
+    s->lent = k;
+    s->at_piece = i;
+    s->at_byte = byte;
+    return from;
 }
 
 bool stream_read(stream *s, void *to, uint64_t n, err *e)
@@ -433,8 +485,7 @@ void stream_close(stream *s)
     (void)pthread_cond_destroy(&s->emptied);
     (void)pthread_mutex_destroy(&s->lock);
     (void)pthread_mutex_destroy(&s->planning);
-    if (s->memory)
-        (void)munmap(s->memory, s->memory_bytes);
+    mem_pages_free(s->memory, s->memory_bytes);
     free(s->block);
     free(s);
 }

@@ -36,6 +36,9 @@ MUST_USE bool stream_open(stream **out, stream_ranges next, void *ctx, const str
                           err *e);
 // The next 1 .. most bytes in place; they are valid until the next call. *n = 0: nothing is left.
 MUST_USE bool stream_take(stream *s, uint64_t most, const void **bytes, uint64_t *n, err *e);
+// The next n > 0 bytes in place, as stream_take; NULL where they do not lie in one piece of memory
+// or cannot be read: then they are still to come, and stream_read has them or says why not.
+const void *stream_lend(stream *s, uint64_t n);
 // Exactly the next n bytes; ERR_INTERNAL where fewer are left.
 MUST_USE bool stream_read(stream *s, void *to, uint64_t n, err *e);
 void stream_close(stream *s); // at any point; NULL is fine

@@ -314,7 +314,8 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
     if (!run_sizes_of(p, threads, o->memory, true, &r.sizes, &needed, e) ||
         !recall_units(&r, slice, out, e))
         return false;
-    r.batch = mem_new_aligned(r.sizes.batch, 1, "a batch of rows", e);
+    const uint64_t batch = r.sizes.batch, values = r.sizes.worker * (uint64_t)threads;
+    r.batch = mem_pages(batch, "a batch of rows", e);
     if (o->batch && o->batch < r.sizes.batch)
         r.sizes.batch = o->batch;
     if (o->held && o->held < r.sizes.held)
@@ -322,7 +323,7 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
     walk_begin(&walk, p, result->resumed, slice, r.sizes.batch);
     const stream_options reading = {.memory = r.sizes.stream};
     r.stacks.memory = mem_new_aligned(r.sizes.slice, 1, "a slice of a stack", e);
-    r.values = mem_new_aligned(r.sizes.worker * (uint64_t)threads, 1, "decoded rows", e);
+    r.values = mem_pages(values, "decoded rows", e);
     bool ok = r.batch && r.values && r.stacks.memory &&
               sums_open(&r.sums, p->source, o->expected, e) &&
               stream_open(&r.in, walk_next, &walk, &reading, e) &&
@@ -330,8 +331,8 @@ bool run_plan(const plan *p, const run_options *o, output *out, run_result *resu
     stream_close(r.in);
     sums_end(ok ? r.sums : NULL, p->source, result);
     sums_close(r.sums, p->source);
-    free(r.batch);
+    mem_pages_free(r.batch, batch);
     free(r.stacks.memory);
-    free(r.values);
+    mem_pages_free(r.values, values);
     return ok;
 }

@@ -32,11 +32,11 @@ static int64_t quantum_of(const plan_tensor *t)
     return b >= out || both >= out ? i64_max(i64_ceil_div(out, a), 1) * a : both;
 }
 
-// About a quarter of a million values: small enough to share a weight evenly, large enough not to
-// notice it.
+// Some 65,000 values: few enough to stay in a second-level cache from decoding to packing and to
+// share a weight evenly, many enough not to notice it.
 int64_t run_chunk_rows(const plan_tensor *t)
 {
-    int64_t in = t->source->in, rows = (1 << 18) / (in > 0 ? in : 1);
+    int64_t in = t->source->in, rows = (1 << 16) / (in > 0 ? in : 1);
     rows -= rows % t->codec->row_quantum;
     rows = rows > t->codec->row_quantum ? rows : t->codec->row_quantum;
     return i64_min(rows, t->source->out > 0 ? t->source->out : 1);

@@ -22,6 +22,7 @@ typedef struct {
     xxh128 *own[CODEC_MAX_PARTS];        // of the stored parts, but for stacks
     xxh128 *source[CODEC_MAX_PARTS];     // the same, of the batch; NULL: of what is not its own
     uint8_t *rows_at;                    // in that memory
+    const uint8_t *stored_at;            // there, or where the stream lends them
     uint8_t *encoded[CODEC_MAX_PARTS];   // the batch's rows of each part
     const uint8_t *ready[CODEC_MAX_PARTS];  // what is handed on after the batch, and how much
     uint64_t ready_bytes[CODEC_MAX_PARTS];
@@ -109,7 +110,7 @@ static bool move_rows(const coding *c, int64_t row, int64_t n, float *values, in
         part.part = i;
         type[i] = plan_part_type(&part);
     }
-    if (!weight_any_scales(&c->stored, c->rows_at, row, n, scales, &scaled, e))
+    if (!weight_any_scales(&c->stored, c->stored_at, row, n, scales, &scaled, e))
         return false;
     const transcode_rows x = {.in = w->in, .n = n, .values = values,
                               .scales = scaled ? scales : NULL, .room = scales + n * w->in,
@@ -139,10 +140,10 @@ static bool work(void *ctx, int64_t begin, int64_t end, int worker, err *e)
         if (c->t->cut) {
             void *at[CODEC_MAX_PARTS];
             encoded_at(c, row, at);
-            weight_cut(&c->stored, c->rows_at, row, n, at);
+            weight_cut(&c->stored, c->stored_at, row, n, at);
             continue;
         }
-        if (!weight_decode(&c->stored, c->rows_at, row, n, values, e) ||
+        if (!weight_decode(&c->stored, c->stored_at, row, n, values, e) ||
             !(c->t->exact ? move_rows : encode_rows)(c, row, n, values, &c->changed[k], e))
             return false;
     }
@@ -156,6 +157,7 @@ static bool read_batch(coding *c, err *e)
     const weight *w = c->t->source;
     if (!weight_lay_out(&c->stored, w, c->row, c->rows, e))
         return false;
+    c->stored_at = c->rows_at;
     if (!weight_in_runs(w)) {
         weight_gather(&c->stored, c->r->stacks.held[slice_kind(w)].part, c->rows_at);
         return true;
@@ -170,7 +172,12 @@ static bool read_batch(coding *c, err *e)
         if (w->view && !stack_sum_at(&c->r->stacks, w->part[i], offset, c->read_bytes[i],
                                      &c->source[i], e))
             return false;
-        if (c->read_bytes[i] && !stream_read(c->r->in, to, c->read_bytes[i], e))
+        if (!c->read_bytes[i])
+            continue;
+        const void *lent = w->n_parts == 1 ? stream_lend(c->r->in, c->read_bytes[i]) : NULL;
+        if (lent)
+            c->read[i] = c->stored_at = lent;
+        else if (!stream_read(c->r->in, to, c->read_bytes[i], e))
             return false;
     }
     return true;

@@ -96,6 +96,10 @@ INLINE bool any(vi mask)
 #endif
 }
 
+#if KERNEL_LANES < 16
+INLINE bool some(vmask a) { return any(a); }
+#endif
+
 INLINE vf f16_nearest(vf x) { return f16_lanes(to_f16_lanes(clamp(x, -65504, 65504))); }
 
 // The nearest f16 that is a scale: not zero.

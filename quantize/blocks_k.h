@@ -4,12 +4,17 @@
 #include "quantize/blocks_k_best.h"
 #include "quantize/blocks_k_decode.h"
 
-// Codes of a sub-block into the bytes of `word`, each shifted left.
-INLINE void k_put(vi *word, const vi *code, int n, int shift)
+// Four codes as the bytes of a word.
+INLINE vi k_bytes(const vi code[4])
 {
-    for (int i = 0; i < n; i += 4)
-        word[i / 4] |= (code[i] | code[i + 1] << 8 | code[i + 2] << 16 | code[i + 3] << 24)
-                       << shift;
+    return code[0] | code[1] << 8 | code[2] << 16 | code[3] << 24;
+}
+
+// The codes of lanes that have none from elsewhere.
+INLINE void k_merge(vi none, const vi found[K_16], vi code[K_16])
+{
+    for (int i = 0; i < K_16; i++)
+        code[i] = either_int(none, found[i], code[i]);
 }
 
 // sum o (scale code - min - x)^2, as decoding rounds.
@@ -203,15 +208,12 @@ INLINE void k_write_q45(const k_affine *a, k_super *s, k_batch *b)
     for (int j = 0; j < 8; j++) {
         vi code[32];
         k_affine_codes(a, s, j, b, code);
-        if (a->top > 15) {
-            vi high[32];
-            for (int i = 0; i < 32; i++) {
-                high[i] = code[i] >> 4;
-                code[i] &= 15;
-            }
-            k_put(word + 4, high, 32, j);
+        for (int i = 0; i < 8; i++) {
+            vi four = k_bytes(code + 4 * i);
+            if (a->top > 15)
+                word[4 + i] |= (four >> 4 & 0x01010101) << j;
+            word[low + 8 * (j / 2) + i] |= (four & 0x0f0f0f0f) << 4 * (j % 2);
         }
-        k_put(word + low + 8 * (j / 2), code, 32, 4 * (j % 2));
     }
 }
 
@@ -228,7 +230,8 @@ INLINE void k_write_q2(const k_affine *a, k_super *s, k_batch *b)
     for (int j = 0; j < 16; j++) {
         vi code[16];
         k_affine_codes(a, s, j, b, code);
-        k_put(word + 4 + 8 * (j / 8) + 4 * (j % 2), code, 16, j % 8 / 2 * 2);
+        for (int i = 0; i < 4; i++)
+            word[4 + 8 * (j / 8) + 4 * (j % 2) + i] |= k_bytes(code + 4 * i) << j % 8 / 2 * 2;
     }
 }
 
@@ -258,18 +261,18 @@ INLINE void k_improve_super(const k_affine *a, k_super *s, const k_batch *b)
 
 // ---- Q3_K and Q6_K: value d S q ----
 
-// Codes from -top to top - 1 of sub-block j, plus top, under the scale d; where that is 0, `found`.
-INLINE void k_signed_codes(vf d, int top, int j, k_batch *b, const vi *found, vi *code)
+// Codes from -top to top - 1 of sub-block j, plus top, under the scale d; where that is 0, *none.
+INLINE void k_signed_codes(vf d, int top, int j, k_batch *b, vi *code, vi *none)
 {
     const vf *x = b->x + K_16 * j;
-    vi none = d == 0.0f;
-    vf divisor = either(none, SPREAD(1.0f), d);
+    *none = d == 0.0f;
+    const vf divisor = either(*none, SPREAD(1.0f), d);
     for (int i = 0; i < K_16; i++)
         code[i] = k_within(nearest_int(x[i] / divisor), -top, top - 1);
     if (b->best)
         b->error[b->form] += k_error(x, b->importance + K_16 * j, K_16, code, d, SPREAD(0.0f));
     for (int i = 0; i < K_16; i++)
-        code[i] = either_int(none, found[i], code[i] + top);
+        code[i] += top;
 }
 
 INLINE void k_scale_codes(const k_scale *fit, float top, int n, const vf *x, vi *code)
@@ -347,7 +350,7 @@ INLINE void k_q3_found(const k_signed *s, int j, bool weighted, const vf *x, vi 
     k_descent d[K_DESCENTS];
     k_descend(same, d, scale);
     for (int i = 0; i < 16; i++)
-        found[i] = __builtin_convertvector(d->code[i] + 4.0f, vi);
+        found[i] = __builtin_convertvector(d->code[i] + 4.0f, vi) & ~d->zero;
 }
 
 INLINE void k_write_q3(k_signed *s, bool weighted, k_batch *b)
@@ -361,17 +364,17 @@ INLINE void k_write_q3(k_signed *s, bool weighted, k_batch *b)
         word[26] |= u >> 4 << (8 * (j % 4) + 2 * (j / 4));
     }
     for (int j = 0; j < 16; j++) {
-        vi code[16], high[16], found[16] = {0};
-        vf scale = s->d * k_float(s->s[j]);
-        if (any(scale == 0.0f))
+        vi code[16], found[16], none;
+        k_signed_codes(s->d * k_float(s->s[j]), 4, j, b, code, &none);
+        if (any(none)) {
             k_q3_found(s, j, weighted, b->x + 16 * j, found);
-        k_signed_codes(scale, 4, j, b, found, code);
-        for (int i = 0; i < 16; i++) {
-            high[i] = code[i] >> 2;
-            code[i] &= 3;
+            k_merge(none, found, code);
         }
-        k_put(word + 4 * (j % 2), high, 16, j / 2);
-        k_put(word + 8 + 8 * (j / 8) + 4 * (j % 2), code, 16, j % 8 / 2 * 2);
+        for (int i = 0; i < 4; i++) {
+            vi four = k_bytes(code + 4 * i);
+            word[4 * (j % 2) + i] |= (four >> 2 & 0x01010101) << j / 2;
+            word[8 + 8 * (j / 8) + 4 * (j % 2) + i] |= (four & 0x03030303) << j % 8 / 2 * 2;
+        }
     }
 }
 
@@ -394,19 +397,18 @@ INLINE void k_write_q6(k_signed *s, k_batch *b)
     s->d = f16_lanes(word[52]);
     for (int j = 0; j < 16; j++) {
         word[48 + j / 4] |= (s->s[j] & 255) << 8 * (j % 4);
-        vi code[16], high[16], found[16] = {0};
-        vf scale = s->d * k_float(s->s[j]);
-        if (any(scale == 0.0f))
+        vi code[16], found[16], none;
+        k_signed_codes(s->d * k_float(s->s[j]), 32, j, b, code, &none);
+        if (any(none)) {
             k_scale_codes(&s->fit[j], 32, 16, b->x + 16 * j, found);
-        k_signed_codes(scale, 32, j, b, found, code);
-        for (int i = 0; i < 16; i++) {
-            code[i] &= ~s->none;
-            high[i] = code[i] >> 4;
-            code[i] &= 15;
+            k_merge(none, found, code);
         }
         int k = j % 8 / 2;
-        k_put(word + 16 * (j / 8) + 4 * (j % 2) + 8 * (k % 2), code, 16, k / 2 * 4);
-        k_put(word + 32 + 8 * (j / 8) + 4 * (j % 2), high, 16, 2 * k);
+        for (int i = 0; i < 4; i++) {
+            vi four = k_bytes(code + 4 * i) & ~s->none;
+            word[16 * (j / 8) + 4 * (j % 2) + 8 * (k % 2) + i] |= (four & 0x0f0f0f0f) << k / 2 * 4;
+            word[32 + 8 * (j / 8) + 4 * (j % 2) + i] |= (four >> 4 & 0x03030303) << 2 * k;
+        }
     }
 }
 

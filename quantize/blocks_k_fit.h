@@ -34,7 +34,7 @@ typedef struct {
     vf lowest, highest, sum_w, sum_x, error;
     vi flat, strange; // of one value; a code may not be within 22 bits
     k_line line, tried;
-    vi solved;        // tried is a line
+    vmask solved;     // tried is a line
     vf l, l2, xl;     // its sums of w code, w code^2, w code x
     vf code[K_SUB];
 } k_search;
@@ -96,25 +96,25 @@ INLINE void k_begin_candidate(float factor, k_search *s, bool careful)
 INLINE void k_solve(k_search *s)
 {
     vf l = s->l, l2 = s->l2, xl = s->xl, d = s->sum_w * l2 - l * l;
-    s->solved = d > 0.0f;
-    d = either(s->solved, d, SPREAD(1.0f));
+    s->solved = above(d, SPREAD(0.0f));
+    d = pick(s->solved, d, SPREAD(1.0f));
     s->tried.scale = (s->sum_w * xl - s->sum_x * l) / d;
     s->tried.min = (l2 * s->sum_x - l * xl) / d;
-    vi above = s->tried.min > 0.0f;
-    if (any(above)) {
-        s->tried.min = either(above, SPREAD(0.0f), s->tried.min);
-        s->tried.scale = either(above, xl / l2, s->tried.scale);
+    vmask positive = above(s->tried.min, SPREAD(0.0f));
+    if (some(positive)) {
+        s->tried.min = pick(positive, SPREAD(0.0f), s->tried.min);
+        s->tried.scale = pick(positive, xl / l2, s->tried.scale);
     }
 }
 
 INLINE void k_keep_better(k_search *s, vf error)
 {
-    vi better = s->solved & (error < s->error);
-    s->error = either(better, error, s->error);
-    s->line.scale = either(better, s->tried.scale, s->line.scale);
-    s->line.min = either(better, s->tried.min, s->line.min);
-    s->line.inverse = either(better, s->tried.inverse, s->line.inverse);
-    s->line.origin = either(better, s->tried.origin, s->line.origin);
+    vmask better = both(s->solved, above(s->error, error));
+    s->error = pick(better, error, s->error);
+    s->line.scale = pick(better, s->tried.scale, s->line.scale);
+    s->line.min = pick(better, s->tried.min, s->line.min);
+    s->line.inverse = pick(better, s->tried.inverse, s->line.inverse);
+    s->line.origin = pick(better, s->tried.origin, s->line.origin);
 }
 
 // The least-squares line through the codes of one inverse scale. x, w: [K_SIDE][how.n]
@@ -216,7 +216,7 @@ INLINE vf k_extreme(const vf *x, int n, vi *zero)
     vf most = {0}, extreme = {0};
     for (int i = 0; i < n; i++) {
         vf a = magnitude(x[i]);
-        extreme = either(a > most, x[i], extreme);
+        extreme = pick(above(a, most), x[i], extreme);
         most = larger(a, most);
     }
     *zero = most < 1e-15f;
@@ -236,14 +236,16 @@ typedef struct {
 INLINE void k_judge_scale(k_scales *s, int k, vf xl, vf l2)
 {
     vf scale = xl / l2;
-    vi better = (l2 > 0.0f) & (xl * xl > s->best * l2);
     if (k == 0) {
-        scale = either(l2 != 0.0f, scale, SPREAD(0.0f));
-        better = SPREAD_INT(-1);
+        s->fit.inverse = s->inverse[0];
+        s->fit.scale = pick(unequal(l2, SPREAD(0.0f)), scale, SPREAD(0.0f));
+        s->best = s->fit.scale * xl;
+        return;
     }
-    s->fit.inverse = either(better, s->inverse[k], s->fit.inverse);
-    s->fit.scale = either(better, scale, s->fit.scale);
-    s->best = either(better, scale * xl, s->best);
+    vmask better = both(above(l2, SPREAD(0.0f)), above(xl * xl, s->best * l2));
+    s->fit.inverse = pick(better, s->inverse[k], s->fit.inverse);
+    s->fit.scale = pick(better, scale, s->fit.scale);
+    s->best = pick(better, scale * xl, s->best);
 }
 
 // `count` candidates from k on. `above` says whether one of their codes can be larger than top - 1,
@@ -291,7 +293,7 @@ INLINE k_scale k_fit_scale(int n, float top, const vf *x, const vf *w)
 }
 
 enum {
-    K_DESCENTS = 2, // side by side
+    K_DESCENTS = KERNEL_LANES == 16 ? 4 : 2, // side by side
     // Steps before it pays to look first whether a code of any lane moves.
     K_UNSEEN = KERNEL_LANES > 4 ? K_16 : 0,
 };
@@ -299,26 +301,32 @@ enum {
 typedef struct {
     const vf *x;
     vf code[K_16], w[K_16], wx[K_16];
+    vf wxc[K_16], wcc[K_16]; // what each code adds to the sums
     vf xl, l2, largest;
     vi zero;
     int quiet; // how many weights were looked at since the last move
 } k_descent;
 
+// Quotients are within -4 and 4.
 INLINE void k_begin_descent(const vf *x, k_descent *d)
 {
     vf extreme = k_extreme(x, K_16, &d->zero), inverse = -4.0f / extreme;
+    vf xl = SPREAD(0.0f), l2 = SPREAD(0.0f);
     d->x = x;
-    d->xl = d->l2 = SPREAD(0.0f);
     d->largest = magnitude(extreme);
     d->quiet = 0;
     for (int i = 0; i < K_16; i++) {
-        vf code = k_signed_code(x[i] * inverse, 4);
+        vf code = k_cap(k_whole(x[i] * inverse), SPREAD(3.0f));
         d->code[i] = code;
         d->w[i] = x[i] * x[i];
         d->wx[i] = d->w[i] * x[i];
-        d->xl += d->wx[i] * code;
-        d->l2 += d->w[i] * code * code;
+        d->wxc[i] = d->wx[i] * code;
+        d->wcc[i] = d->w[i] * code * code;
+        xl += d->wxc[i];
+        l2 += d->wcc[i];
     }
+    d->xl = xl;
+    d->l2 = l2;
 }
 
 // Moves code i where that explains more of the energy. slx, sl2: the sums without it.
@@ -326,68 +334,67 @@ INLINE void k_move(k_descent *d, int i, vf slx, vf sl2)
 {
     vf code = d->code[i];
     vf new = k_float(k_within(nearest_int(d->x[i] * sl2 / slx), -4, 3));
-    vi moves = (slx > 0.0f) & (new != code);
-    slx += d->wx[i] * new;
-    sl2 += d->w[i] * new * new;
-    moves &= (sl2 > 0.0f) & (slx * slx * d->l2 > d->xl * d->xl * sl2);
-    d->code[i] = either(moves, new, code);
-    d->xl = either(moves, slx, d->xl);
-    d->l2 = either(moves, sl2, d->l2);
-    d->quiet = any(moves) ? 0 : d->quiet + 1;
+    vf wxc = d->wx[i] * new, wcc = d->w[i] * new * new;
+    vmask moves = both(above(slx, SPREAD(0.0f)), unequal(new, code));
+    slx += wxc;
+    sl2 += wcc;
+    moves = both(moves, both(above(sl2, SPREAD(0.0f)),
+                             above(slx * slx * d->l2, d->xl * d->xl * sl2)));
+    d->code[i] = pick(moves, new, code);
+    d->wxc[i] = pick(moves, wxc, d->wxc[i]);
+    d->wcc[i] = pick(moves, wcc, d->wcc[i]);
+    d->xl = pick(moves, slx, d->xl);
+    d->l2 = pick(moves, sl2, d->l2);
+    d->quiet = some(moves) ? 0 : d->quiet + 1;
 }
 
-// What one code adds to the sums, and the borders between which no other is nearer: a thousandth
-// less, far more than rounding errors.
+// The borders between which no code is nearer than the one there is: a thousandth less, far more
+// than rounding errors.
 typedef struct {
-    vf wxc[K_16], wcc[K_16], low[K_16], high[K_16];
-} k_settled;
+    vf low[K_16], high[K_16];
+} k_borders;
 
-INLINE void k_note(const k_descent *d, int i, k_settled *t)
+INLINE void k_note(const k_descent *d, int i, k_borders *b)
 {
     vf code = d->code[i];
-    t->wxc[i] = d->wx[i] * code;
-    t->wcc[i] = d->w[i] * code * code;
-    t->low[i] = either(code == -4.0f, SPREAD(-INFINITY), code - 0.499f);
-    t->high[i] = either(code == 3.0f, SPREAD(INFINITY), code + 0.499f);
+    b->low[i] = pick(above(code, SPREAD(-4.0f)), code - 0.499f, SPREAD(-INFINITY));
+    b->high[i] = pick(above(SPREAD(3.0f), code), code + 0.499f, SPREAD(INFINITY));
 }
 
 // What is left of five rounds. Most codes stay, which is seen without a division. Where slx is
 // larger than `tiny` the quotient x sl2 / slx is within 22 bits.
 INLINE void k_settle(k_descent *d)
 {
-    k_settled t;
+    k_borders b;
     for (int i = 0; i < K_16; i++)
-        k_note(d, i, &t);
+        k_note(d, i, &b);
     vf tiny = d->largest * d->l2 * 0x1p-20f;
     for (int at = K_UNSEEN; at < 5 * K_16 && d->quiet < K_16; at++) {
         int i = at % K_16;
-        vf slx = d->xl - t.wxc[i], sl2 = d->l2 - t.wcc[i], y = d->x[i] * sl2;
-        vi stays = (y > t.low[i] * slx) & (y < t.high[i] * slx) & (slx > tiny);
-        if (!any((slx > 0.0f) & ~stays)) {
+        vf slx = d->xl - d->wxc[i], sl2 = d->l2 - d->wcc[i], y = d->x[i] * sl2;
+        vmask stays = both(both(above(y, b.low[i] * slx), above(b.high[i] * slx, y)),
+                           above(slx, tiny));
+        if (!some(without(above(slx, SPREAD(0.0f)), stays))) {
             d->quiet++;
             continue;
         }
         k_move(d, i, slx, sl2);
-        k_note(d, i, &t);
+        k_note(d, i, &b);
         tiny = d->largest * d->l2 * 0x1p-20f;
     }
 }
 
 // Codes from -4 to 3 of sixteen weights, moved one by one in five rounds while that explains more
-// of the energy. x: [K_DESCENTS][16]
+// of the energy; those of zeros are -4. x: [K_DESCENTS][16]
 INLINE void k_descend(const vf *x, k_descent *d, vf scale[K_DESCENTS])
 {
     for (int s = 0; s < K_DESCENTS; s++)
         k_begin_descent(x + s * K_16, &d[s]);
     for (int i = 0; i < K_UNSEEN; i++)
-        UNROLLED(s, K_DESCENTS) {
-            vf code = d[s].code[i];
-            k_move(&d[s], i, d[s].xl - d[s].wx[i] * code, d[s].l2 - d[s].w[i] * code * code);
-        }
+        UNROLLED(s, K_DESCENTS)
+            k_move(&d[s], i, d[s].xl - d[s].wxc[i], d[s].l2 - d[s].wcc[i]);
     for (int s = 0; s < K_DESCENTS; s++) {
         k_settle(&d[s]);
-        for (int i = 0; i < K_16; i++) // zeros have the code -4
-            d[s].code[i] = either(d[s].zero, SPREAD(-4.0f), d[s].code[i]);
         vi none = d[s].zero | ~(d[s].l2 > 0.0f);
         scale[s] = either(none, SPREAD(0.0f), d[s].xl / d[s].l2);
     }

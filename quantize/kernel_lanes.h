@@ -44,6 +44,34 @@ typedef float v4 __attribute__((vector_size(16), may_alias));
 INLINE vi either_int(vi mask, vi yes, vi no) { return (yes & mask) | (no & ~mask); }
 INLINE vf either(vi mask, vf yes, vf no) { return (vf)either_int(mask, (vi)yes, (vi)no); }
 
+// Which lanes something is true of, where that only chooses: bits of a mask register rather than a
+// vector, which compilers make of a comparison otherwise and take apart again.
+#if KERNEL_LANES == 16
+typedef __mmask16 vmask;
+INLINE vmask above(vf x, vf y)
+{
+    return _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_GT_OQ);
+}
+INLINE vmask unequal(vf x, vf y)
+{
+    return _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_NEQ_UQ);
+}
+INLINE vmask both(vmask a, vmask b) { return _kand_mask16(a, b); }
+INLINE vmask without(vmask a, vmask b) { return _kandn_mask16(b, a); }
+INLINE bool some(vmask a) { return a != 0; }
+INLINE vf pick(vmask a, vf yes, vf no)
+{
+    return (vf)_mm512_mask_blend_ps(a, (__m512)no, (__m512)yes);
+}
+#else
+typedef vi vmask;
+INLINE vmask above(vf x, vf y) { return x > y; }
+INLINE vmask unequal(vf x, vf y) { return x != y; }
+INLINE vmask both(vmask a, vmask b) { return a & b; }
+INLINE vmask without(vmask a, vmask b) { return a & ~b; }
+INLINE vf pick(vmask a, vf yes, vf no) { return either(a, yes, no); }
+#endif
+
 // x < y ? x : y in each lane.
 INLINE vf smaller(vf x, vf y)
 {

@@ -66,6 +66,21 @@ START_TEST(new_memory_is_zeroed_or_aligned)
 }
 END_TEST
 
+START_TEST(pages_are_zeroed_and_go_back)
+{
+    err e = ERR_INIT;
+    for (uint64_t bytes = 0; bytes < 10 << 20; bytes = bytes * 7 + 1) {
+        unsigned char *p = mem_pages(bytes, "test", &e);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % 4096, 0);
+        ck_assert(all_are(p, bytes, 0));
+        memset(p, 1, bytes);
+        mem_pages_free(p, bytes);
+    }
+    mem_pages_free(NULL, 1);
+}
+END_TEST
+
 START_TEST(says_what_there_is_no_memory_for)
 {
     scratch s = {0};
@@ -75,6 +90,8 @@ START_TEST(says_what_there_is_no_memory_for)
                  "scales: 4611686018427387904 bytes");
     ASSERT_FAILS(mem_new_aligned(UINT64_MAX, 1, "codes", &refused), ERR_ENV, "no memory for codes");
     ASSERT_FAILS(mem_new_aligned((uint64_t)1 << 62, 1, "codes", &refused), ERR_ENV, "codes: 46116");
+    ASSERT_FAILS(mem_pages(UINT64_MAX, "pages", &refused), ERR_ENV, "no memory for pages: 18446");
+    ASSERT_FAILS(mem_pages((uint64_t)1 << 62, "pages", &refused), ERR_ENV, "pages: 46116");
     ASSERT_FAILS(scratch_need(&s, UINT64_MAX, 2, "rows", &refused), ERR_ENV, "no memory for rows");
     ASSERT_FAILS(arena_new(&a, UINT64_MAX, 2, &refused), ERR_ENV, "no memory");
     ck_assert_ptr_null(a.last);
@@ -151,6 +168,7 @@ Suite *suite_mem(void)
     tcase_add_test(c, sizes_are_added_and_multiplied_without_overflow);
     tcase_add_test(c, rounds_up_to_any_multiple);
     tcase_add_test(c, new_memory_is_zeroed_or_aligned);
+    tcase_add_test(c, pages_are_zeroed_and_go_back);
     tcase_add_test(c, says_what_there_is_no_memory_for);
     tcase_add_test(c, a_growing_array_keeps_what_is_in_it);
     tcase_add_test(c, scratch_grows_only_when_more_is_asked_for);

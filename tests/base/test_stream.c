@@ -85,7 +85,7 @@ static const unsigned char *expected(const stream_range *r)
     return content + (r->file == &file[1] ? SIZE : 0) + r->offset;
 }
 
-// Reads all of the list by takes and reads of odd sizes.
+// Reads all of the list by takes, reads and loans of odd sizes.
 static void reads_right(const stream_range *range, int64_t n, const stream_options *o)
 {
     static unsigned char to[3 * PAGE];
@@ -104,7 +104,10 @@ static void reads_right(const stream_range *range, int64_t n, const stream_optio
         }
         most = most * 7 % 1000003;
         uint64_t want = most < left ? most : left;
-        if (want <= sizeof to && most % 2) {
+        bytes = most % 3 == 0 ? stream_lend(s, want) : NULL;
+        if (bytes) {
+            got = want;
+        } else if (want <= sizeof to && most % 2) {
             ASSERT_OK(stream_read(s, to, got = want, &e), e);
             bytes = to;
         } else {
@@ -290,6 +293,37 @@ START_TEST(asking_for_more_than_there_is_is_our_mistake)
 }
 END_TEST
 
+START_TEST(lends_what_lies_together_and_leaves_the_rest_to_be_read)
+{
+    static char to[3 * MIB];
+    const stream_range r[] = {{&file[0], 5, SIZE - 5}, {&file[1], SIZE - 10, 11}};
+    const void *bytes;
+    uint64_t got;
+    for (int buffered = 0; buffered < 2; buffered++) {
+        err e = ERR_INIT;
+        list l = {.range = r, .n = 2};
+        stream *s;
+        stream_options o = {.memory = 64 << 20, .buffered = buffered};
+        ASSERT_OK(stream_open(&s, from_list, &l, &o, &e), e);
+        ASSERT_OK(stream_take(s, 2, &bytes, &got, &e), e);
+        ck_assert_uint_eq(got, 2);
+        bytes = stream_lend(s, SIZE - 8); // over many blocks, all but the last byte
+        ck_assert_ptr_nonnull(bytes);
+        ck_assert_int_eq(memcmp(bytes, content + 7, SIZE - 8), 0);
+        ck_assert_ptr_null(stream_lend(s, 12)); // cannot be read
+        ASSERT_FAILS(stream_read(s, to, 12, &refused), ERR_INPUT, "/b' ends early: ");
+        stream_close(s);
+        l.at = 0;
+        o.memory = STREAM_LEAST;
+        ASSERT_OK(stream_open(&s, from_list, &l, &o, &e), e);
+        ck_assert_ptr_null(stream_lend(s, sizeof to)); // more than all blocks
+        ASSERT_OK(stream_read(s, to, sizeof to, &e), e);
+        ck_assert_int_eq(memcmp(to, content + 5, sizeof to), 0);
+        stream_close(s);
+    }
+}
+END_TEST
+
 Suite *suite_stream(void)
 {
     Suite *s = suite_create("stream");
@@ -306,6 +340,7 @@ Suite *suite_stream(void)
         tcase_add_test(both[i], a_file_that_shrank_is_a_sentence);
         tcase_add_test(both[i], a_read_that_fails_names_file_and_offset);
         tcase_add_test(both[i], closes_at_any_point);
+        tcase_add_test(both[i], lends_what_lies_together_and_leaves_the_rest_to_be_read);
         tcase_add_test(both[i], asking_for_more_than_there_is_is_our_mistake);
         suite_add_tcase(s, both[i]);
     }

@@ -21,8 +21,8 @@ typedef struct {
              "(W4A16, W4A16_ASYM, W8A16: -g128), nvfp4-packed, mxfp4-packed, mxfp8 "          \
              "(NVFP4A16, MXFP4A16, MXFP8A16), fp8-block or fp8-block32 with nothing, -pow2, " \
              "-bf16 or -e8m0 behind it, fp8-channel, fp8-fbgemm, fp8-tensor, "                \
-             "mxfp4-deepseek; into a GGUF: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, "      \
-             "IQ4_NL, IQ4_XS, MXFP4, NVFP4",                                                  \
+             "mxfp4-deepseek, nvfp4-modelopt; into a GGUF: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "    \
+             "Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4",                                    \
      .alias = {"outtype", "scheme"}},                                                         \
     {OPTION_CHOICE(T, rules.scope), .name = "scope", .value = "SCOPE",                        \
      .choices = order_scopes, .preset = "experts",                                            \

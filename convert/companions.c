@@ -47,6 +47,13 @@ static bool is_plain(const char *name)
     return true;
 }
 
+static bool describes_codes(const char *name)
+{
+    static const char *const files[] = {"hf_quant_config.json", "quantize_config.json",
+                                        "quant_config.json"};
+    return in_list(name, files, COUNT_OF(files));
+}
+
 static bool is_copied(const dir_entry *entry)
 {
     static const char *const kinds[] = {"*.json", "*.jinja", "*.model", "*.txt", "LICENSE*",
@@ -97,7 +104,7 @@ static bool is_lone_file(const checkpoint *c, err *e, bool *lone)
     return true;
 }
 
-bool companions_find(companions *c, const checkpoint *source, err *e)
+bool companions_find(companions *c, const checkpoint *source, bool recoded, err *e)
 {
     dir_entry *entry = NULL;
     int64_t n = 0;
@@ -113,8 +120,9 @@ bool companions_find(companions *c, const checkpoint *source, err *e)
     for (int64_t i = 0; ok && i < n; i++) {
         if (is_made_anew(source, entry[i].name))
             continue;
-        ok = is_copied(&entry[i]) ? add_copied(c, checkpoint_dir(source), entry[i].name, e)
-                                  : add_left(c, entry[i].name, e);
+        bool copied = is_copied(&entry[i]) && !(recoded && describes_codes(entry[i].name));
+        ok = copied ? add_copied(c, checkpoint_dir(source), entry[i].name, e)
+                    : add_left(c, entry[i].name, e);
     }
     dir_list_free(entry, n);
     if (!ok)

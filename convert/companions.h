@@ -24,8 +24,9 @@ typedef struct {
 // Looks at the folder of a checkpoint; its shards, index, config.json, and what scruple writes
 // itself (scruple.json, scruple-recipe.json, SHA256SUMS, experts.idx) belong to neither list. A
 // single file without a config.json beside it has no companions: what else lies in its folder is
-// not known to be its.
-MUST_USE bool companions_find(companions *c, const checkpoint *source, err *e);
+// not known to be its. Where weights are coded anew (`recoded`), other tools' descriptions of how
+// they were (hf_quant_config.json and its like) are left behind.
+MUST_USE bool companions_find(companions *c, const checkpoint *source, bool recoded, err *e);
 void companions_free(companions *c);
 // Stages the copied ones; ERR_INPUT where one has changed since companions_find.
 MUST_USE bool companions_copy(const companions *c, const checkpoint *source, output *out, err *e);

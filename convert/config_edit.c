@@ -389,6 +389,33 @@ static bool write_fbgemm(const plan *p, const modules *m, json_writer *w, err *e
     return ok;
 }
 
+// ---- ModelOpt --------------------------------------------------------------------------------
+
+// Weights only: what is written has no scales for activations, which the algorithm NVFP4 asks for.
+static bool write_modelopt(const plan *p, const modules *m, json_writer *w, err *e)
+{
+    const codec *c = m->codec[0];
+    jw_object(w, NULL);
+    jw_text(w, "quant_method", "modelopt");
+    jw_text(w, "quant_algo", "W4A16_NVFP4");
+    jw_object(w, "config_groups");
+    jw_object(w, "group_0");
+    jw_object(w, "weights");
+    jw_bool(w, "dynamic", false);
+    jw_int(w, "num_bits", c->bits);
+    jw_text(w, "type", "float");
+    jw_int(w, "group_size", c->group);
+    jw_object_end(w);
+    jw_array(w, "targets");
+    jw_text(w, NULL, "Linear");
+    jw_array_end(w);
+    jw_object_end(w);
+    jw_object_end(w);
+    bool ok = write_left_out(p, m, LEFT_NAMES, "ignore", w, e);
+    jw_object_end(w);
+    return ok;
+}
+
 // ---- GPTQ, AWQ, MLX --------------------------------------------------------------------------
 
 static void write_size(json_writer *w, const codec *c)
@@ -455,7 +482,7 @@ static bool describable(const codec *a, const codec *b)
 static const char *what_loaders_read(const codec *a, const codec *b)
 {
     if (a->config > CONFIG_FP8 || b->config > CONFIG_FP8)
-        return "one type for all modules from configs of fbgemm, GPTQ, AWQ and MLX";
+        return "one type for all modules from configs of fbgemm, ModelOpt, GPTQ, AWQ and MLX";
     return a->config == b->config
                ? "one size of blocks and one kind of scale, not two"
                : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
@@ -523,6 +550,7 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
     case CONFIG_COMPRESSED_TENSORS: ok = write_compressed_tensors(p, m, &w, e); break;
     case CONFIG_FP8: ok = write_fp8(p, m, &w, e); break;
     case CONFIG_FBGEMM: ok = write_fbgemm(p, m, &w, e); break;
+    case CONFIG_MODELOPT: ok = write_modelopt(p, m, &w, e); break;
     case CONFIG_GPTQ: ok = write_gptq(p, m, &w, e); break;
     case CONFIG_AWQ: ok = write_awq(p, m, &w, e); break;
     case CONFIG_MLX: write_mlx(m, &w); break;

@@ -189,7 +189,8 @@ bool maker_prepare(maker *m, err *e)
     if (!needs_roles(m, &needs, e) ||
         (needs && !model_open(&m->model, m->source, o->events, e)))
         return false;
-    if (!companions_find(&m->companions, m->source, e) || !read_config(m, e) ||
+    bool recoded = o->plan.scope != SCOPE_NONE || o->plan.rules;
+    if (!companions_find(&m->companions, m->source, recoded, e) || !read_config(m, e) ||
         !list_small(m, e) || !write_recipe(m, e) || !make_plan(m, e) ||
         (m->config && !config_edit(&m->plan, m->config, m->config_len, &m->edited, e)))
         return false;

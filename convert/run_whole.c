@@ -93,7 +93,8 @@ static bool scan_weight(scan *s, const weight *w, float *amax, transcode_census 
 }
 
 // What the sources themselves have.
-static bool offer_globals(const weight *const *with, int n, transcode_census *to, err *e)
+static bool offer_globals(const codec *c, const weight *const *with, int n, transcode_census *to,
+                          err *e)
 {
     for (int k = 0; k < n; k++) {
         float scale;
@@ -101,7 +102,7 @@ static bool offer_globals(const weight *const *with, int n, transcode_census *to
         if (!weight_global(with[k], &scale, &divides, &has, e))
             return false;
         if (has)
-            transcode_offer(to, scale, divides);
+            transcode_offer(c, to, scale, divides);
     }
     return true;
 }
@@ -117,7 +118,7 @@ bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e)
     if (c->whole == WHOLE_FUSED && t->owned)
         n = fused_with(r->plan->model, t->role, t->layer, t->expert, with);
     dtype type = weight_plain_type(with[0]);
-    bool ok = !t->exact || offer_globals(with, n ? n : 1, &census, e);
+    bool ok = !t->exact || offer_globals(c, with, n ? n : 1, &census, e);
     const transcode_census offers = census;
     s.offers = &offers;
     ok = ok && scan_weight(&s, with[0], &amax, &census, e);

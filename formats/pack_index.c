@@ -75,7 +75,7 @@ static void put_component(const pack_index_component *c, strbuf *body, strbuf *s
     put_text(body, strings, dtype_name(c->type));
     put_u32(body, (uint64_t)c->rank);
     put_u32(body, 0);
-    put_u64(body, (uint64_t)c->shape[0]);
+    put_u64(body, c->rank ? (uint64_t)c->shape[0] : 0);
     put_u64(body, c->rank == 2 ? (uint64_t)c->shape[1] : 0);
     put_u64(body, c->offset);
     put_u64(body, c->stride);

@@ -19,7 +19,7 @@ typedef struct {
     pack_projection projection;
     const char *suffix;        // "weight_packed"
     dtype type;
-    int rank;                  // 1 or 2
+    int rank;                  // 0 to 2
     int64_t shape[2];
     bool in_record;            // else in the tail behind the records
     uint64_t offset, stride, bytes;

@@ -149,11 +149,11 @@ static bool has_size(const pack *p, int64_t i)
 {
     const uint8_t *c = p->components + i * COMPONENT_ROW;
     uint64_t rank = load_u32(c + 24), rows = load_u64(c + 32), cols = load_u64(c + 40);
-    uint64_t elements = rows, bits;
-    return load_u32(c) <= PACK_DOWN && load_u32(c + 4) <= 1 && (rank == 1 || rank == 2) &&
-           rows > 0 && rows <= INT64_MAX && (rank == 2 ? cols > 0 && cols <= INT64_MAX
-                                                       : cols == 0) &&
-           (rank == 1 || size_mul(rows, cols, &elements)) &&
+    uint64_t elements = rank ? rows : 1, bits;
+    return load_u32(c) <= PACK_DOWN && load_u32(c + 4) <= 1 && rank <= 2 &&
+           (rank ? rows > 0 && rows <= INT64_MAX : rows == 0) &&
+           (rank == 2 ? cols > 0 && cols <= INT64_MAX : cols == 0) &&
+           (rank < 2 || size_mul(rows, cols, &elements)) &&
            size_mul(elements, (uint64_t)dtype_bits(p->type[i]), &bits) && bits % 8 == 0 &&
            bits / 8 == load_u64(c + 64);
 }

@@ -79,7 +79,7 @@ bool weight_place(const weight *w, const codec_part *p, const tensor *t, part_pl
         dim[--n - 1] *= p->split;
     }
     bool one = n == 0 || (n <= 2 && dim[0] == 1 && (n == 1 || dim[1] == 1));
-    if (p->rank == 1) {
+    if (p->rank < 2) {
         to->cols = p->col_block ? w->in : p->fixed_cols;
         return to->cols == 1 ? one : n == 1 && dim[0] == to->cols;
     }
@@ -109,7 +109,7 @@ int64_t weight_quantum(const weight *w)
         const codec_part *p = part_of(w, i);
         part_place place;
         (void)weight_place(w, p, w->part[i], &place);
-        if (p->rank == 1 || (place.row_block == PART_WHOLE && p->packing != PACKED_ROWS))
+        if (p->rank < 2 || (place.row_block == PART_WHOLE && p->packing != PACKED_ROWS))
             continue;
         if (place.across && w->codec->form == CODEC_FLOAT)
             continue;

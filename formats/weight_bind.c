@@ -147,7 +147,7 @@ static bool view_cuts(const weight *w, const codec_part *p, const part_place *pl
 {
     const weight_view *v = w->view;
     bool all = !v || (v->first == 0 && v->step < 2);
-    if (p->rank == 1 || all)
+    if (p->rank < 2 || all)
         return true;
     if (p->packing == PACKED_ROWS)
         return v->step < 2;

@@ -253,9 +253,11 @@ static const codec registry[] = {
              .n_parts = 4, .whole = WHOLE_FUSED,
              .part = {CODES("weight_packed", DT_U8), E4M3_SCALES("weight_scale", false),
                       ONE("weight_global_scale", PART_DIVISOR, false, NULL), INPUT_GLOBAL}),
-    STORED("nvfp4-modelopt", ELEMENT_E2M1, 4, .group = 16, .n_parts = 4,
-           .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale", false),
-                    ONE("weight_scale_2", PART_GLOBAL, false, NULL), INPUT_SCALE}),
+    MX_CODEC("nvfp4-modelopt", ELEMENT_E2M1, 4, 16, .config = CONFIG_MODELOPT, .n_parts = 4,
+             .whole = WHOLE_FUSED,
+             .part = {CODES("weight", DT_U8), E4M3_SCALES("weight_scale", false),
+                      {.suffix = "weight_scale_2", .kind = PART_GLOBAL, .type = DT_F32,
+                       .also = ANY_FLOAT, .fixed_cols = 1}, INPUT_SCALE}),
     MX_CODEC("mxfp4-packed", ELEMENT_E2M1, 4, 32, .config = CONFIG_COMPRESSED_TENSORS,
              .n_parts = 3,
              .part = {CODES("weight_packed", DT_U8), E8M0_SCALES("weight_scale", NULL),
@@ -366,8 +368,8 @@ int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t sha
         rows = codec_packed(c, p->type, out);
     else if (p->row_block)
         rows = i64_ceil_div(out, p->row_block);
-    shape[0] = p->rank == 1 || p->across ? cols : rows;
-    shape[1] = p->rank == 1 ? 1 : p->across ? rows : cols;
+    shape[0] = p->rank < 2 || p->across ? cols : rows;
+    shape[1] = p->rank < 2 ? 1 : p->across ? rows : cols;
     return p->rank;
 }
 
@@ -455,7 +457,8 @@ int codec_written(const codec *c)
 float codec_whole_scale(const codec *c, float amax, dtype source)
 {
     if (c->whole == WHOLE_FUSED)
-        return nvfp4_global(amax, source);
+        return codec_part_of(c, PART_GLOBAL) >= 0 ? nvfp4_factor(amax)
+                                                  : nvfp4_global(amax, source);
     return c->whole == WHOLE_WEIGHT ? fp8_scale(amax, false) : 0;
 }
 

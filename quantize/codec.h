@@ -38,7 +38,7 @@ typedef struct {
     uint32_t also;       // bit per dtype of safetensors also accepted when reading (1u << DT_F32)
     part_kind kind;
     part_packing packing;
-    int rank;            // 2: rows x cols; 1: a vector of cols (weight_shape)
+    int rank;            // 2: rows x cols; 1: a vector of cols (weight_shape); 0: one number
     int64_t row_block;   // weight rows per row of this part (1, 128); 0: one for the whole weight
     int64_t col_block;   // weight columns per column of this part (1, 32, 128); 0: a fixed
     int64_t fixed_cols;  //   number of columns (1 for channel scales, 2 for weight_shape)
@@ -71,6 +71,7 @@ typedef enum {
     CONFIG_COMPRESSED_TENSORS,
     CONFIG_FP8,      // DeepSeek's
     CONFIG_FBGEMM,
+    CONFIG_MODELOPT,
     CONFIG_GPTQ,
     CONFIG_AWQ,
     CONFIG_MLX
@@ -168,7 +169,8 @@ bool codec_part_reads(const codec_part *p, dtype type); // from tensors of that 
 const codec *codec_of_type(dtype type);
 int codec_part_width(dtype type);                  // bits of an element of a part with codes
 int64_t codec_packed(const codec *c, dtype type, int64_t n); // elements that n codes take
-// Shape of part i of a weight [out][in]; returns its rank. Columns and rows are rounded up.
+// Shape of part i of a weight [out][in], 1 where its rank has no dimension; returns its rank.
+// Columns and rows are rounded up.
 int codec_part_shape(const codec *c, int i, int64_t out, int64_t in, int64_t shape[2]);
 uint64_t codec_part_bytes(const codec *c, int i, int64_t out, int64_t in);
 uint64_t codec_part_row_bytes(const codec *c, int i, int64_t in, dtype type); // one row of the part

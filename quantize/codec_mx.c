@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elements of 4 or 8 bits with a byte of scale a group of columns: compressed-tensors'
 // mxfp4-pack-quantized and mxfp8-quantized (E8M0 a 32), nvfp4-pack-quantized (E4M3 a 16, divided
-// by one number for the whole weight, which gate and up of an expert share). Two E2M1 codes a byte,
+// by one number for the whole weight, which gate and up of an expert share; ModelOpt's multiplies).
+// DeepSeek-V4's FP4 is mxfp4 in other types. Two E2M1 codes a byte,
 // the low nibble first. MLX's mxfp4, mxfp8 and nvfp4 are the same bytes in words of 32 bits, but
 // its NVFP4 has no number for the whole weight. Which scales: groups.h.
 #include "base/bytes.h"
@@ -26,7 +27,8 @@ bool mx_encode(const codec *c, int64_t in, int64_t n, const float *from, const e
     int64_t groups = in / c->group;
     fp_groups g = {.from = {.n = c->group, .groups = groups, .search = o->search,
                             .importance = o->importance, .source = o->source},
-                   .form = form_of(c), .global = whole ? o->whole_scale : 1};
+                   .form = form_of(c), .global = whole ? o->whole_scale : 1,
+                   .multiplies = codec_part_of(c, PART_GLOBAL) >= 0};
     for (int64_t row = 0; row < n; row++) {
         g.from.w = from + row * in;
         if (!codec_within(c, g.from.w, 1, in, largest, o->row0 + row, e))

@@ -18,3 +18,11 @@ float nvfp4_global(float amax, dtype source)
     float global = rounded(source, inverse * 2688);
     return global <= 0x1.fffffep127f ? global : 1;
 }
+
+float nvfp4_factor(float amax)
+{
+    float factor = amax / 2688;
+    if (amax == 0)
+        return 1;
+    return factor < 0x1p-126f ? 0x1p-126f : factor;
+}

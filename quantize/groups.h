@@ -13,9 +13,11 @@
 //     (E4M3) in the exponent; code = RNE(w / scale)
 //   NVFP4: scale = E4M3(global x (amax / 6)), global = 2688 x (1 / amax) of the whole weight;
 //     code = RNE(w / (scale / global)), in binary32
+//     ModelOpt's (`multiplies`): scale = E4M3 of amax / (6 x global) within 2^-9 and 448, global =
+//     amax / 2688 of the whole weight; code = RNE(w / (scale x global)), all in binary32
 // A scale that would be 0 is 2^-7, 2^-10 or 2^-23 (one step at 1 of BF16, F16, F32); 0.125 in
-// NVFP4; one that would overflow is the largest there is. An E2M1 zero has code 0 where the
-// quotient is one, a negative quotient that rounds to zero has code 8.
+// NVFP4 (ModelOpt: 1); one that would overflow is the largest there is. An E2M1 zero has code 0
+// where the quotient is one, a negative quotient that rounds to zero has code 8.
 // SEARCH_BEST: of the scales (and zero points) around that one the best by weighted squared error,
 // as binary32 sums it: all powers of two; 16 E4M3 codes; for integers the BF16 numbers under which
 // the largest weight (the range) is a whole number of steps, both signs or three zero points each,
@@ -53,7 +55,8 @@ typedef enum {
 typedef struct {
     group_weights from;
     fp_form form;
-    float global;            // NVFP4's
+    float global;            // NVFP4's, which scales are divided by
+    bool multiplies;         // or, by ModelOpt's rules, multiplied by
     uint8_t *codes;          // out: E2M1 two a byte, the low nibble first, or E4M3
     uint8_t *scale;          // out: E8M0 or E4M3
 } fp_groups;
@@ -93,5 +96,7 @@ typedef struct {
 
 // NVFP4's global scale of weights with that largest magnitude; 1 where it would be infinite.
 float nvfp4_global(float amax, dtype source);
+// ModelOpt's; 1 for zeros, never below 2^-126.
+float nvfp4_factor(float amax);
 
 #endif

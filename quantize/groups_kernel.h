@@ -448,7 +448,7 @@ KERNEL_TARGET void KERNEL(int_rows)(const int_groups *g)
 INLINE float fp_scale(const fp_groups *g, uint8_t code)
 {
     if (g->form == FP_NVFP4)
-        return e4m3_to_f32(code) / g->global;
+        return g->multiplies ? e4m3_to_f32(code) * g->global : e4m3_to_f32(code) / g->global;
     return f32_from_bits(code ? (uint32_t)code << 23 : 0x400000);
 }
 
@@ -463,6 +463,11 @@ INLINE uint8_t fp_compat(const fp_groups *g, const float *w)
 {
     float amax = largest_of(w, g->from.n);
     dtype source = g->from.source;
+    if (g->form == FP_NVFP4 && g->multiplies) {
+        float scale = amax / (6 * g->global);
+        scale = scale == 0 ? 1 : scale < 0x1p-9f ? 0x1p-9f : scale;
+        return f32_to_e4m3(scale > 448 ? 448 : scale);
+    }
     if (g->form == FP_NVFP4) {
         uint8_t code = f32_to_e4m3(g->global * as(source, amax / 6));
         return code ? code : 0x20; // 0.125
@@ -562,7 +567,8 @@ INLINE void e2m1_best(const fp_groups *g, int64_t group)
             code[v] = either_int(code[v] < 1, (vi){0} + 1, code[v]);
             code[v] = either_int(code[v] > most, (vi){0} + most, code[v]);
             if (nv)
-                scale[v] = e4m3_magnitudes(code[v]) / g->global;
+                scale[v] = g->multiplies ? e4m3_magnitudes(code[v]) * g->global
+                                         : e4m3_magnitudes(code[v]) / g->global;
             else
                 scale[v] = (vf)(code[v] << 23);
         }

@@ -258,7 +258,9 @@ static int64_t move_blocks(const mover *m)
     for (int64_t row = 0; row < m->r->n; row += m->rows)
         for (int64_t k = 0; k < m->blocks; k++)
             lost += !move_block(m, row, k);
-    int one = codec_part_of(m->c, m->c->whole == WHOLE_WEIGHT ? PART_SCALES : PART_DIVISOR);
+    part_kind kind = m->c->whole == WHOLE_WEIGHT ? PART_SCALES
+                                                  : m->grid.divides ? PART_DIVISOR : PART_GLOBAL;
+    int one = codec_part_of(m->c, kind);
     if (m->c->whole && m->r->row0 == 0)
         store_f32(m->r->part[one], m->r->whole_scale);
     return lost;
@@ -473,10 +475,13 @@ static void count_group(const float *values, float source_scale, factors known[2
     }
 }
 
-void transcode_offer(transcode_census *to, float global, bool divides)
+static bool multiplies(const codec *c) { return codec_part_of(c, PART_GLOBAL) >= 0; }
+
+void transcode_offer(const codec *c, transcode_census *to, float global, bool divides)
 {
-    float near = divides ? global : 1 / global;
-    for (int step = 0; step < (divides ? 1 : 3); step++) {
+    bool as_it_is = divides != multiplies(c);
+    float near = as_it_is ? global : 1 / global;
+    for (int step = 0; step < (as_it_is ? 1 : 3); step++) {
         float offer = f32_from_bits(f32_bits(near) + (step == 1) - (step == 2));
         bool usable = offer >= 0x1p-126f && offer <= 0x1p126f;
         if (usable && to->n_offers < TRANSCODE_OFFERS)
@@ -484,11 +489,12 @@ void transcode_offer(transcode_census *to, float global, bool divides)
     }
 }
 
-static void count_offers(float scale, transcode_census *to)
+static void count_offers(const codec *c, float scale, transcode_census *to)
 {
     for (int i = 0; i < to->n_offers; i++) {
-        float byte = e4m3_to_f32(f32_to_e4m3(scale * to->offer[i]));
-        to->taken[i] += byte / to->offer[i] == scale;
+        float by = to->offer[i];
+        float byte = e4m3_to_f32(f32_to_e4m3(multiplies(c) ? scale / by : scale * by));
+        to->taken[i] += (multiplies(c) ? byte * by : byte / by) == scale;
     }
 }
 
@@ -503,7 +509,7 @@ void transcode_count(const codec *c, const transcode_rows *r, transcode_census *
     for (int64_t i = 0; c->whole == WHOLE_FUSED && i < n; i += GROUP) {
         count_group(r->values + i, r->scales ? r->scales[i] : 0, known, to);
         if (to->n_offers && r->scales && reduce_max_abs(r->values + i, GROUP) != 0)
-            count_offers(r->scales[i], to);
+            count_offers(c, r->scales[i], to);
     }
 }
 
@@ -535,5 +541,6 @@ float transcode_whole_scale(const codec *c, const transcode_census *x)
         return x->offer[offer];
     if (most == 0)
         return codec_whole_scale(c, x->largest, DT_F32);
-    return f32_from_bits((uint32_t)(best - TRANSCODE_BIAS + 127) << 23);
+    float divisor = f32_from_bits((uint32_t)(best - TRANSCODE_BIAS + 127) << 23);
+    return multiplies(c) ? 1 / divisor : divisor;
 }

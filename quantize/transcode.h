@@ -48,7 +48,8 @@ enum { TRANSCODE_STEPS = 254, TRANSCODE_BIAS = 126, TRANSCODE_OFFERS = 9 };
 typedef struct {
     // How many groups NVFP4 holds with the divisor 2^(i - TRANSCODE_BIAS), less those with i - 1.
     int64_t held[TRANSCODE_STEPS + 1];
-    float offer[TRANSCODE_OFFERS];      // divisors that a source of NVFP4 has or is near to
+    float offer[TRANSCODE_OFFERS];      // divisors (ModelOpt: factors) that a source of NVFP4 has
+                                        // or that are next to one's reciprocal
     int64_t taken[TRANSCODE_OFFERS];    // groups whose scale is the same under each
     int n_offers;
     float largest;           // magnitude
@@ -57,13 +58,13 @@ typedef struct {
 
 // Before anything is counted: a global scale of the source, which multiplies or divides. Up to
 // three sources, whose weights are counted together.
-void transcode_offer(transcode_census *to, float global, bool divides);
+void transcode_offer(const codec *c, transcode_census *to, float global, bool divides);
 // Adds rows, all finite; a zeroed census has seen none.
 void transcode_count(const codec *c, const transcode_rows *r, transcode_census *to);
 void transcode_add(const transcode_census *from, transcode_census *to);
-// The scale that all of the weight has, as codec_whole_scale. NVFP4's divisor is what holds the
-// most groups, of those that were offered and (the largest) powers of two; FP8's scale is the
-// source's largest.
+// The scale that all of the weight has, as codec_whole_scale. NVFP4's divisor (factor) is what
+// holds the most groups, of those that were offered and (the largest) powers of two; FP8's scale is
+// the source's largest.
 float transcode_whole_scale(const codec *c, const transcode_census *x);
 
 #endif

@@ -200,6 +200,25 @@ char *make_with_text(const char *text, const char *from, const char *to)
     return s.text;
 }
 
+const char *make_fails(err_kind kind, const char *words)
+{
+    static err e;
+    e = (err)ERR_INIT;
+    int before = temp_count(the.top);
+    ck_assert(!make_checkpoint(&the.order, &the.report, &e));
+    ck_assert_msg(e.kind == kind && strstr(e.text, words), "%d: '%s' does not say '%s'",
+                  (int)e.kind, e.text, words);
+    ck_assert_int_eq(temp_count(the.top), before);
+    return e.text;
+}
+
+void make_give_up(make_parts *k)
+{
+    output_abandon(k->to);
+    k->to = NULL;
+    make_close_parts(k);
+}
+
 static void is_again(const char *digest)
 {
     char found[65];

@@ -30,6 +30,9 @@ void make_use_qwen3(void); // writes the model
 void make_quantize(const char *type, plan_scope scope, plan_layout layout);
 void make_convert(plan_layout layout);
 void make_runs(void);
+// Refused before or during the work: nothing is left of it, not even the folder. The sentence,
+// which holds the words; valid until the next one.
+const char *make_fails(err_kind kind, const char *words);
 // The folder that a run has just made comes out the same when it is stopped shortly before its end
 // and gone on with, and in so many parts, the last one first.
 void make_goes_on(const char *digest);
@@ -51,6 +54,7 @@ typedef struct {
 
 void make_open_parts(make_parts *k);
 void make_close_parts(make_parts *k);
+void make_give_up(make_parts *k); // and leaves nothing
 // Every byte of the source is met once, whatever the size of a batch.
 void make_walk_all(const make_parts *k);
 // `text` with `from`, which is in it, as `to`; free it.

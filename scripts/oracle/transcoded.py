@@ -3,7 +3,7 @@
 """Transcoding, seen by the tools whose forms they are.   usage: transcoded.py SCRUPLE MODEL
 
 MODEL (trained, in BF16) is quantized into each form on the left, and that converted into the forms on its right. Both sides are decoded by other
-people's code (compressed-tensors, gguf; mlx, GPTQModel and autoawq where they are installed) in binary32, and have to be the same numbers, bit by
+people's code (compressed-tensors, transformers, gguf; mlx, ModelOpt, GPTQModel and autoawq where they are installed) in binary32, and have to be the same numbers, bit by
 bit but for the sign of zeros. A pair with a number is one that is not lossless: scruple has to refuse it, and to count the groups that differ where
 it is allowed to lose something. Exit 1 with a line for each difference.
 """
@@ -25,6 +25,10 @@ from compressed_tensors.quantization.lifecycle.forward import dequantize
 from folders import tensors
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
+try:
+    from modelopt.torch.quantization.qtensor.nvfp4_tensor import NVFP4QTensor
+except ImportError:
+    NVFP4QTensor = None
 try:
     import mlx.core as mx
 except ImportError:
@@ -54,16 +58,18 @@ PAIRS = {
     "fp8-fbgemm": ["fp8-channel"],
     "mxfp8": ["mxfp8-mlx", "fp8-channel:"],
     "mxfp4-packed": ["MXFP4", "NVFP4", "mxfp4-mlx", "mxfp8-mlx", "nvfp4-packed", "mxfp8", "fp8-block", "fp8-block-pow2",
-                     "fp8-block-e8m0", "fp8-block32-e8m0", "Q8_0", "mxfp4-deepseek"],
+                     "fp8-block-e8m0", "fp8-block32-e8m0", "Q8_0", "mxfp4-deepseek",
+                     "nvfp4-modelopt"],
     "mxfp4-deepseek": ["mxfp4-packed", "MXFP4", "mxfp4-mlx", "fp8-block-e8m0", "nvfp4-packed"],
-    "nvfp4-packed": ["mxfp4-packed:"],
+    "nvfp4-packed": ["mxfp4-packed:", "nvfp4-modelopt:"],
+    "nvfp4-modelopt": ["nvfp4-packed:", "mxfp4-packed:"],
     "int4-g32": ["int4-g32-asym", "int8-g32", "int4-gptq-g32", "int4-gptq-v2-g32-asym", "int4-awq-g32", "int4-mlx-g32", "Q4_0", "Q4_1", "Q5_0", "Q8_0"],
     "int4-g32-asym": ["int4-gptq-v2-g32-asym", "int4-awq-g32", "Q5_0", "Q4_1", "int4-g32:", "int4-mlx-g32:"],
     "int4-gptq-g128-asym": ["int4-g128-asym", "int4-awq-g128", "int4-gptq-v2-g64-asym"],
     "int4-awq-g32": ["int4-g32-asym", "int4-gptq-v2-g32-asym", "Q5_0"],
     "int8-g64": ["int8-gptq-g64", "int8-mlx-g64", "Q8_0"],
 }
-GROUP = {"mxfp4-packed": 32, "fp8-channel": 0, "fp8-block": 0, "fp8-tensor": 0, "fp8-block-pow2": 0, "fp8-block-bf16": 0,
+GROUP = {"mxfp4-packed": 32, "nvfp4-packed": 16, "nvfp4-modelopt": 16, "fp8-channel": 0, "fp8-block": 0, "fp8-tensor": 0, "fp8-block-pow2": 0, "fp8-block-bf16": 0,
          "fp8-block32-bf16": 0, "fp8-block32-e8m0": 0, "int4-g32": 32, "int4-mlx-g32": 32}
 MODULES = [f"model.layers.{layer}.mlp.experts.{expert}.{p}_proj" for layer in (1, 2) for expert in (0, 5) for p in ("gate", "up", "down")]
 bad, decoded, unasked = [], 0, 0
@@ -89,6 +95,13 @@ def fp4(p):
     return dequantize(unpack_fp4_from_uint8(p["weight_packed"], rows, 2 * half, dtype=torch.float32), scale.float(),
                       args=args(num_bits=4, strategy="group", group_size=32 if mx_scale else 16), global_scale=p.get("weight_global_scale"),
                       dtype=torch.float32)
+
+
+def modelopt(p):
+    if not NVFP4QTensor:
+        return None
+    codes = NVFP4QTensor((p["weight"].shape[0], 2 * p["weight"].shape[1]), torch.float32, p["weight"])
+    return codes.dequantize(scale=p["weight_scale"], double_scale=p["weight_scale_2"], block_sizes={-1: 16})
 
 
 def mxfp8(p):
@@ -136,6 +149,8 @@ def decode(form, p):
         return packed(p, bits)
     if form == "mxfp8":
         return mxfp8(p)
+    if form == "nvfp4-modelopt":
+        return modelopt(p)
     if form == "mxfp4-deepseek":
         return Fp8Dequantize(None)._dequantize_one(p["weight"], p["weight_scale_inv"], torch.float32)
     return fp8(p, 32 if "block32" in form else 128 if "block" in form else 0) if form.startswith("fp8") else fp4(p)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """quantize --search compat of a trained checkpoint against compressed-tensors, and FP8 in blocks with scales of E8M0 against
-transformers: the same bytes, tensor by tensor.
+transformers, and NVFP4 under a factor against ModelOpt where it is installed: the same bytes, tensor by tensor.
 
-usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors, transformers)
+usage: written.py SCRUPLE MODEL        (a BF16 checkpoint; torch, safetensors, compressed-tensors, transformers; nvidia-modelopt)
 """
 import subprocess
 import sys
@@ -19,6 +19,11 @@ from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 from folders import tensors
 from transformers.integrations.finegrained_fp8 import Fp8Quantize
+
+try:
+    from modelopt.torch.quantization.qtensor.nvfp4_tensor import NVFP4QTensor
+except ImportError:
+    NVFP4QTensor = None
 
 scruple, source = sys.argv[1:3]
 failures = 0
@@ -75,7 +80,7 @@ def compare(kind, suffix, whose, make):
         for name, expected in make(module).items():
             got = ours[f"{module}.{name}"]
             n += 1
-            same = got.dtype == expected.dtype and torch.equal(flat(got), flat(expected))
+            same = got.dtype == expected.dtype and got.shape == expected.shape and torch.equal(flat(got), flat(expected))
             wrong += not same
     failures += wrong > 0 or not n
     print(f"{'FAILED' if wrong or not n else 'ok    '} {kind}: {n} tensors of {len(modules)} weights are {whose}"
@@ -94,10 +99,22 @@ def transformers_blocks(side):
     return of
 
 
+def modelopt(module):
+    """Gate and up share the larger factor, as ModelOpt's export has it."""
+    w = original[module + ".weight"]
+    factor = max(NVFP4QTensor.get_weights_scaling_factor_2(x) for x in (w, original[partner(module) + ".weight"]))
+    codes, scale, _ = NVFP4QTensor.quantize(w.clone(), 16, weights_scaling_factor_2=factor)
+    return {"weight": codes._quantized_data, "weight_scale": scale, "weight_scale_2": factor}
+
+
 original = tensors(source)
 for kind, (compressor, args) in KINDS.items():
     compare(kind, ".weight_scale", "compressed-tensors'", lambda module: theirs(compressor, args, original, module))
 for kind, side in (("fp8-block-e8m0", 128), ("fp8-block32-e8m0", 32)):
     compare(kind, ".weight_scale_inv", "transformers'", transformers_blocks(side))
+if NVFP4QTensor:
+    compare("nvfp4-modelopt", ".weight_scale_2", "ModelOpt's", modelopt)
+else:
+    print("skipped: ModelOpt is not installed")
 print(f"{'failed' if failures else 'passed'}: {failures} failures")
 sys.exit(failures > 0)

@@ -286,6 +286,21 @@ START_TEST(fbgemm_has_a_config_of_its_own)
 }
 END_TEST
 
+START_TEST(modelopt_is_weights_only)
+{
+    tiny_qwen3_moe(&t, &shape);
+    open_model(tiny_qwen3_moe_config);
+    make_plan("nvfp4-modelopt", SCOPE_ALL_LINEAR, NULL);
+    edit(tiny_qwen3_moe_config);
+    static const char *const expected[] = {"lm_head", "model.layers.0.mlp.gate",
+                                           "model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
+    ck_assert_str_eq(text_at("quantization_config.quant_method"), "modelopt");
+    ck_assert_str_eq(text_at("quantization_config.quant_algo"), "W4A16_NVFP4");
+    ck_assert_int_eq(number_at("quantization_config.config_groups.group_0.weights.group_size"), 16);
+    list_is("quantization_config.ignore", expected, COUNT_OF(expected));
+}
+END_TEST
+
 // DeepSeek-V4's experts, alone and beside FP8 in blocks of any size.
 START_TEST(fp4_experts_are_declared_by_expert_dtype)
 {
@@ -696,7 +711,8 @@ START_TEST(configs_of_one_type_are_not_written_for_two)
     open_model(tiny_qwen3_moe_config);
     make_ruled_plan(types, COUNT_OF(types));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
-                 "loaders read one type for all modules from configs of fbgemm, GPTQ, AWQ and MLX");
+                 "loaders read one type for all modules from configs of fbgemm, ModelOpt, "
+                 "GPTQ, AWQ and MLX");
     make_ruled_plan(tools, COUNT_OF(tools));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one type for all modules");
 }
@@ -727,6 +743,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, fp8_blocks_are_in_the_native_form);
     tcase_add_test(c, fp8_blocks_say_their_size_and_whether_scales_are_powers_of_two);
     tcase_add_test(c, fbgemm_has_a_config_of_its_own);
+    tcase_add_test(c, modelopt_is_weights_only);
     tcase_add_test(c, fp4_experts_are_declared_by_expert_dtype);
     tcase_add_test(c, an_expert_dtype_of_the_source_stays_true);
     tcase_add_test(c, fp4_is_of_all_routed_experts_and_of_nothing_else);

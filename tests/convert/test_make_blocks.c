@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "convert/synth.h"
 #include "convert/weighing.h"
@@ -45,12 +44,6 @@ static checkpoint *opened(const char *dir)
     checkpoint *c;
     ASSERT_OK(checkpoint_open(&c, dir, NULL, &e), e);
     return c;
-}
-
-static void is_refused(err_kind kind, const char *words)
-{
-    ASSERT_FAILS(make_checkpoint(&the.order, &the.report, &refused), kind, words);
-    ck_assert(access(the.out, F_OK) != 0);
 }
 
 static dtype type_of(const checkpoint *c, const char *name)
@@ -173,10 +166,10 @@ END_TEST
 START_TEST(columns_that_a_block_does_not_divide_are_refused_without_a_fallback)
 {
     make_quantize("Q4_K", SCOPE_ALL_LINEAR, LAYOUT_GGUF);
-    is_refused(ERR_INPUT, "model.layers.0.self_attn.o_proj: Q4_K needs columns that are a multiple "
+    make_fails(ERR_INPUT, "model.layers.0.self_attn.o_proj: Q4_K needs columns that are a multiple "
                "of 256, it has 96; --fallback TYPE names the type for such tensors");
     the.order.plan.fallback = codec_find("IQ4_XS");
-    is_refused(ERR_INPUT, "neither Q4_K nor the fall-back IQ4_XS divides its 96 columns");
+    make_fails(ERR_INPUT, "neither Q4_K nor the fall-back IQ4_XS divides its 96 columns");
 }
 END_TEST
 
@@ -451,10 +444,10 @@ START_TEST(an_imatrix_of_another_geometry_is_refused)
     ASSERT_OK(imatrix_write(&f, temp_path(the.top, "im"), IMATRIX_GGUF, false, &e), e);
     weigh_with(&w, temp_path(the.top, "im"));
     make_quantize("Q4_0", SCOPE_EXPERTS, LAYOUT_GGUF);
-    is_refused(ERR_INPUT, "the imatrix is of another model: 'blk.0.ffn_down_exps.weight' has 768 "
+    make_fails(ERR_INPUT, "the imatrix is of another model: 'blk.0.ffn_down_exps.weight' has 768 "
                "numbers there, 2 x 256 input columns here");
     the.order.dry_run = true;
-    is_refused(ERR_INPUT, "the imatrix is of another model");
+    make_fails(ERR_INPUT, "the imatrix is of another model");
     weighing_close(&w);
     stats_file_free(&f);
 }

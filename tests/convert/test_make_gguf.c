@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "formats/expected.h"
@@ -52,12 +51,6 @@ static void same_file(const char *a, const char *a_name, const char *b, const ch
     ck_assert_mem_eq(x, y, n);
     free(x);
     free(y);
-}
-
-static void is_refused(err_kind kind, const char *words)
-{
-    ASSERT_FAILS(make_checkpoint(&the.order, &the.report, &refused), kind, words);
-    ck_assert(access(the.out, F_OK) != 0);
 }
 
 static checkpoint *opened(const char *dir)
@@ -252,7 +245,7 @@ START_TEST(what_gguf_cannot_hold_is_refused_by_name)
     tiny_add(&the.t, "x.f8", DT_F8_E4M3, 1, 8, 0, bytes);
     tiny_add(&the.t, "y.u8", DT_U8, 1, 8, 0, bytes);
     tiny_write(&the.t, tiny_qwen3_moe_config);
-    is_refused(ERR_INPUT, "GGUF has no type for 2 tensors, the first is 'x.f8' (F8_E4M3)");
+    make_fails(ERR_INPUT, "GGUF has no type for 2 tensors, the first is 'x.f8' (F8_E4M3)");
     tiny_drop(&the.t, "x.f8");
     tiny_drop(&the.t, "y.u8");
     char name[65];
@@ -260,7 +253,7 @@ START_TEST(what_gguf_cannot_hold_is_refused_by_name)
     name[64] = 0;
     tiny_add(&the.t, name, DT_F32, 1, 4, 0, values);
     tiny_write(&the.t, tiny_qwen3_moe_config);
-    is_refused(ERR_INPUT, "GGUF has at most 63 bytes for a tensor's name, 1 name is longer, the "
+    make_fails(ERR_INPUT, "GGUF has at most 63 bytes for a tensor's name, 1 name is longer, the "
                "first is 'nnn");
 }
 END_TEST
@@ -275,7 +268,7 @@ START_TEST(more_dimensions_than_gguf_has_are_refused)
     temp_write(input, "model.safetensors", out.text, out.len);
     strbuf_free(&out);
     the.order.input = input;
-    is_refused(ERR_INPUT, "GGUF has at most 4 dimensions, 1 tensor has more, the first is 'five' "
+    make_fails(ERR_INPUT, "GGUF has at most 4 dimensions, 1 tensor has more, the first is 'five' "
                "[1,1,1,1,1]");
 }
 END_TEST
@@ -368,7 +361,7 @@ START_TEST(values_that_would_change_are_refused_unless_accepted)
 {
     use_blocks(0.3f); // in binary16: its products need more digits than bfloat16 has
     decode_to("bf16");
-    is_refused(ERR_NO, "--allow-lossy accepts that");
+    make_fails(ERR_NO, "--allow-lossy accepts that");
     the.order.refuse_changes = false;
     the.order.count_changes = true;
     make_runs();
@@ -380,7 +373,7 @@ START_TEST(blocks_have_no_place_in_safetensors)
 {
     use_blocks(1);
     make_convert(LAYOUT_PLAIN);
-    is_refused(ERR_INPUT, "safetensors has no type for 3 tensors, the first is "
+    make_fails(ERR_INPUT, "safetensors has no type for 3 tensors, the first is "
                "'blk.0.ffn_up_exps.weight' (Q8_0); --to gguf keeps them, --to bf16, f16 or f32 "
                "decodes them");
 }
@@ -392,15 +385,15 @@ START_TEST(what_needs_roles_or_a_decoder_is_refused)
     use_blocks(1);
     the.order.needs_model = true;
     make_convert(LAYOUT_EXPERTS);
-    is_refused(ERR_INPUT, "is a GGUF file of the architecture 'qwen3moe': its tensors' names are "
+    make_fails(ERR_INPUT, "is a GGUF file of the architecture 'qwen3moe': its tensors' names are "
                "bound to no family");
     make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_PLAIN);
-    is_refused(ERR_INPUT, "is a GGUF file of the architecture 'qwen3moe'");
+    make_fails(ERR_INPUT, "is a GGUF file of the architecture 'qwen3moe'");
     tensor t = {.name = "q", .type = DT_Q8_1, .rank = 1, .shape = {32}};
     const gguf_value v = {"general.architecture", GGUF_TEXT, false, 1, "x", 1};
     use(&t, 1, &v, 1, data);
     decode_to("f32");
-    is_refused(ERR_INPUT, "tensor 'q' has type Q8_1, which this version does not decode");
+    make_fails(ERR_INPUT, "tensor 'q' has type Q8_1, which this version does not decode");
 }
 END_TEST
 

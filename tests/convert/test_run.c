@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The run itself: that its bytes depend neither on memory nor on how it is cut, that its proof can
-// fail, what it notes for others, what it asks of its input, and how much memory it takes.
+// fail, what it notes for others, and what it asks of its input.
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "convert/run_parts.h"
 #include "formats/expected.h"
@@ -40,13 +38,6 @@ static void runs_as(make_parts *k, uint64_t batch, uint64_t held, char digest[65
     sha256_digest all;
     sha256_end(sha, &all);
     (void)hex_of(all.b, sizeof all.b, digest);
-}
-
-static void gone(make_parts *k)
-{
-    output_abandon(k->to);
-    k->to = NULL;
-    make_close_parts(k);
 }
 
 // One row (or block of rows) at a time, and every part that waits on disk, against all at once.
@@ -89,13 +80,13 @@ START_TEST(batches_and_scratch_do_not_change_a_byte)
         make_quantize(cases[i].to, SCOPE_EXPERTS, cases[i].layout);
         the.order.plan.fallback = codec_find("bf16");
         runs_as(&k, 0, 0, first);
-        gone(&k);
+        make_give_up(&k);
         runs_as(&k, 1, 1, now);
         ck_assert_msg(strcmp(first, now) == 0, "case %zu", i);
-        gone(&k);
+        make_give_up(&k);
         runs_as(&k, 3000, 200, now);
         ck_assert_msg(strcmp(first, now) == 0, "case %zu", i);
-        gone(&k);
+        make_give_up(&k);
         if (i + 1 < COUNT_OF(cases))
             make_tear_down();
     }
@@ -109,7 +100,7 @@ START_TEST(a_walk_meets_every_byte_of_the_source_once)
     make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
     make_open_parts(&k);
     make_walk_all(&k);
-    gone(&k);
+    make_give_up(&k);
 }
 END_TEST
 
@@ -155,7 +146,7 @@ START_TEST(what_waits_on_disk_comes_back)
         ck_assert_uint_eq(h.spilled, h.spill.size); // what was measured
         held_close(&h);
     }
-    gone(&k);
+    make_give_up(&k);
 }
 END_TEST
 
@@ -237,7 +228,7 @@ START_TEST(the_proof_sees_what_is_not_at_its_address)
         w.begin--;
     }
     free(w.bytes);
-    gone(&w.k);
+    make_give_up(&w.k);
 }
 END_TEST
 
@@ -251,7 +242,7 @@ START_TEST(a_source_that_is_not_what_was_read_is_found)
     w.bytes[5] ^= 4;
     ASSERT_FAILS(proves(&w, w.n, &refused), ERR_INTERNAL, "as written differs from its source");
     free(w.bytes);
-    gone(&w.k);
+    make_give_up(&w.k);
 }
 END_TEST
 
@@ -308,7 +299,7 @@ START_TEST(a_note_is_read_as_it_was_written_or_not_at_all)
     ck_assert_int_eq(n, 12);
     run_result_free(&back, &k.p);
     strbuf_free(&text);
-    gone(&k);
+    make_give_up(&k);
 }
 END_TEST
 
@@ -327,7 +318,7 @@ START_TEST(slices_and_their_notes_are_a_whole_run)
     memcpy(record, k.r.record[2], sizeof record);
     for (int64_t f = 0; f < k.p.n_files; f++)
         ck_assert(output_has(k.to, k.p.file[f].name, &sha[f]));
-    gone(&k);
+    make_give_up(&k);
     for (int64_t f = 3; f >= 0; f--) { // one unit a run, the last one first
         const run_slice slice = {f, 1};
         make_open_parts(&k);
@@ -351,7 +342,7 @@ START_TEST(slices_and_their_notes_are_a_whole_run)
         ck_assert(output_has(k.to, k.p.file[f].name, &now));
         ck_assert_mem_eq(&now, &sha[f], sizeof now);
     }
-    gone(&k);
+    make_give_up(&k);
 }
 END_TEST
 
@@ -377,7 +368,7 @@ START_TEST(a_unit_without_a_note_is_made_again)
         ASSERT_OK(output_end(k.to, &f, name, notes[i], &e), e);
         ASSERT_FAILS(run_recall(&k.p, k.to, &k.r, &refused), ERR_ENV, "without a note");
         ck_assert(!output_has(k.to, name, NULL));
-        gone(&k);
+        make_give_up(&k);
     }
 }
 END_TEST
@@ -451,164 +442,9 @@ START_TEST(what_is_read_in_order_is_summed_on_the_way)
         ck_assert(id.checked);
         ck_assert_mem_eq(&id.sha256, &sha, sizeof sha);
         expected_free(&x);
-        gone(&k);
+        make_give_up(&k);
     }
     memcpy(the.t.dir, source, sizeof source);
-}
-END_TEST
-
-// ---- memory ----------------------------------------------------------------------------------
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define WATCHED 1 // sanitizers have memory of their own
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define WATCHED 1
-#endif
-#endif
-#ifndef WATCHED
-#define WATCHED 0
-#endif
-
-// A model of holes: `experts` experts of 3 x 12.6 MB in two layers, and little else.
-static void write_holes(int experts)
-{
-    enum { HIDDEN = 3072, INNER = 2048 };
-    tensor *list = calloc((size_t)experts * 6 + 64, sizeof *list);
-    char (*name)[100] = calloc((size_t)experts * 6 + 64, sizeof *name);
-    static const struct {
-        const char *name;
-        int64_t a, b;
-    } resident[] = {{"input_layernorm", HIDDEN, 0}, {"post_attention_layernorm", HIDDEN, 0},
-                    {"self_attn.q_proj", 32, HIDDEN}, {"self_attn.k_proj", 16, HIDDEN},
-                    {"self_attn.v_proj", 16, HIDDEN}, {"self_attn.o_proj", HIDDEN, 32},
-                    {"self_attn.q_norm", 8, 0}, {"self_attn.k_norm", 8, 0}};
-    int64_t n = 0;
-    err e = ERR_INIT;
-    strbuf header = {0};
-    ck_assert(list && name);
-#define PUT(rows, cols, ...)                                                                      \
-    do {                                                                                          \
-        (void)snprintf(name[n], sizeof name[n], __VA_ARGS__);                                     \
-        list[n] = (tensor){.name = name[n], .type = DT_BF16, .rank = (cols) ? 2 : 1,              \
-                           .shape = {rows, cols}};                                                \
-        n++;                                                                                      \
-    } while (0)
-    PUT(16, HIDDEN, "lm_head.weight");
-    PUT(16, HIDDEN, "model.embed_tokens.weight");
-    PUT(HIDDEN, 0, "model.norm.weight");
-    for (int l = 0; l < 2; l++) {
-        for (size_t i = 0; i < COUNT_OF(resident); i++)
-            PUT(resident[i].a, resident[i].b, "model.layers.%d.%s.weight", l, resident[i].name);
-        PUT(experts, HIDDEN, "model.layers.%d.mlp.gate.weight", l);
-        for (int x = 0; x < experts; x++) {
-            PUT(INNER, HIDDEN, "model.layers.%d.mlp.experts.%d.gate_proj.weight", l, x);
-            PUT(INNER, HIDDEN, "model.layers.%d.mlp.experts.%d.up_proj.weight", l, x);
-            PUT(HIDDEN, INNER, "model.layers.%d.mlp.experts.%d.down_proj.weight", l, x);
-        }
-    }
-    ASSERT_OK(st_write_header(&header, list, n, NULL, 0, 8, &e), e);
-    temp_write(the.t.dir, "model.safetensors", header.text, header.len);
-    ck_assert_int_eq(truncate(temp_path(the.t.dir, "model.safetensors"),
-                              (off_t)(list[n - 1].offset + list[n - 1].bytes)), 0);
-    static const char *const sizes[][2] = {{"hidden_size", "3072"}, {"num_hidden_layers", "2"},
-                                           {"moe_intermediate_size", "2048"},
-                                           {"num_experts", NULL}};
-    char *config = tiny_config_with(tiny_qwen3_moe_config, "tie_word_embeddings", "false");
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        char number[20];
-        (void)snprintf(number, sizeof number, "%d", experts);
-        char *next = tiny_config_with(config, sizes[i][0], sizes[i][1] ? sizes[i][1] : number);
-        free(config);
-        config = next;
-    }
-    temp_write(the.t.dir, "config.json", config, strlen(config));
-    free(config);
-    strbuf_free(&header);
-    free(list);
-    free(name);
-}
-
-static uint64_t resident_most(void)
-{
-    struct rusage use;
-    ck_assert_int_eq(getrusage(RUSAGE_SELF, &use), 0);
-    return (uint64_t)use.ru_maxrss << 10;
-}
-
-// 0: re-pack, 1: quantize; 150 MB each, with the ceiling lower than any of them and with all there
-// is. Each in a process of its own, as Check runs its tests.
-START_TEST(the_process_stays_below_its_ceiling)
-{
-    if (WATCHED) {
-        (void)printf("skipped: resident memory of a sanitized program\n");
-        return;
-    }
-    err e = ERR_INIT;
-    write_holes(2);
-    if (_i % 2)
-        make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
-    else
-        make_convert(LAYOUT_EXPERTS);
-    the.order.plan.search = SEARCH_COMPAT;
-    the.order.memory = _i < 2 ? 128 << 20 : (uint64_t)4 << 30;
-    ASSERT_OK(pool_open(&the.order.pool, 2, &e), e);
-    make_runs();
-    ck_assert_uint_le(the.report.memory_needed, the.order.memory);
-    ck_assert_msg(resident_most() <= (_i < 2 ? 128u << 20 : 256u << 20), "%llu bytes",
-                  (unsigned long long)resident_most());
-}
-END_TEST
-
-START_TEST(what_does_not_wait_in_memory_is_counted_as_scratch)
-{
-    make_parts k;
-    err e = ERR_INIT;
-    uint64_t bytes;
-    make_use_qwen3();
-    make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
-    make_open_parts(&k);
-    for (int64_t i = 0; i < k.p.n_files; i++) {
-        const plan_file *f = &k.p.file[i];
-        uint64_t waiting = 0;
-        for (int64_t t = f->first; t < f->first + f->n; t++)
-            if (k.p.tensor[t].source && !k.p.tensor[t].starts)
-                waiting += k.p.tensor[t].to.bytes;
-        ck_assert_int_eq(waiting > 0, f->holds_experts);
-        ASSERT_OK(held_overflow(&k.p, f, 0, &bytes, &e), e);
-        ck_assert_uint_eq(bytes, waiting);
-        ASSERT_OK(held_overflow(&k.p, f, waiting, &bytes, &e), e);
-        ck_assert_uint_eq(bytes, 0);
-    }
-    ASSERT_OK(run_scratch(&k.p, (run_slice){0, k.p.n_files}, 2, 1 << 30, &bytes, &e), e);
-    ck_assert_uint_eq(bytes, 0);
-    gone(&k);
-}
-END_TEST
-
-START_TEST(the_least_memory_is_told_and_holds)
-{
-    if (WATCHED) {
-        (void)printf("skipped: resident memory of a sanitized program\n");
-        return;
-    }
-    uint64_t needed;
-    err e = ERR_INIT;
-    make_parts k;
-    make_use_qwen3();
-    make_quantize("int4-g32", SCOPE_EXPERTS, LAYOUT_EXPERTS);
-    make_open_parts(&k);
-    ASSERT_FAILS(run_fits(&k.p, 2, 1 << 20, &needed, &refused), ERR_ENV, "with 2 threads");
-    ck_assert_uint_le(needed, 128 << 20);
-    ASSERT_OK(run_fits(&k.p, 2, needed + needed / 16, &needed, &e), e);
-    ASSERT_FAILS(run_fits(&k.p, 2, needed - 1, &needed, &refused), ERR_ENV, "MiB would do");
-    run_sizes sizes;
-    for (uint64_t memory = needed + needed / 16; memory < (uint64_t)8 << 30; memory += memory / 3) {
-        ASSERT_OK(run_sizes_of(&k.p, 2, memory, false, &sizes, &needed, &e), e);
-        ck_assert_uint_le(sizes.stream + sizes.ring + sizes.batch + sizes.held + 2 * sizes.worker,
-                          memory);
-    }
-    gone(&k);
 }
 END_TEST
 
@@ -629,14 +465,10 @@ Suite *suite_run(void)
     tcase_add_test(c, slices_and_their_notes_are_a_whole_run);
     tcase_add_test(c, a_unit_without_a_note_is_made_again);
     suite_add_tcase(s, c);
-    c = tcase_create("input and memory");
+    c = tcase_create("input");
     tcase_add_checked_fixture(c, make_set_up, make_tear_down);
-    tcase_set_timeout(c, 60);
     tcase_add_test(c, an_input_must_have_the_sha256_that_is_expected);
     tcase_add_test(c, what_is_read_in_order_is_summed_on_the_way);
-    tcase_add_loop_test(c, the_process_stays_below_its_ceiling, 0, 4);
-    tcase_add_test(c, what_does_not_wait_in_memory_is_counted_as_scratch);
-    tcase_add_test(c, the_least_memory_is_told_and_holds);
     suite_add_tcase(s, c);
     return s;
 }

@@ -108,13 +108,6 @@ END_TEST
 
 // ---- reading ---------------------------------------------------------------------------------
 
-static void gone(make_parts *k)
-{
-    output_abandon(k->to);
-    k->to = NULL;
-    make_close_parts(k);
-}
-
 // Every source tensor's digest, as if its bytes had been read one behind the other.
 static void digests_are_right(const make_parts *k, bool all_in_one_unit)
 {
@@ -167,7 +160,7 @@ START_TEST(a_stack_is_hashed_on_the_way_or_once_more_where_units_share_it)
                       e);
             (void)hex_of(sum.b, sizeof sum.b, b ? digest : first);
             ck_assert_msg(b == 0 || strcmp(first, digest) == 0, "way %zu, batch %zu", i, b);
-            gone(&k);
+            make_give_up(&k);
         }
     }
 }
@@ -182,7 +175,7 @@ START_TEST(each_byte_of_a_stack_is_read_once)
     make_parts k;
     make_open_parts(&k);
     make_walk_all(&k);
-    gone(&k);
+    make_give_up(&k);
 }
 END_TEST
 
@@ -207,7 +200,7 @@ START_TEST(a_slice_counts_to_the_memory_that_is_needed)
                                                 : 0;
         slice += now->biases ? 2 * 32 * 2 : 0;
         ck_assert_uint_eq(sizes.slice, slice);
-        gone(&k);
+        make_give_up(&k);
         if (i + 1 < STACK_CASES)
             make_tear_down();
     }

@@ -18,7 +18,8 @@ static uint8_t part_bytes[3][ALL];
 
 static const dtype TYPES[] = {DT_BF16, DT_F16, DT_F32};
 static const char *const TYPE_NAMES[] = {"bf16", "f16", "f32"};
-static const char *const CODECS[] = {"mxfp4-packed", "mxfp8", "nvfp4-packed", "fp8-tensor"};
+static const char *const CODECS[] = {"mxfp4-packed", "mxfp8", "nvfp4-packed", "fp8-tensor",
+                                     "nvfp4-modelopt"};
 
 static float fill(dtype type)
 {
@@ -69,6 +70,51 @@ START_TEST(compat_has_the_bytes_of_compressed_tensors)
         if (c->whole)
             check_written(name, "global", part_bytes[2], 1, 4);
     }
+}
+END_TEST
+
+START_TEST(compat_has_the_bytes_of_modelopt)
+{
+    static const char *const parts[] = {"codes", "scale", "factor"};
+    const codec *c = codec_find("nvfp4-modelopt");
+    float amax = fill(TYPES[_i]);
+    encode(c, (encode_options){.search = SEARCH_COMPAT, .source = TYPES[_i],
+                               .whole_scale = codec_whole_scale(c, amax, TYPES[_i])});
+    for (int k = 0; k < 3; k++) {
+        const int64_t n = k == 2 ? 1 : ALL / (k ? 16 : 2);
+        char name[64];
+        uint64_t digest = 0;
+        for (int64_t i = 0; i < n; i++)
+            digest_add(&digest, (uint64_t)i, k == 2 ? load_u32(part_bytes[k]) : part_bytes[k][i]);
+        (void)snprintf(name, sizeof name, "%s_%s", TYPE_NAMES[_i], parts[k]);
+        ck_assert_msg(digest == golden_digest_in("tests/data/codecs/modelopt.txt", name),
+                      "%s differs", name);
+    }
+}
+END_TEST
+
+// In every group: the search begins at COMPAT's scale.
+START_TEST(best_is_never_worse_than_modelopt)
+{
+    const codec *c = codec_find("nvfp4-modelopt");
+    double sum[2] = {0};
+    encode_options o = {.source = DT_F32};
+    o.whole_scale = codec_whole_scale(c, fill(DT_F32), DT_F32);
+    static double error[2][ALL / 16];
+    for (int search = 0; search < 2; search++) {
+        o.search = (codec_search)search;
+        encode(c, o);
+        decode(c, back);
+        for (int g = 0; g < ALL / 16; g++) {
+            error[search][g] = 0;
+            for (int i = 16 * g; i < 16 * g + 16; i++)
+                error[search][g] += pow((double)w[i] - (double)back[i], 2);
+            sum[search] += error[search][g];
+        }
+    }
+    for (int g = 0; g < ALL / 16; g++) // but for the rounding of a sum in binary32
+        ck_assert(error[SEARCH_BEST][g] <= error[SEARCH_COMPAT][g] * (1 + 0x1p-18));
+    ck_assert(sum[SEARCH_BEST] < 0.9 * sum[SEARCH_COMPAT]);
 }
 END_TEST
 
@@ -129,6 +175,9 @@ START_TEST(says_which_parts_are_written_and_as_what)
     ck_assert_int_eq(codec_written_type(codec_find("mxfp8"), 1, SEARCH_BEST, DT_BF16), DT_U8);
     ck_assert_int_eq(codec_written_type(c, 1, SEARCH_BEST, DT_BF16), DT_F8_E4M3);
     ck_assert(codec_part_whole(c, 2) && !codec_part_whole(c, 1));
+    int64_t shape[2]; // ModelOpt's is a number without a dimension
+    ck_assert_int_eq(codec_part_shape(codec_find("nvfp4-modelopt"), 2, 8, 64, shape), 0);
+    ck_assert_uint_eq(codec_bytes(codec_find("nvfp4-modelopt"), 8, 64), 8 * 32 + 8 * 4 + 4);
     ck_assert_uint_eq(codec_bytes(c, 8, 64), 8 * 32 + 8 * 4 + 4);
 }
 END_TEST
@@ -140,6 +189,9 @@ START_TEST(has_a_global_scale_of_one_where_there_is_none)
     ck_assert(codec_whole_scale(c, 0x1p-10f, DT_F16) == 1); // F16 has no 2688 x 2^10
     ck_assert(codec_whole_scale(c, 0x1p-10f, DT_BF16) == 2688 * 1024);
     ck_assert(codec_whole_scale(codec_find("fp8-tensor"), 448, DT_F32) == 1);
+    ck_assert(codec_whole_scale(codec_find("nvfp4-modelopt"), 0, DT_BF16) == 1);
+    ck_assert(codec_whole_scale(codec_find("nvfp4-modelopt"), 1344, DT_F16) == 0.5f);
+    ck_assert(codec_whole_scale(codec_find("nvfp4-modelopt"), 0x1p-140f, DT_F32) == 0x1p-126f);
     ck_assert(codec_whole_scale(codec_find("mxfp4-packed"), 448, DT_F32) == 0);
 }
 END_TEST
@@ -195,6 +247,8 @@ Suite *suite_codec_mx(void)
     Suite *s = suite_create("codec_mx");
     TCase *c = tcase_create("forms");
     tcase_add_loop_test(c, compat_has_the_bytes_of_compressed_tensors, 0, 3);
+    tcase_add_loop_test(c, compat_has_the_bytes_of_modelopt, 0, 3);
+    tcase_add_test(c, best_is_never_worse_than_modelopt);
     tcase_add_test(c, fp8_of_a_binary32_tensor_has_the_bytes_of_compressed_tensors);
     tcase_add_test(c, encodes_what_it_decoded_to_the_same_values);
     tcase_add_test(c, keeps_values_that_the_form_has);

@@ -33,7 +33,7 @@ static float whole_of(const codec *c, const transcode_rows *r)
     if (!c->whole)
         return 0;
     if (offered != 0)
-        transcode_offer(&none, offered, offer_divides);
+        transcode_offer(c, &none, offered, offer_divides);
     all = none;
     for (int64_t row = 0; row < r->n; row++) { // as tasks share a weight
         transcode_rows some = *r;
@@ -114,7 +114,7 @@ static void fill_int(int64_t at, int64_t n, int bits, int zero, float scale)
 START_TEST(moves_all_of_mxfp4_into_other_containers_of_it)
 {
     static const char *const to[] = {"mxfp4-packed", "mxfp8", "MXFP4", "mxfp4-mlx", "mxfp8-mlx",
-                                     "mxfp4-deepseek", "nvfp4-packed"};
+                                     "mxfp4-deepseek", "nvfp4-packed", "nvfp4-modelopt"};
     for (int code = 0; code <= 252; code++) {
         fill_fp4(0, 2 * 32, e8m0_to_f32((uint8_t)code));
         for (size_t k = 0; k < COUNT_OF(to); k++)
@@ -287,6 +287,30 @@ START_TEST(takes_over_the_global_scale_of_nvfp4)
 }
 END_TEST
 
+// And the other way round.
+START_TEST(takes_over_the_factor_of_nvfp4)
+{
+    uint32_t random = 9;
+    int64_t lost = 0, of = 0;
+    for (int i = 0; i < 200; i++) {
+        random = random * 1664525 + 1013904223;
+        float global = f32_from_bits((random >> 9) + (120u << 23));
+        fill_nvfp4(offered = global, offer_divides = false);
+        ck_assert_int_eq(lost_by("nvfp4-modelopt", 16, COLS, true, false), 0);
+        ck_assert(same_bits(16 * COLS) && load_f32(part_bytes[2]) == global);
+        fill_nvfp4(1 / global, offer_divides = true);
+        offered = 1 / global;
+        lost += lost_by("nvfp4-modelopt", 16, COLS, true, false);
+        of += 16 * COLS / 16;
+    }
+    ck_assert_msg(lost > 0 && lost < of / 4, "%d of %d", (int)lost, (int)of);
+    fill_nvfp4(offered = 0x1p+9f, offer_divides = true);
+    ck_assert_int_eq(lost_by("nvfp4-modelopt", 16, COLS, true, false), 0);
+    ck_assert(load_f32(part_bytes[2]) == 0x1p-9f);
+    offered = 0;
+}
+END_TEST
+
 START_TEST(keeps_scales_of_binary16_where_the_form_takes_them)
 {
     float scale = f16_to_f32(0x2c01); // 11 bits
@@ -344,6 +368,8 @@ START_TEST(counts_groups_whose_exponents_nvfp4_cannot_hold_together)
             fill_fp4(0, 7 * 64, ldexpf(1, above));
             fill_fp4(7 * 64, 64, ldexpf(1, above - apart));
             ck_assert_int_eq(lost_by("nvfp4-packed", 8, 64, true, false),
+                             apart <= 17 ? 0 : 4);
+            ck_assert_int_eq(lost_by("nvfp4-modelopt", 8, 64, true, false),
                              apart <= 17 ? 0 : 4);
         }
     // With the smaller codes only, scales may be larger: 0.5 and 1 are 2 and 4 of a fourth.
@@ -438,7 +464,7 @@ START_TEST(finds_the_one_block_with_a_value_beside_the_grid)
         const char *to;
         int64_t rows, cols;  // of a block
     } forms[] = {{"mxfp4-packed", 1, 32}, {"mxfp4-deepseek", 1, 32}, {"mxfp8", 1, 32},
-                 {"nvfp4-packed", 1, 16},
+                 {"nvfp4-packed", 1, 16}, {"nvfp4-modelopt", 1, 16},
                  {"fp8-block", 128, 128}, {"fp8-block-pow2", 128, 128}, {"fp8-channel", 1, COLS},
                  {"fp8-block-bf16", 128, 128}, {"fp8-block-e8m0", 128, 128},
                  {"fp8-block32", 32, 32}, {"fp8-block32-bf16", 32, 32},
@@ -589,6 +615,7 @@ Suite *suite_transcode(void)
     tcase_add_test(c, moves_integers_into_ggmls_types);
     tcase_add_test(c, moves_integers_between_the_forms_of_compressed_tensors_gptq_awq_and_mlx);
     tcase_add_test(c, takes_over_the_global_scale_of_nvfp4);
+    tcase_add_test(c, takes_over_the_factor_of_nvfp4);
     tcase_add_test(c, keeps_scales_of_binary16_where_the_form_takes_them);
     tcase_add_test(c, avoids_zero_points_that_a_form_does_not_have);
     tcase_add_test(c, keeps_the_codes_where_the_source_had_the_scale);

@@ -245,10 +245,11 @@ pack("record-digest-wrong", idx(record_digest=b"x" * 16), REFUSED)
 pack("record-moved", idx(records=[(PAGE, 12), (PAGE + 13, 12)]), REFUSED)
 pack("record-short", idx(records=[(PAGE, 12), (PAGE + 12, 11)]), REFUSED)
 pack("record-one-too-many", idx(records=[(PAGE, 12), (PAGE + 12, 12), (PAGE + 24, 8)]), REFUSED)
-for name, change in [("projection-3", {"projection": 3}), ("rank-3", {"rank": 3}), ("rows-0", {"rows": 0}), ("rows-2-63", {"rows": 2**63}),
+for name, change in [("projection-3", {"projection": 3}), ("rank-0", {"rank": 0}), ("rank-3", {"rank": 3}), ("rows-0", {"rows": 0}), ("rows-2-63", {"rows": 2**63}),
                      ("overflows", {"rows": 2**62, "cols": 2**62}), ("bytes-wrong", {"bytes": 5}), ("moved", {"at": PAGE}),
                      ("stride-wrong", {"stride": 13})]:
     pack("component-" + name, idx(part=change), REFUSED)
+pack("accept-number-without-dimension", idx(tail={"rank": 0, "rows": 0}), None)
 pack("tail-outside", idx(tail={"at": PAGE + 40}), REFUSED)
 pack("tail-in-records", idx(tail={"at": PAGE}), REFUSED)
 pack("tail-stride-overflows", idx(tail={"stride": 2**63}), REFUSED)

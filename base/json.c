@@ -282,6 +282,37 @@ void jw_double(json_writer *w, const char *key, double value)
     jw_raw(w, key, text);
 }
 
+static void number_value(json_writer *w, const char *key, const json *j)
+{
+    int64_t whole;
+    double x;
+    if (json_as_int(j, &whole))
+        jw_int(w, key, whole);
+    else
+        jw_double(w, key, json_as_double(j, &x) ? x : NAN);
+}
+
+// No deeper than json_parse lets a text be.
+void jw_value(json_writer *w, const char *key, const json *j)
+{
+    json_kind kind = j ? json_type(j) : JSON_NULL;
+    bool yes;
+    switch (kind) {
+    case JSON_NULL: jw_null(w, key); return;
+    case JSON_BOOL: jw_bool(w, key, json_as_bool(j, &yes) && yes); return;
+    case JSON_NUMBER: number_value(w, key, j); return;
+    case JSON_STRING: jw_text(w, key, json_as_text(j)); return;
+    case JSON_ARRAY: jw_array(w, key); break;
+    case JSON_OBJECT: jw_object(w, key); break;
+    }
+    for (const json *m = json_first(j); m; m = json_next(m))
+        jw_value(w, kind == JSON_OBJECT ? json_key(m) : NULL, m);
+    if (kind == JSON_OBJECT)
+        jw_object_end(w);
+    else
+        jw_array_end(w);
+}
+
 void json_quote(strbuf *out, const char *text)
 {
     static const char hex[] = "0123456789abcdef";

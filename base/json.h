@@ -54,6 +54,7 @@ void jw_double(json_writer *w, const char *key, double value);    // non-finite:
 void jw_bool(json_writer *w, const char *key, bool value);
 void jw_null(json_writer *w, const char *key);
 void jw_raw(json_writer *w, const char *key, const char *json_text); // already JSON
+void jw_value(json_writer *w, const char *key, const json *j);       // as it was read; NULL: null
 void json_quote(strbuf *out, const char *text); // "..." with escapes
 
 #endif

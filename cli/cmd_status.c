@@ -109,7 +109,7 @@ static void as_json(const status_options *o, const make_options *m, const make_s
     jw_int(&w, "schema_version", 1);
     jw_text(&w, "plan", hex_of(s->plan.b, sizeof s->plan.b, hex));
     jw_text(&w, "output", m->output);
-    jw_bool(&w, "complete", s->n_done == s->n_units);
+    jw_bool(&w, "complete", s->n_done == s->n_units && !s->n_refused);
     jw_bool(&w, "published", s->published);
     jw_int(&w, "units", s->n_units);
     jw_int(&w, "units_done", s->n_done);

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/jsonscan.h"
+#include "formats/quant_config.h"
 
 // ---- which modules are quantized -------------------------------------------------------------
 
@@ -330,7 +331,8 @@ static bool write_compressed_tensors(const plan *p, const modules *m, json_write
     jw_text(w, "format", one_format ? format_of(m->codec[0]) : "mixed-precision");
     jw_text(w, "quantization_status", "compressed");
     jw_null(w, "global_compression_ratio");
-    jw_null(w, "kv_cache_scheme");
+    // The cache's scales travel with the tensors, and weights are all that changes.
+    jw_value(w, "kv_cache_scheme", quant_config_of(p->model)->cache);
     jw_object(w, "config_groups");
     for (int i = 0; ok && i < m->n_codecs; i++)
         ok = write_group(w, m, i, by_name, e);
@@ -559,27 +561,27 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
 }
 
 // A member of its own in DeepSeek-V4's config.json. Where it is there, it has to stay true.
-static bool set_expert_dtype(const modules *m, const strbuf *config, strbuf *out, err *e)
+static bool set_expert_dtype(const modules *m, const strbuf *source, strbuf *out, err *e)
 {
     static const char key[] = "expert_dtype";
     bool fp8 = m->n_codecs && m->codec[0]->config == CONFIG_FP8;
-    if (!has_fp4(m) && !json_set_member(config->text, config->len, key, NULL, out, e))
+    if (!has_fp4(m) && !json_set_member(source->text, source->len, key, NULL, out, e))
         return false;
-    if (!has_fp4(m) && (!fp8 || out->len == config->len))
+    if (!has_fp4(m) && (!fp8 || out->len == source->len))
         return true;
     strbuf_clear(out);
-    return json_set_member(config->text, config->len, key, has_fp4(m) ? "\"fp4\"" : "\"fp8\"",
+    return json_set_member(source->text, source->len, key, has_fp4(m) ? "\"fp4\"" : "\"fp8\"",
                            out, e);
 }
 
 // mlx-lm reads `quantization` and writes it twice.
-static bool set_members(const modules *m, const strbuf *text, const char *config, size_t len,
+static bool set_members(const modules *m, const strbuf *text, const char *source, size_t len,
                         strbuf *out, err *e)
 {
     const char *value = m->n_codecs ? text->text + strspn(text->text, " \n") : NULL;
     bool mlx = m->n_codecs && m->codec[0]->config == CONFIG_MLX;
     strbuf one = {0}, two = {0};
-    bool ok = json_set_member(config, len, "quantization", mlx ? value : NULL, &one, e) &&
+    bool ok = json_set_member(source, len, "quantization", mlx ? value : NULL, &one, e) &&
               set_expert_dtype(m, &one, &two, e) &&
               json_set_member(two.text, two.len, "quantization_config", value, out, e);
     strbuf_free(&one);
@@ -587,18 +589,30 @@ static bool set_members(const modules *m, const strbuf *text, const char *config
     return ok;
 }
 
-bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e)
+// A config of activations only stays true of plain weights.
+static bool stays_true(const plan *p, const modules *m)
+{
+    const quant_config *q = quant_config_of(p->model);
+    return m->n_codecs == 0 && q->method && q->n == 0;
+}
+
+bool config_edit(const plan *p, const char *source, size_t len, strbuf *out, err *e)
 {
     bool plain = p->options.codec && p->options.codec->form == CODEC_FLOAT;
     if (!p->model || (!plain && !codes_anything(p))) {
-        strbuf_add(out, config, len);
+        strbuf_add(out, source, len);
         return strbuf_ok(out, e);
     }
     modules m = {0};
     strbuf text = {0};
-    bool ok = collect_modules(p, &m, e) && one_method(&m, e) &&
-              (m.n_codecs == 0 || describe(p, &m, &text, e)) &&
-              set_members(&m, &text, config, len, out, e);
+    bool ok = collect_modules(p, &m, e) && one_method(&m, e);
+    if (ok && stays_true(p, &m)) {
+        strbuf_add(out, source, len);
+        ok = strbuf_ok(out, e);
+    } else if (ok) {
+        ok = (m.n_codecs == 0 || describe(p, &m, &text, e)) &&
+             set_members(&m, &text, source, len, out, e);
+    }
     modules_free(&m);
     strbuf_free(&text);
     return ok;

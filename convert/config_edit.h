@@ -9,6 +9,6 @@
 
 // Appends the new config.json. Where the plan codes nothing the text is copied as it is. ERR_INPUT
 // where one config cannot describe all tensors (a source that is quantized otherwise already).
-MUST_USE bool config_edit(const plan *p, const char *config, size_t len, strbuf *out, err *e);
+MUST_USE bool config_edit(const plan *p, const char *source, size_t len, strbuf *out, err *e);
 
 #endif

@@ -151,6 +151,20 @@ static void warn_of_tools(const plan *p, const events *v)
     }
 }
 
+// transformers makes fbgemm's layers of linear layers, and stacks experts before.
+static void warn_of_fbgemm(const plan *p, const events *v)
+{
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        if (!t->starts || !is_expert(t) || t->codec->config != CONFIG_FBGEMM)
+            continue;
+        event_warn(v, "'%s' is stored as %s: transformers up to 5.24 takes the codes of routed "
+                   "experts in fbgemm's form for weights without saying so; fp8-channel holds the "
+                   "same and is read", t->source->module, t->codec->name);
+        return;
+    }
+}
+
 static void warn_of_single_experts(const plan *p, const events *v)
 {
     const arch *a = model_arch(p->model);
@@ -203,4 +217,5 @@ void loaders_warn(const plan *p, const events *v)
     warn_of_unusual_roles(p, v);
     warn_of_ragged_blocks(p, v);
     warn_of_tools(p, v);
+    warn_of_fbgemm(p, v);
 }

@@ -442,6 +442,7 @@ void model_close(model *m)
 }
 
 const arch *model_arch(const model *m) { return &m->config.arch; }
+const quant_config *quant_config_of(const model *m) { return &m->quant; }
 
 const checkpoint *model_checkpoint(const model *m) { return m->from; }
 

@@ -248,7 +248,8 @@ static bool read_compressed_tensors(quant_config *q, const config *c, const json
     if (sparse && strcmp(sparse, "dense") != 0)
         return err_set(e, ERR_INPUT, "config.json: quantization_config.sparsity_config has format "
                        "'%s': sparse weights are not supported by this version", sparse);
-    const json *groups = json_get(j, "config_groups");
+    const json *cache = json_get(j, "kv_cache_scheme"), *groups = json_get(j, "config_groups");
+    q->cache = cache && json_type(cache) == JSON_OBJECT ? cache : NULL;
     if (is_null(groups) || json_type(groups) != JSON_OBJECT || json_len(groups) == 0)
         return err_set(e, ERR_INPUT, "config.json: quantization_config has no config_groups");
     for (const json *g = json_first(groups); g; g = json_next(g))

@@ -26,8 +26,11 @@ typedef struct {
     int gptq_format;    // 1 (zero points less 1) or 2, of method "gptq"; else 0
     int n;              // 0 also where a method has schemes of activations only
     quant_scheme declared[QUANT_MAX_DECLARED];
+    const json *cache;  // compressed-tensors' kv_cache_scheme, of the config's tree; NULL: none
 } quant_config;
 
+// Of an open model, which keeps it; `method` is NULL where its config declares nothing.
+const quant_config *quant_config_of(const model *m);
 MUST_USE bool quant_config_read(quant_config *q, const config *c, err *e);
 bool quant_config_declares(const quant_config *q, const weight *w);
 // "int4-g32, fp8-channel"; buf must hold 200 bytes.

@@ -611,10 +611,14 @@ INLINE void e2m1_best(const fp_groups *g, int64_t group)
         bool nv = g->form == FP_NVFP4;
         vf scale[VECTORS];
         vi lane[VECTORS];
-        int32_t most = nv ? 0x7e : 0xfd, codes[CANDIDATES];
+        int32_t most = nv ? 0x7e : 0xfd, top = code + (nv ? 6 : 2), codes[CANDIDATES];
+        // The first E4M3 codes are far apart: all of them are tried, among them that of codes
+        // that were decoded. (Where the least is too large, COMPAT has a code far above.)
+        if (nv && (top < CANDIDATES || amax < 6 * fp_scale(g, 1)))
+            top = CANDIDATES;
         count_lanes(lane);
         EACH_VECTOR(v) {
-            lane[v] = code + (nv ? 6 : 2) - lane[v];
+            lane[v] = top - lane[v];
             lane[v] = either_int(lane[v] < 1, (vi){0} + 1, lane[v]);
             lane[v] = either_int(lane[v] > most, (vi){0} + most, lane[v]);
             if (nv)

@@ -27,6 +27,12 @@ static int64_t dim_from_last(const tensor *t, int back)
     return t && t->rank > back ? t->shape[t->rank - 1 - back] : 0;
 }
 
+// Scales [rows] are one a row.
+static int64_t groups_of(const tensor *scales)
+{
+    return scales && scales->rank < 2 ? 1 : dim_from_last(scales, 0);
+}
+
 // A scale in a byte goes with 8 bytes of codes (NVFP4: 16 of 4 bits, and the byte is E4M3) or with
 // 16 or 32 (32 of 4 or 8 bits, and it is E8M0).
 static dtype of_bytes(const checkpoint *c, const tensor *t)
@@ -61,7 +67,7 @@ content_part content_part_of(const checkpoint *c, const tensor *t)
     if (t->type == DT_U8) {
         p.numbers = of_bytes(c, t);
     } else if (t->type == DT_I32 && strcmp(last, "weight_g_idx") == 0) {
-        p.groups = dim_from_last(beside(c, t, last, "weight_scale"), 0);
+        p.groups = groups_of(beside(c, t, last, "weight_scale"));
         p.cols = dim_from_last(t, 0);
         p.look = p.groups > 0 && p.cols > 0 ? LOOK_ORDER : LOOK_NUMBERS;
     } else if (t->type == DT_I32 && strcmp(last, "g_idx") == 0) {
@@ -72,16 +78,29 @@ content_part content_part_of(const checkpoint *c, const tensor *t)
         const tensor *codes = beside(c, t, last, "weight_packed");
         p.rows = dim_from_last(codes, 1);
         p.cols = dim_from_last(codes, 0);
-        p.groups = dim_from_last(beside(c, t, last, "weight_scale"), 0);
+        p.groups = groups_of(beside(c, t, last, "weight_scale"));
         if (codes && codes->type == DT_I32 && codes->rank >= 2 && dim_from_last(t, 0) == 2)
             p.look = LOOK_SHAPE;
     }
     return p;
 }
 
+// So many columns make so many words, of b bits each: compressed-tensors lays them one behind the
+// other, older releases only as many as a word holds whole.
+static bool words_hold(int64_t words, int64_t cols, int64_t b)
+{
+    return i64_ceil_div(cols * b, 32) == words || i64_ceil_div(cols, 32 / b) == words;
+}
+
 bool content_shape_holds(const content_part *p, int64_t rows, int64_t cols)
 {
-    bool four = i64_ceil_div(cols, 8) == p->cols, eight = i64_ceil_div(cols, 4) == p->cols;
-    return rows == p->rows && cols >= 0 && (four || eight) &&
-           (p->groups == 0 || cols % p->groups == 0);
+    enum { MOST_BITS = 8 };
+    if (rows != p->rows || cols < 0 || cols / 32 > p->cols)
+        return false;
+    bool held = cols == 0 && p->cols == 0;
+    for (int64_t b = 1; !held && b <= MOST_BITS; b++)
+        held = words_hold(p->cols, cols, b);
+    // The last group may be a smaller one.
+    return held && (p->groups == 0 || cols == 0 || (p->groups <= cols &&
+                    i64_ceil_div(cols, i64_ceil_div(cols, p->groups)) == p->groups));
 }

@@ -24,7 +24,7 @@ typedef struct {
 
 // What tensor t of c is, by its name and by what stands beside it.
 content_part content_part_of(const checkpoint *c, const tensor *t);
-// Whether codes of 4 or 8 bits and scales as LOOK_SHAPE has them can be a weight of that shape.
+// Whether codes of 1 to 8 bits and scales as LOOK_SHAPE has them can be a weight of that shape.
 bool content_shape_holds(const content_part *p, int64_t rows, int64_t cols);
 
 typedef struct {

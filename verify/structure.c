@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/structure.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,7 +83,7 @@ static bool same_switches(const arch *a, const arch *b, findings *f, err *e)
 
 // ---- tensors ---------------------------------------------------------------------------------
 
-enum { NAMED = 20 };
+enum { NAMED = 20, NAME_BYTES = 1200 }; // a safetensors name has at most 1024
 
 // Every weight of `a` has one in `b`.
 static bool counterparts(const model *a, const model *b, const char *sentence, findings *f, err *e)
@@ -102,16 +103,23 @@ static bool counterparts(const model *a, const model *b, const char *sentence, f
 }
 
 // Is the weight that the tensor is a part of ("model.layers.61.mlp.up_proj.weight") there in other
-// parts?
-static bool has_other_parts(const checkpoint *c, const char *name)
+// codes, or in none? Where its codes are still those of the reference, all that belongs to them has
+// to be there.
+static bool is_stored_otherwise(const checkpoint *ref, const checkpoint *cand, const char *name)
 {
+    static const char *const codes[] = {"", "_packed", "_blocks"};
     const char *dot = strrchr(name, '.');
     if (!dot || strncmp(dot, ".weight", 7) != 0)
         return false;
-    size_t len = (size_t)(dot - name) + 7;
-    for (int64_t i = 0; i < checkpoint_count(c); i++)
-        if (strncmp(checkpoint_at(c, i)->name, name, len) == 0)
-            return true;
+    for (size_t i = 0; i < COUNT_OF(codes); i++) {
+        char other[NAME_BYTES];
+        int len = snprintf(other, sizeof other, "%.*s.weight%s", (int)(dot - name), name, codes[i]);
+        if (len < 0 || (size_t)len >= sizeof other)
+            continue;
+        const tensor *there = checkpoint_find(cand, other), *here = checkpoint_find(ref, other);
+        if (there)
+            return !here || here->type != there->type;
+    }
     return false;
 }
 
@@ -124,7 +132,7 @@ static bool copied(const model *ref, const model *cand, findings *f, err *e)
         const char *name = checkpoint_at(a, i)->name, *rule = model_account(ref, i)->rule;
         if (model_account(ref, i)->used || checkpoint_find(b, name))
             continue;
-        bool stored_otherwise = has_other_parts(b, name);
+        bool stored_otherwise = is_stored_otherwise(a, b, name);
         if (stored_otherwise && n_otherwise++ >= NAMED)
             continue;
         bool derived = strcmp(rule, "tied-head") == 0 || strcmp(rule, "rotary-inv-freq") == 0;

@@ -161,6 +161,24 @@ START_TEST(writes_indented_text)
 }
 END_TEST
 
+START_TEST(writes_what_was_read)
+{
+    static const char text[] = "{\"a\":[1,-2.5,true,null,{}],\"b\":{\"c\":\"\\u0001\",\"d\":[]},"
+                               "\"e\":false}";
+    json *j = parsed(text);
+    strbuf out = {0};
+    json_writer w = {.out = &out};
+    jw_value(&w, NULL, j);
+    ck_assert_str_eq(out.text, text);
+    strbuf_clear(&out);
+    w = (json_writer){.out = &out};
+    jw_value(&w, NULL, json_get(j, "absent"));
+    ck_assert_str_eq(out.text, "null");
+    strbuf_free(&out);
+    json_free(j);
+}
+END_TEST
+
 START_TEST(writes_doubles_that_read_back_the_same)
 {
     static const double values[] = {0.1, 1.0 / 3, 1e22, 123456789012345678.0, DBL_MAX, DBL_MIN,
@@ -198,6 +216,7 @@ Suite *suite_json(void)
     c = tcase_create("writer");
     tcase_add_test(c, writes_compact_text);
     tcase_add_test(c, writes_indented_text);
+    tcase_add_test(c, writes_what_was_read);
     tcase_add_test(c, writes_doubles_that_read_back_the_same);
     suite_add_tcase(s, c);
     return s;

@@ -160,6 +160,29 @@ START_TEST(plain_values_need_no_quantization_config)
 }
 END_TEST
 
+START_TEST(what_is_said_of_activations_and_caches_stays)
+{
+    tiny_qwen3_moe(&t, &shape);
+    char *config = tiny_config_with(tiny_qwen3_moe_config, "quantization_config",
+        "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"a\": "
+        "{\"input_activations\": {\"num_bits\": 8}}}, \"kv_cache_scheme\": "
+        "{\"num_bits\": 8, \"type\": \"float\", \"dynamic\": false}}");
+    open_model(config);
+    make_plan("f32", SCOPE_MATRICES, NULL);
+    edit(config);
+    ck_assert_str_eq(out.text, config);
+    make_plan("int4-g32", SCOPE_EXPERTS, NULL);
+    edit(config);
+    ck_assert_str_eq(text_at("quantization_config.format"), "pack-quantized");
+    ck_assert_str_eq(text_at("quantization_config.kv_cache_scheme.type"), "float");
+    ck_assert_int_eq(number_at("quantization_config.kv_cache_scheme.num_bits"), 8);
+    make_plan("fp8-block", SCOPE_EXPERTS, NULL);
+    edit(config);
+    ck_assert_ptr_null(json_path(root, "quantization_config.kv_cache_scheme"));
+    free(config);
+}
+END_TEST
+
 // ---- forms ----
 
 START_TEST(int4_is_pack_quantized)
@@ -737,6 +760,7 @@ Suite *suite_config_edit(void)
     tcase_add_test(c, without_coding_the_text_is_the_same);
     tcase_add_test(c, every_other_byte_stays);
     tcase_add_test(c, plain_values_need_no_quantization_config);
+    tcase_add_test(c, what_is_said_of_activations_and_caches_stays);
     tcase_add_test(c, int4_is_pack_quantized);
     tcase_add_test(c, mlx_names_its_modes);
     tcase_add_test(c, fp8_channel_is_float_quantized);

@@ -167,9 +167,12 @@ END_TEST
 
 // compat has to write other tools' bytes, and most of them do not find again what they wrote. So
 // have mxfp8 and mxfp8-mlx, which are not searched: where the largest code is 448 the rule takes
-// the next scale, and codes below E4M3's normal ones lose a bit.
+// the next scale, and codes below E4M3's normal ones lose a bit. Smaller rows have scales among
+// E4M3's subnormal ones, where a form has no global scale.
 START_TEST(the_best_search_finds_again_what_it_wrote)
 {
+    for (int64_t j = 0; j < VALUES; j++)
+        values[j] *= (float)(1 + j / COLUMNS % 8) / 8;
     for (int64_t i = 0; i < codec_count(); i++) {
         const codec *c = codec_at(i);
         for (int k = 0; c->encode && k < WAYS; k++) {

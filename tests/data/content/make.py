@@ -90,6 +90,13 @@ write("parts.safetensors", [
     ("h.right.weight_scale", "BF16", [1, 1], codes("H", 0x3f80)),
     ("h.right.weight_shape", "I32", [2], I32(1, 7)),
     ("h.wrong.weight_packed", "I32", [2, 1, 2], I32(1, 2, 3, 4)),
-    ("h.wrong.weight_scale", "BF16", [2, 1, 3], codes("H", *[0x3f80] * 6)),
+    ("h.wrong.weight_scale", "BF16", [2, 1, 5], codes("H", *[0x3f80] * 10)),
     ("h.wrong.weight_shape", "I32", [2, 2], I32(1, 15, 1, 16)),
+    # 3 bits one behind the other in groups of 3, and a scale a row
+    ("i.right.weight_packed", "I32", [1, 1], I32(1)),
+    ("i.right.weight_scale", "BF16", [1, 4], codes("H", *[0x3f80] * 4)),
+    ("i.right.weight_shape", "I64", [2], codes("q", 1, 10)),
+    ("j.right.weight_packed", "I32", [3, 1], I32(1, 2, 3)),
+    ("j.right.weight_scale", "BF16", [3], codes("H", *[0x3f80] * 3)),
+    ("j.right.weight_shape", "I64", [2], codes("q", 3, 8)),
 ])

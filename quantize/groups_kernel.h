@@ -107,6 +107,19 @@ INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
     return s;
 }
 
+// The weights of vector v from j on as they are; *o: their importance x o_factor, or 1.
+INLINE vf weight_lanes(const searched *s, int64_t j, int v, vf *o)
+{
+    vf w;
+    memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
+    *o = SPREAD(1.0f);
+    if (s->o) {
+        memcpy(o, s->o + j + v * KERNEL_LANES, sizeof *o);
+        *o *= s->o_factor;
+    }
+    return w;
+}
+
 // ---- integers ---------------------------------------------------------------------------------
 
 typedef struct {
@@ -158,12 +171,7 @@ INLINE float int_error(const int_groups *g, const searched *s, dtype type, float
         vf code[VECTORS];
         int_code_lanes(g, s->w + j, type, scale, zero, code);
         EACH_VECTOR(v) {
-            vf w, o = SPREAD(1.0f);
-            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-            if (s->o) {
-                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
-                o *= s->o_factor;
-            }
+            vf o, w = weight_lanes(s, j, v, &o);
             vf d = (w - (code[v] - zero) * stored) * s->factor;
             sum[v] += o * d * d;
         }
@@ -178,12 +186,7 @@ typedef struct {
 
 INLINE void add_shrink(const searched *s, int64_t j, int v, vf value, shrink_sums *sums)
 {
-    vf w, o = SPREAD(1.0f);
-    memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-    if (s->o) {
-        memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
-        o *= s->o_factor;
-    }
+    vf o, w = weight_lanes(s, j, v, &o);
     w *= s->factor;
     sums->square[v] += o * w * w;
     sums->product[v] += o * w * (value * s->factor);
@@ -515,12 +518,7 @@ INLINE float e2m1_error(const fp_groups *g, const searched *s, uint8_t code, flo
     float scale = fp_scale(g, code);
     for (int64_t j = 0; j < s->n; j += 16)
         EACH_VECTOR(v) {
-            vf w, o = SPREAD(1.0f);
-            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-            if (s->o) {
-                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
-                o *= s->o_factor;
-            }
+            vf o, w = weight_lanes(s, j, v, &o);
             vf d = (w - twice_e2m1(e2m1_code_lanes(g, w, by)) * 0.5f * scale) * s->factor;
             sum[v] += o * d * d;
         }
@@ -566,12 +564,7 @@ INLINE float weighted_square(const searched *s)
     vf sum[VECTORS] = {0};
     for (int64_t j = 0; j < s->n; j += 16)
         EACH_VECTOR(v) {
-            vf w, o = SPREAD(1.0f);
-            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-            if (s->o) {
-                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
-                o *= s->o_factor;
-            }
+            vf o, w = weight_lanes(s, j, v, &o);
             w *= s->factor;
             sum[v] += o * w * w;
         }

@@ -119,12 +119,7 @@ INLINE float tool_error(const tool_groups *g, const searched *s, const tool_choi
         vf code[VECTORS];
         tool_code_lanes(g, s->w + j, c, code);
         EACH_VECTOR(v) {
-            vf w, o = SPREAD(1.0f);
-            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-            if (s->o) {
-                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
-                o *= s->o_factor;
-            }
+            vf o, w = weight_lanes(s, j, v, &o);
             vf d = (w - ((code[v] - c->zero) * c->scale + c->bias)) * s->factor;
             sum[v] += o * d * d;
         }
@@ -432,12 +427,7 @@ INLINE void try_squares(const tool_groups *g, const searched *s, affine *best)
         vf code[VECTORS];
         tool_code_lanes(g, s->w + j, &c, code);
         EACH_VECTOR(v) {
-            vf w, o = SPREAD(1.0f), q = code[v];
-            memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-            if (s->o) {
-                memcpy(&o, s->o + j + v * KERNEL_LANES, sizeof o);
-                o *= s->o_factor;
-            }
+            vf o, w = weight_lanes(s, j, v, &o), q = code[v];
             vf r = (w - best->bias) * s->factor;
             sum[0][v] += o;
             sum[1][v] += o * q;

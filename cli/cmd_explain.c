@@ -57,6 +57,27 @@ static line line_of_tensor(const tensor *t, const decision *d)
                   .parameters = t->n_elements, .before = t->bytes, .after = t->bytes};
 }
 
+// The tensor of the plan that a part of a weight without a role is decoded into (a GGUF has no
+// FP8); NULL: it travels as it is.
+static const plan_tensor *decoded_into(const plan *p, const tensor *t, int *part)
+{
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        const plan_tensor *to = &p->tensor[i];
+        for (*part = 0; to->source && !to->owned && *part < to->source->n_parts; ++*part)
+            if (to->source->part[*part] == t)
+                return to;
+    }
+    return NULL;
+}
+
+static line line_of_decoded(const plan_tensor *to, const decision *d)
+{
+    const weight *w = to->source;
+    return (line){.name = w->part[0]->name, .decision = d, .stored = w->codec->name,
+                  .becomes = dtype_name(to->to.type), .parameters = weight_elements(w),
+                  .before = weight_stored_bytes(w), .after = to->to.bytes};
+}
+
 static line line_of_weight(const bound_weight *b, const decision *d)
 {
     const weight *w = b->weight;
@@ -69,15 +90,26 @@ static line line_of_weight(const bound_weight *b, const decision *d)
     return x;
 }
 
-static bool collect(explanation *x, const checkpoint *c, const model *m, const decision *decided,
-                    err *e)
+static void add_without_role(explanation *x, const plan *p, const tensor *t, const decision *d)
 {
+    int part;
+    const plan_tensor *to = decoded_into(p, t, &part);
+    if (!to)
+        x->line[x->n++] = line_of_tensor(t, d);
+    else if (part == 0)
+        x->line[x->n++] = line_of_decoded(to, d);
+}
+
+static bool collect(explanation *x, const plan *p, const decision *decided, err *e)
+{
+    const checkpoint *c = p->source;
+    const model *m = p->model;
     int64_t n = checkpoint_count(c);
     x->line = mem_new((uint64_t)(n + model_n_weights(m)), sizeof *x->line, "the explanation", e);
     for (int64_t i = 0; x->line && i < n; i++) {
         const tensor_account *a = model_account(m, i);
         if (!a->used)
-            x->line[x->n++] = line_of_tensor(checkpoint_at(c, i), &decided[i]);
+            add_without_role(x, p, checkpoint_at(c, i), &decided[i]);
         for (int64_t k = a->first; a->used && a->part == 0 && k < a->first + a->n; k++)
             x->line[x->n++] = line_of_weight(model_weight_at(m, k), &decided[n + k]);
     }
@@ -254,23 +286,19 @@ static bool tell(explanation *x, bool summary, bool as_json, err *e)
 // ---- the command -----------------------------------------------------------------------------
 
 // What quantize would refuse or warn of, it refuses or warns of here too.
-static bool check_plan(const plan_options *o, const checkpoint *c, const model *m,
-                       const events *v, err *e)
+static bool check_plan(const plan *p, const events *v, err *e)
 {
     enum { LARGEST_CONFIG = 64 << 20 };
-    plan p = {0};
     strbuf edited = {0};
     char *config = NULL;
     size_t len = 0;
-    bool ok = plan_make(&p, c, m, o, e) &&
-              file_read_beneath(checkpoint_dir(c), "config.json", LARGEST_CONFIG, &config, &len,
-                                e) &&
-              config_edit(&p, config, len, &edited, e);
+    bool ok = file_read_beneath(checkpoint_dir(p->source), "config.json", LARGEST_CONFIG, &config,
+                                &len, e) &&
+              config_edit(p, config, len, &edited, e);
     if (ok)
-        loaders_warn(&p, v);
+        loaders_warn(p, v);
     strbuf_free(&edited);
     free(config);
-    plan_free(&p);
     return ok;
 }
 
@@ -280,9 +308,11 @@ static bool explain(const context *ctx, const explain_options *o, const plan_opt
     model *m = NULL;
     decision *decided = NULL;
     explanation x = {.options = with};
+    plan p = {0};
     bool ok = model_open(&m, c, ctx->events, e) && decide(with, c, m, &decided, e) &&
-              check_plan(with, c, m, ctx->events, e) && collect(&x, c, m, decided, e) &&
-              tell(&x, o->summary, ctx->json, e);
+              plan_make(&p, c, m, with, e) && check_plan(&p, ctx->events, e) &&
+              collect(&x, &p, decided, e) && tell(&x, o->summary, ctx->json, e);
+    plan_free(&p);
     free(x.line);
     free(decided);
     model_close(m);

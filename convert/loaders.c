@@ -91,22 +91,6 @@ static void warn_of_mixed_experts(const plan *p, const events *v)
     }
 }
 
-// What loaders have as plain tensors even where the config says otherwise.
-static void warn_of_unusual_roles(const plan *p, const events *v)
-{
-    for (int64_t i = 0; i < p->n_tensors; i++) {
-        const plan_tensor *t = &p->tensor[i];
-        role_class c = t->owned ? role_class_of(t->role) : CLASS_OTHER;
-        if (!t->starts || t->codec->form == CODEC_FLOAT ||
-            (c != CLASS_ROUTER && c != CLASS_EMBEDDING))
-            continue;
-        event_warn(v, "'%s' is stored as %s: few loaders read routers and embeddings that are not "
-                   "plain, and some take the codes for weights without saying so",
-                   t->source->module, t->codec->name);
-        return;
-    }
-}
-
 // The last row or column of blocks may be cut off by the matrix's end. transformers derives the
 // size of a block from the shapes, which is right only where it is a single one or none is cut.
 static void warn_of_ragged_blocks(const plan *p, const events *v)
@@ -127,41 +111,53 @@ static void warn_of_ragged_blocks(const plan *p, const events *v)
     }
 }
 
-// The tools' own readers, each of its own form.
-static void warn_of_tools(const plan *p, const events *v)
+static bool is_unusual(const plan_tensor *t)
 {
-    bool second_form = false, taken_apart = false;
-    for (int64_t i = 0; i < p->n_tensors; i++) {
-        const plan_tensor *t = &p->tensor[i];
-        if (!t->starts)
-            continue;
-        const codec *c = t->codec;
-        if (!second_form && c->gptq_format == 1 && c->zero == 0) {
-            second_form = true;
-            event_warn(v, "'%s' is stored as %s: GPTQModel loads weights with zero points only in "
-                       "GPTQ's second form (int4-gptq-v2-...)", t->source->module, c->name);
-        }
-        if (!taken_apart && t->owned && t->role == ROLE_KV_B && c->part[0].type == DT_U32) {
-            taken_apart = true;
-            event_warn(v, "'%s' is stored as %s: mlx-lm takes this matrix apart and quantizes it "
-                       "once more, from affine codes with a loss, and refuses mxfp4, mxfp8 and "
-                       "nvfp4; --tensor-type attention.kv_b=keep leaves it as it is",
-                       t->source->module, c->name);
-        }
-    }
+    role_class c = t->owned ? role_class_of(t->role) : CLASS_OTHER;
+    return t->codec->form != CODEC_FLOAT && (c == CLASS_ROUTER || c == CLASS_EMBEDDING);
 }
 
-// transformers makes fbgemm's layers of linear layers, and stacks experts before.
-static void warn_of_fbgemm(const plan *p, const events *v)
+static bool has_zeros_of_gptq_1(const plan_tensor *t)
 {
-    for (int64_t i = 0; i < p->n_tensors; i++) {
-        const plan_tensor *t = &p->tensor[i];
-        if (!t->starts || !is_expert(t) || t->codec->config != CONFIG_FBGEMM)
-            continue;
-        event_warn(v, "'%s' is stored as %s: transformers up to 5.24 takes the codes of routed "
-                   "experts in fbgemm's form for weights without saying so; fp8-channel holds the "
-                   "same and is read", t->source->module, t->codec->name);
-        return;
+    return t->codec->gptq_format == 1 && t->codec->zero == 0;
+}
+
+static bool is_kv_b_of_mlx(const plan_tensor *t)
+{
+    return t->owned && t->role == ROLE_KV_B && t->codec->config == CONFIG_MLX;
+}
+
+static bool is_expert_of_fbgemm(const plan_tensor *t)
+{
+    return is_expert(t) && t->codec->config == CONFIG_FBGEMM;
+}
+
+// Weights that some loader does not read in their form; the first of each kind is named.
+static const struct {
+    bool (*is)(const plan_tensor *t);
+    const char *why;
+} unread[] = {
+    {is_unusual, "few loaders read routers and embeddings that are not plain, and some take the "
+                 "codes for weights without saying so"},
+    {has_zeros_of_gptq_1, "GPTQModel loads weights with zero points only in GPTQ's second form "
+                          "(int4-gptq-v2-...)"},
+    {is_kv_b_of_mlx, "mlx-lm takes this matrix apart and quantizes it once more, from affine codes "
+                     "with a loss, and refuses mxfp4, mxfp8 and nvfp4; --tensor-type "
+                     "attention.kv_b=keep leaves it as it is"},
+    {is_expert_of_fbgemm, "transformers up to 5.24 takes the codes of routed experts in fbgemm's "
+                          "form for weights without saying so (it stacks experts before it looks "
+                          "for linear layers); fp8-channel holds the same and is read"},
+};
+
+static void warn_of_unread(const plan *p, const events *v)
+{
+    for (size_t k = 0; k < COUNT_OF(unread); k++) {
+        int64_t i = 0;
+        while (i < p->n_tensors && !(p->tensor[i].starts && unread[k].is(&p->tensor[i])))
+            i++;
+        if (i < p->n_tensors)
+            event_warn(v, "'%s' is stored as %s: %s", p->tensor[i].source->module,
+                       p->tensor[i].codec->name, unread[k].why);
     }
 }
 
@@ -214,8 +210,6 @@ void loaders_warn(const plan *p, const events *v)
     }
     warn_of_copied(p, v);
     warn_of_mixed_experts(p, v);
-    warn_of_unusual_roles(p, v);
     warn_of_ragged_blocks(p, v);
-    warn_of_tools(p, v);
-    warn_of_fbgemm(p, v);
+    warn_of_unread(p, v);
 }

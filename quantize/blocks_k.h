@@ -297,7 +297,7 @@ INLINE void k_q3_weighted_scales(const k_batch *b, k_signed *s)
     for (int j = 0; j < 16; j++) {
         const vf *x = b->x + 16 * j;
         s->sum_w[j] = k_importance_weights(x, b->importance + 16 * j, energy, 16, w);
-        s->fit[j] = k_fit_scale(16, 4, x, w);
+        s->fit[j] = k_fit_scale(4, x, w);
         s->scale[j] = s->fit[j].scale;
     }
 }
@@ -330,7 +330,7 @@ INLINE void k_q3_plain_factors(k_signed *s)
 
 INLINE void k_q3_weighted_factors(k_signed *s)
 {
-    k_scale fit = k_fit_scale(16, 32, s->scale, s->sum_w);
+    k_scale fit = k_fit_scale(32, s->scale, s->sum_w);
     k_scale_codes(&fit, 32, 16, s->scale, s->s);
     for (int j = 0; j < 16; j++)
         s->s[j] -= 32;
@@ -443,7 +443,7 @@ INLINE void k_fit_q6(const k_batch *b, bool weighted, k_signed *s)
         const vf *x = b->x + K_16 * j;
         for (int i = 0; i < K_16; i++)
             w[i] = x[i] * x[i];
-        s->fit[j] = k_fit_scale(K_16, 32, x, weighted ? b->importance + K_16 * j : w);
+        s->fit[j] = k_fit_scale(32, x, weighted ? b->importance + K_16 * j : w);
         s->scale[j] = s->fit[j].scale;
     }
     k_q6_factors(s);

@@ -197,8 +197,6 @@ INLINE void k_fit_line(k_lines how, const vf *x, const vf *w, k_line line[K_TURN
 
 // ---- value = scale code, codes from -top to top - 1 ----
 
-enum { K_SCALES = 19 }; // candidates
-
 typedef struct {
     vf scale;
     vf inverse; // the codes are nearest(x inverse)
@@ -223,73 +221,104 @@ INLINE vf k_extreme(const vf *x, int n, vi *zero)
     return either(*zero, SPREAD(1.0f), extreme);
 }
 
+enum {
+    K_ABREAST = KERNEL_LANES == 16 ? 5 : 3, // candidates side by side, at most
+};
+
 typedef struct {
-    int n;
     float top;
-    const vf *x, *w, *wx;
-    k_scale fit;
-    vf best;           // the energy that it explains
-    vf inverse[K_SCALES];
+    vf largest;         // the extreme value's magnitude; x has its sign turned to plus
+    const vf *w, *wx;   // of the weights as they are
+    vf inverse, scale;  // of the best candidate so far
+    vf best;            // the energy that it explains
 } k_scales;
 
-// Keeps the scale of candidate k where it is the best so far.
-INLINE void k_judge_scale(k_scales *s, int k, vf xl, vf l2)
+// Candidate `step`, -9 to 9, has the inverse scale -factor / extreme.
+INLINE float k_factor_of(float top, int step) { return top + 0.1f * (float)step; }
+
+// Candidate 0 is the first one and taken as it is.
+INLINE void k_first_scale(k_scales *s, vf inverse, vf xl, vf l2)
+{
+    s->inverse = inverse;
+    s->scale = pick(unequal(l2, SPREAD(0.0f)), xl / l2, SPREAD(0.0f));
+    s->best = s->scale * xl;
+}
+
+// Any other one is kept where it is the best so far.
+INLINE void k_judge_scale(k_scales *s, vf inverse, vf xl, vf l2)
 {
     vf scale = xl / l2;
-    if (k == 0) {
-        s->fit.inverse = s->inverse[0];
-        s->fit.scale = pick(unequal(l2, SPREAD(0.0f)), scale, SPREAD(0.0f));
-        s->best = s->fit.scale * xl;
-        return;
-    }
     vmask better = both(above(l2, SPREAD(0.0f)), above(xl * xl, s->best * l2));
-    s->fit.inverse = pick(better, s->inverse[k], s->fit.inverse);
-    s->fit.scale = pick(better, scale, s->fit.scale);
+    s->inverse = pick(better, inverse, s->inverse);
+    s->scale = pick(better, scale, s->scale);
     s->best = pick(better, scale * xl, s->best);
 }
 
-// `count` candidates from k on. `above` says whether one of their codes can be larger than top - 1,
-// `below` whether one can be smaller than -top.
-INLINE void k_try_scales(k_scales *s, int k, int count, bool above, bool below)
+// `count` candidates from `step` on. Their codes, if x has been bounded for them, are in range.
+INLINE void k_try_scales(k_scales *s, int step, int count, const vf *x)
 {
-    vf xl[3], l2[3];
-    UNROLLED(c, count)
+    vf inverse[K_ABREAST], xl[K_ABREAST], l2[K_ABREAST];
+    UNROLLED(c, count) {
+        inverse[c] = -k_factor_of(s->top, step + c) / s->largest;
         xl[c] = l2[c] = SPREAD(0.0f);
-    for (int i = 0; i < s->n; i++)
+    }
+    for (int i = 0; i < K_16; i++)
         UNROLLED(c, count) {
-            vf code = k_whole(s->x[i] * s->inverse[k + c]);
-            if (below) // the two kinds of minimum keep different units busy
-                code = k_cap(larger(code, SPREAD(-s->top)), SPREAD(s->top - 1));
-            else if (above)
-                code = smaller(code, SPREAD(s->top - 1));
+            vf code = k_whole(x[i] * inverse[c]);
             xl[c] += s->wx[i] * code;
             l2[c] += s->w[i] * code * code;
         }
-    UNROLLED(c, count)
-        k_judge_scale(s, k + c, xl[c], l2[c]);
+    UNROLLED(c, count) {
+        if (step == 0)
+            k_first_scale(s, inverse[c], xl[c], l2[c]);
+        else
+            k_judge_scale(s, inverse[c], xl[c], l2[c]);
+    }
 }
 
-// The scale extreme / -top, then nine larger and nine smaller ones: the one that explains most of
-// the weighted energy. x, w: [n]
-INLINE k_scale k_fit_scale(int n, float top, const vf *x, const vf *w)
+INLINE void k_try_steps(k_scales *s, int first, int last, const vf *x)
 {
-    vf wx[K_16];
-    k_scales s = {.n = n, .top = top, .x = x, .w = w, .wx = wx};
-    vf extreme = k_extreme(x, n, &s.fit.zero);
-    for (int i = 0; i < n; i++)
-        wx[i] = w[i] * x[i];
-    for (int k = 0; k < K_SCALES; k++) {
-        int step = k == 0 ? 0 : k < 10 ? k - 10 : k - 9;
-        s.inverse[k] = -(top + 0.1f * (float)step) / extreme;
+    int count = last - first + 1;
+    if (count > K_ABREAST || K_ABREAST < 4) {
+        int half = (count + 1) / 2;
+        k_try_scales(s, first, half, x);
+        if (count > half)
+            k_try_scales(s, first + half, count - half, x);
+    } else
+        k_try_scales(s, first, count, x);
+}
+
+INLINE float k_bound(float top, int first, int last)
+{
+    return 0.5f * ((top - 1.5f) / k_factor_of(top, first) + (top - 0.5f) / k_factor_of(top, last));
+}
+
+INLINE k_scale k_fit_scale(float top, const vf *given, const vf *w)
+{
+    k_scale fit;
+    vf x[K_16], middle[K_16], wx[K_16];
+    vf extreme = k_extreme(given, K_16, &fit.zero);
+    vi sign = (vi)extreme & INT32_MIN;
+    k_scales s = {.top = top, .largest = magnitude(extreme), .w = w, .wx = wx};
+    vf low = -k_bound(top, -5, 4) * s.largest;
+    for (int i = 0; i < K_16; i++) {
+        wx[i] = w[i] * given[i];
+        x[i] = (vf)((vi)given[i] ^ sign);
+        middle[i] = larger(x[i], low);
     }
-    k_try_scales(&s, 0, 3, true, false);
-    k_try_scales(&s, 3, 2, false, false); // codes up to top - 0.6
-    for (int k = 5; k < 13; k += 2)       // up to top + 0.3
-        k_try_scales(&s, k, 2, true, false);
-    for (int k = 13; k < K_SCALES; k += 2)
-        k_try_scales(&s, k, 2, true, true);
-    s.fit.scale = either(s.fit.zero, SPREAD(0.0f), s.fit.scale);
-    return s.fit;
+    k_try_steps(&s, 0, 0, middle);
+    k_try_steps(&s, -9, -6, x);
+    k_try_steps(&s, -5, -1, middle);
+    k_try_steps(&s, 1, 4, middle);
+    low = -k_bound(top, 5, 9) * s.largest;
+    vf high = k_bound(top + 1, 5, 9) * s.largest;
+    high = (0.5f * ((top - 0.5f) / k_factor_of(top, 5) + (top + 0.5f) / k_factor_of(top, 9))) * s.largest;
+    for (int i = 0; i < K_16; i++)
+        x[i] = smaller(larger(x[i], low), high);
+    k_try_steps(&s, 5, 9, x);
+    fit.scale = either(fit.zero, SPREAD(0.0f), s.scale);
+    fit.inverse = (vf)((vi)s.inverse ^ sign);
+    return fit;
 }
 
 enum {

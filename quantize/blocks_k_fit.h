@@ -211,111 +211,122 @@ INLINE vf k_signed_code(vf t, float top)
 // The value of largest magnitude, the first of equals; 1 where there are only zeros.
 INLINE vf k_extreme(const vf *x, int n, vi *zero)
 {
-    vf most = {0}, extreme = {0};
-    for (int i = 0; i < n; i++) {
-        vf a = magnitude(x[i]);
-        extreme = pick(above(a, most), x[i], extreme);
-        most = larger(a, most);
+    vf high = x[0], low = x[0];
+    for (int i = 1; i < n; i++) {
+        high = larger(x[i], high);
+        low = smaller(x[i], low);
+    }
+    vf most = larger(-low, high), extreme = pick(above(-low, high), low, high);
+    vmask twins = without(above(most, SPREAD(0.0f)), unequal(-low, high));
+    if (some(twins)) {
+        vf first = extreme;
+        for (int i = n - 1; i >= 0; i--)
+            first = pick(unequal(magnitude(x[i]), most), first, x[i]);
+        extreme = pick(twins, first, extreme);
     }
     *zero = most < 1e-15f;
     return either(*zero, SPREAD(1.0f), extreme);
 }
 
-enum {
-    K_ABREAST = KERNEL_LANES == 16 ? 5 : 3, // candidates side by side, at most
-};
+enum { K_ABREAST = KERNEL_LANES == 16 ? 5 : 3 }; // candidates side by side, at most
 
 typedef struct {
     float top;
-    vf largest;         // the extreme value's magnitude; x has its sign turned to plus
-    const vf *w, *wx;   // of the weights as they are
-    vf inverse, scale;  // of the best candidate so far
-    vf best;            // the energy that it explains
+    vf largest;        // the magnitude of the extreme value
+    vf x[K_16];        // with the sign that makes the extreme value positive
+    vf bounded[K_16];  // the same within bounds: see k_bound
+    const vf *w;
+    vf wx[K_16];       // with the weight's own sign
+    vf inverse, scale; // of the best candidate so far
+    vf best;           // the energy that it explains
 } k_scales;
 
-// Candidate `step`, -9 to 9, has the inverse scale -factor / extreme.
-INLINE float k_factor_of(float top, int step) { return top + 0.1f * (float)step; }
+// Candidate `step`, from -9 to 9, has the inverse scale -factor / extreme.
+INLINE float k_step_factor(float top, int step) { return top + 0.1f * (float)step; }
 
-// Candidate 0 is the first one and taken as it is.
-INLINE void k_first_scale(k_scales *s, vf inverse, vf xl, vf l2)
-{
-    s->inverse = inverse;
-    s->scale = pick(unequal(l2, SPREAD(0.0f)), xl / l2, SPREAD(0.0f));
-    s->best = s->scale * xl;
-}
-
-// Any other one is kept where it is the best so far.
-INLINE void k_judge_scale(k_scales *s, vf inverse, vf xl, vf l2)
+// Keeps the scale of a candidate where it is the best so far; the first one is taken as it is.
+// Where l2 is 0 xl is, too, which is no better.
+INLINE void k_judge_scale(k_scales *s, bool first, vf inverse, vf xl, vf l2)
 {
     vf scale = xl / l2;
-    vmask better = both(above(l2, SPREAD(0.0f)), above(xl * xl, s->best * l2));
+    if (first) {
+        s->inverse = inverse;
+        s->scale = pick(unequal(l2, SPREAD(0.0f)), scale, SPREAD(0.0f));
+        s->best = s->scale * xl;
+        return;
+    }
+    vmask better = above(xl * xl, s->best * l2);
     s->inverse = pick(better, inverse, s->inverse);
     s->scale = pick(better, scale, s->scale);
     s->best = pick(better, scale * xl, s->best);
 }
 
-// `count` candidates from `step` on. Their codes, if x has been bounded for them, are in range.
-INLINE void k_try_scales(k_scales *s, int step, int count, const vf *x)
+// `count` candidates from `step` on; codes are those of the weights within bounds or as they are.
+// With `first`, candidate 0 (within bounds) comes before the others and counts.
+INLINE void k_try_scales(k_scales *s, int step, int count, bool bounded, bool first)
 {
     vf inverse[K_ABREAST], xl[K_ABREAST], l2[K_ABREAST];
     UNROLLED(c, count) {
-        inverse[c] = -k_factor_of(s->top, step + c) / s->largest;
+        int at = !first ? step + c : c == 0 ? 0 : step + c - 1;
+        inverse[c] = -k_step_factor(s->top, at) / s->largest;
         xl[c] = l2[c] = SPREAD(0.0f);
     }
     for (int i = 0; i < K_16; i++)
         UNROLLED(c, count) {
-            vf code = k_whole(x[i] * inverse[c]);
+            vf x = bounded || (first && c == 0) ? s->bounded[i] : s->x[i];
+            vf code = k_whole(x * inverse[c]);
             xl[c] += s->wx[i] * code;
             l2[c] += s->w[i] * code * code;
         }
-    UNROLLED(c, count) {
-        if (step == 0)
-            k_first_scale(s, inverse[c], xl[c], l2[c]);
-        else
-            k_judge_scale(s, inverse[c], xl[c], l2[c]);
-    }
+    UNROLLED(c, count)
+        k_judge_scale(s, first && c == 0, inverse[c], xl[c], l2[c]);
 }
 
-INLINE void k_try_steps(k_scales *s, int first, int last, const vf *x)
+INLINE void k_try_range(k_scales *s, int step, int count, bool bounded, bool first)
 {
-    int count = last - first + 1;
-    if (count > K_ABREAST || K_ABREAST < 4) {
-        int half = (count + 1) / 2;
-        k_try_scales(s, first, half, x);
-        if (count > half)
-            k_try_scales(s, first + half, count - half, x);
-    } else
-        k_try_scales(s, first, count, x);
+    int now = count > K_ABREAST ? (count + 1) / 2 : count;
+    k_try_scales(s, step, now, bounded, first);
+    if (now < count)
+        k_try_scales(s, step + now - first, count - now, bounded, false);
 }
 
-INLINE float k_bound(float top, int first, int last)
+// A weight whose code is `last` under all candidates from `from` to `to`, as is that of every
+// larger one that ggml cuts off at `last`: so the weights are bounded once, not each of their codes.
+// It lies between the weight with the quotient last - 0.5 under the first of these candidates and
+// that with last + 0.5 under the last one; for the ranges below, a thousandth and more from both.
+INLINE vf k_bound(const k_scales *s, float last, int from, int to)
 {
-    return 0.5f * ((top - 1.5f) / k_factor_of(top, first) + (top - 0.5f) / k_factor_of(top, last));
+    float low = (last - 0.5f) / k_step_factor(s->top, from);
+    float high = (last + 0.5f) / k_step_factor(s->top, to);
+    return 0.5f * (low + high) * s->largest;
 }
 
-INLINE k_scale k_fit_scale(float top, const vf *given, const vf *w)
+// The scale extreme / -top, then nine larger and nine smaller ones: the one that explains most of
+// the weighted energy. Codes of the extreme value's sign end at -top, which only the quotients of
+// candidates 6 to 9 pass, the others at top - 1. top: 4 or 32; x, w: [16]
+INLINE k_scale k_fit_scale(float top, const vf *x, const vf *w)
 {
     k_scale fit;
-    vf x[K_16], middle[K_16], wx[K_16];
-    vf extreme = k_extreme(given, K_16, &fit.zero);
+    k_scales s;
+    vf extreme = k_extreme(x, K_16, &fit.zero);
     vi sign = (vi)extreme & INT32_MIN;
-    k_scales s = {.top = top, .largest = magnitude(extreme), .w = w, .wx = wx};
-    vf low = -k_bound(top, -5, 4) * s.largest;
+    s.top = top;
+    s.largest = magnitude(extreme);
+    s.w = w;
+    vf low = -k_bound(&s, top - 1, -5, 4);
     for (int i = 0; i < K_16; i++) {
-        wx[i] = w[i] * given[i];
-        x[i] = (vf)((vi)given[i] ^ sign);
-        middle[i] = larger(x[i], low);
+        s.wx[i] = w[i] * x[i];
+        s.x[i] = (vf)((vi)x[i] ^ sign);
+        s.bounded[i] = larger(s.x[i], low);
     }
-    k_try_steps(&s, 0, 0, middle);
-    k_try_steps(&s, -9, -6, x);
-    k_try_steps(&s, -5, -1, middle);
-    k_try_steps(&s, 1, 4, middle);
-    low = -k_bound(top, 5, 9) * s.largest;
-    vf high = k_bound(top + 1, 5, 9) * s.largest;
-    high = (0.5f * ((top - 0.5f) / k_factor_of(top, 5) + (top + 0.5f) / k_factor_of(top, 9))) * s.largest;
+    k_try_range(&s, -9, 5, false, true); // quotients up to top - 0.6
+    k_try_range(&s, -5, 5, true, false);
+    k_try_range(&s, 1, 4, true, false);
+    low = -k_bound(&s, top - 1, 5, 9);
+    vf high = k_bound(&s, top, 5, 9);
     for (int i = 0; i < K_16; i++)
-        x[i] = smaller(larger(x[i], low), high);
-    k_try_steps(&s, 5, 9, x);
+        s.bounded[i] = smaller(larger(s.x[i], low), high);
+    k_try_range(&s, 5, 5, true, false);
     fit.scale = either(fit.zero, SPREAD(0.0f), s.scale);
     fit.inverse = (vf)((vi)s.inverse ^ sign);
     return fit;

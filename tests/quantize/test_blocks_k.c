@@ -76,6 +76,42 @@ START_TEST(has_the_bytes_of_ggml_where_its_integers_wrap)
 }
 END_TEST
 
+// Sub-blocks most of whose weights are 0.9 to 1 of the largest, of either sign: each candidate's
+// scale cuts others of them off. Digests as above.
+START_TEST(has_the_bytes_of_ggml_where_codes_are_cut_off)
+{
+    enum { IN = 64 * SUPER };
+    static float x[IN], importance[IN];
+    static uint8_t to[64 * 210];
+    static const struct {
+        dtype type;
+        int bytes;
+        uint64_t expected[2]; // plain, with importance
+    } cases[] = {{DT_Q3_K, 110, {106504575599601366u, 106992760482013652u}},
+                 {DT_Q6_K, 210, {388396185118947374u, 389501528428625876u}}};
+    for (uint32_t i = 0; i < IN; i++) {
+        uint32_t h = mix(i * 7 + 3);
+        float part = h & 3 ? golden_weight(i, 5) * 8 : 1 - (float)(h >> 8 & 1023) * 0x1p-13f;
+        x[i] = (h >> 2 & 1 ? -part : part) * (golden_weight(i / 16, 9) * 4 + 0.5f);
+        importance[i] = (float)((h >> 24 & 255) + 1) / 256;
+    }
+    for (size_t t = 0; t < COUNT_OF(cases); t++)
+        EACH_LEVEL(level)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                uint64_t digest = 0;
+                block_ops_at(cases[t].type, level)
+                    ->encode(&(block_rows){.from = x, .n = 1, .in = IN, .to = to,
+                                           .importance = weighted ? importance : NULL,
+                                           .search = SEARCH_COMPAT});
+                for (int i = 0; i < 64 * cases[t].bytes; i++)
+                    digest_add(&digest, (uint64_t)i, to[i]);
+                ck_assert_msg(digest == cases[t].expected[weighted], "%s, %s, %s: %" PRIu64,
+                              dtype_name(cases[t].type), cpu_name(level),
+                              weighted ? "weighted" : "plain", digest);
+            }
+}
+END_TEST
+
 START_TEST(decodes_what_gguf_decodes)
 {
     enum { BLOCKS = 400 };
@@ -373,6 +409,7 @@ Suite *suite_blocks_k(void)
     TCase *c = tcase_create("blocks_k");
     tcase_add_test(c, has_the_bytes_of_ggml);
     tcase_add_test(c, has_the_bytes_of_ggml_where_its_integers_wrap);
+    tcase_add_test(c, has_the_bytes_of_ggml_where_codes_are_cut_off);
     tcase_add_test(c, decodes_what_gguf_decodes);
     tcase_add_test(c, has_the_same_bytes_at_every_level);
     tcase_add_test(c, encodes_rows_alone_as_among_others);

@@ -205,22 +205,27 @@ INLINE vf fp4_nearest(vf y)
     return y + binade - binade;
 }
 
-// The errors under scales (6 is their largest multiple) given in the parts' own scaling, and by how
-// much sum w a value is less than sum w a^2.
-INLINE void fp4_errors(const fp4_parts *p, const vf scale[FP4_AT_ONCE], vf error[FP4_AT_ONCE],
-                       vf lack[FP4_AT_ONCE])
+// The errors under at most FP4_AT_ONCE scales (6 is their largest multiple) given in the parts' own
+// scaling, and, unless lack is NULL, by how much sum w a value is less than sum w a^2.
+INLINE void fp4_errors(const fp4_parts *p, const vf *scale, int scales, vf *error, vf *lack)
 {
-    vf inverse[FP4_AT_ONCE];
-    UNROLLED(t, FP4_AT_ONCE) {
+    vf inverse[FP4_AT_ONCE], sum[FP4_AT_ONCE], lost[FP4_AT_ONCE];
+    UNROLLED(t, scales) {
         inverse[t] = 1.0f / scale[t];
-        error[t] = lack[t] = (vf){0};
+        sum[t] = lost[t] = (vf){0};
     }
     for (int j = 0; j < p->n; j++)
-        UNROLLED(t, FP4_AT_ONCE) {
+        UNROLLED(t, scales) {
             vf d = p->a[j] - fp4_nearest(p->a[j] * inverse[t]) * scale[t], wd = p->w[j] * d;
-            error[t] += wd * d;
-            lack[t] += wd * p->a[j];
+            sum[t] += wd * d;
+            if (lack)
+                lost[t] += wd * p->a[j];
         }
+    UNROLLED(t, scales) {
+        error[t] = sum[t];
+        if (lack)
+            lack[t] = lost[t];
+    }
 }
 
 // The error under a scale of the codes of elements times by.
@@ -289,31 +294,48 @@ INLINE vi fp4_code(fp4_codes c, vi given, int away)
 
 enum { FP4_TRIED = 48 };
 
-// The scale codes tried, and the best so far; of the given one 0.9999 of the error (less could be
-// rounding).
+// The best scale code so far; of the given one 0.9999 of the error (less could be rounding). For
+// NVFP4 all that were tried, too.
 typedef struct {
-    vi tried[FP4_TRIED];
-    vf errors[FP4_TRIED], lacks[FP4_TRIED];
-    int n;
     vi code;
     vf error;
+    int n;
+    vi tried[FP4_TRIED];
+    vf errors[FP4_TRIED], lacks[FP4_TRIED];
 } fp4_best;
 
-// Codes given + k and the next lower ones, where they may be taken; the lowest of equals.
-INLINE void fp4_try(const fp4_parts *p, fp4_codes c, vi given, int k, vi may, fp4_best *best)
+// The errors of codes given + k and the next lower ones.
+INLINE void fp4_measure(const fp4_parts *p, fp4_codes c, vi given, int k, vf error[FP4_AT_ONCE],
+                        vf *lack)
 {
     vf scale[FP4_AT_ONCE];
     UNROLLED(t, FP4_AT_ONCE)
         scale[t] = fp4_scale(c, fp4_code(c, given, k - t)) * p->unit;
-    fp4_errors(p, scale, best->errors + best->n, best->lacks + best->n);
+    fp4_errors(p, scale, FP4_AT_ONCE, error, lack);
+}
+
+// Takes them where they may be taken; the lowest of equals.
+INLINE void fp4_take(fp4_codes c, vi given, int k, vi may, const vf error[FP4_AT_ONCE],
+                     fp4_best *best)
+{
     UNROLLED(t, FP4_AT_ONCE) {
-        vf *error = best->errors + best->n;
-        *error = either(may, *error, SPREAD(FLT_MAX));
-        best->tried[best->n] = fp4_code(c, given, k - t);
-        vi better = *error <= best->error;
-        best->error = either(better, *error, best->error);
-        best->code = either_int(better, best->tried[best->n++], best->code);
+        vi code = fp4_code(c, given, k - t);
+        vf its = either(may, error[t], SPREAD(FLT_MAX));
+        vi better = its <= best->error;
+        best->error = either(better, its, best->error);
+        best->code = either_int(better, code, best->code);
+        if (!c.e8m0) {
+            best->tried[best->n] = code;
+            best->errors[best->n++] = its;
+        }
     }
+}
+
+INLINE void fp4_try(const fp4_parts *p, fp4_codes c, vi given, int k, vi may, fp4_best *best)
+{
+    vf error[FP4_AT_ONCE];
+    fp4_measure(p, c, given, k, error, c.e8m0 ? NULL : best->lacks + best->n);
+    fp4_take(c, given, k, may, error, best);
 }
 
 // NVFP4: the code that gives the values of least distance from elements that have grown by the
@@ -337,23 +359,35 @@ INLINE void fp4_unshrink(const fp4_parts *p, fp4_codes c, fp4_best *best, vf *by
     *by = either(good, grown, SPREAD(1));
 }
 
+// The given code; of MXFP4 those above it, too, since both fit in one go.
+INLINE void fp4_begin(const fp4_parts *p, fp4_codes c, vi given, fp4_best *best)
+{
+    vf scale = fp4_scale(c, given) * p->unit, error[FP4_AT_ONCE];
+    best->code = given;
+    if (c.e8m0) {
+        fp4_measure(p, c, given, MXFP4_ABOVE, error, NULL);
+        best->error = error[MXFP4_ABOVE] * 0.9999f;
+        fp4_take(c, given, MXFP4_ABOVE, ~(vi){0}, error, best);
+        return;
+    }
+    fp4_errors(p, &scale, 1, error, best->lacks);
+    best->error = best->errors[0] = error[0] * 0.9999f;
+    best->tried[0] = given;
+    best->n = 1;
+}
+
 // What a lane tries does not depend on the others: where some have to go on, the rest take nothing.
 INLINE vi fp4_sweep(const fp4_parts *p, fp4_codes c, vi given, vf *by)
 {
     vi all = ~(vi){0};
-    vf scale[FP4_AT_ONCE], error[FP4_AT_ONCE], lack[FP4_AT_ONCE];
-    UNROLLED(t, FP4_AT_ONCE)
-        scale[t] = fp4_scale(c, given) * p->unit;
-    fp4_errors(p, scale, error, lack);
-    fp4_best best = {.n = 1, .code = given, .error = error[0] * 0.9999f};
-    best.tried[0] = given;
-    best.errors[0] = best.error;
-    best.lacks[0] = lack[0];
+    fp4_best best;
+    fp4_begin(p, c, given, &best);
     vi grid = (given < 8) & fp4_on_grid(p);
     if (!c.e8m0 && fp4_any(grid))
         for (int k = NVFP4_GRID; k > c.above; k -= FP4_AT_ONCE)
             fp4_try(p, c, given, k, grid, &best);
-    for (int k = c.above; k >= -c.below; k -= FP4_AT_ONCE) {
+    int first = c.e8m0 ? c.above - FP4_AT_ONCE : c.above;
+    for (int k = first; k >= -c.below; k -= FP4_AT_ONCE) {
         if (k <= -NVFP4_BELOW) {
             all &= fp4_hope(p, fp4_scale(c, fp4_code(c, given, k)) * p->unit, best.error);
             if (!fp4_any(all))
@@ -367,9 +401,9 @@ INLINE vi fp4_sweep(const fp4_parts *p, fp4_codes c, vi given, vf *by)
     return best.code;
 }
 
-KERNEL_TARGET static void KERNEL(fp4_better)(const block_rows *r, bool mx, int64_t first,
-                                             int count, int32_t code[KERNEL_LANES],
-                                             float by[KERNEL_LANES])
+// mx is known when this is compiled.
+INLINE void fp4_better(const block_rows *r, bool mx, int64_t first, int count,
+                       int32_t code[KERNEL_LANES], float by[KERNEL_LANES])
 {
     bool far = r->importance != NULL;
     fp4_codes c = {NVFP4_ABOVE, far ? NVFP4_FAR : NVFP4_BELOW, NVFP4_LAST, false};
@@ -395,7 +429,7 @@ KERNEL_TARGET static void KERNEL(mxfp4_encode)(const block_rows *r)
         for (int i = 0; i < count; i++)
             e[i] = mxfp4_exponent(fp4_largest_of(r->from + (b + i) * MXFP4_BLOCK, MXFP4_BLOCK));
         if (r->search == SEARCH_BEST)
-            KERNEL(fp4_better)(r, true, b, count, e, by);
+            fp4_better(r, true, b, count, e, by);
         for (int i = 0; i < count; i++)
             KERNEL(mxfp4_write)(r->to + (b + i) * MXFP4_BYTES, r->from + (b + i) * MXFP4_BLOCK,
                                 (uint8_t)e[i]);
@@ -414,7 +448,7 @@ KERNEL_TARGET static void KERNEL(nvfp4_encode)(const block_rows *r)
         for (int i = 0; i < count; i++)
             by[i] = 1;
         if (r->search == SEARCH_BEST)
-            KERNEL(fp4_better)(r, false, b, count, e, by);
+            fp4_better(r, false, b, count, e, by);
         for (int i = 0; i < count; i++)
             KERNEL(nvfp4_write)(r->to + (b + i) / 4 * NVFP4_BYTES, (int)((b + i) % 4),
                                 r->from + (b + i) * NVFP4_PART, (uint8_t)e[i], by[i]);

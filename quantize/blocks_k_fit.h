@@ -291,9 +291,9 @@ INLINE void k_try_range(k_scales *s, int step, int count, bool bounded, bool fir
 }
 
 // A weight whose code is `last` under all candidates from `from` to `to`, as is that of every
-// larger one that ggml cuts off at `last`: so the weights are bounded once, not each of their codes.
-// It lies between the weight with the quotient last - 0.5 under the first of these candidates and
-// that with last + 0.5 under the last one; for the ranges below, a thousandth and more from both.
+// larger one that ggml cuts off at `last`: so weights are bounded once, not each of their codes. It
+// lies between the weight with the quotient last - 0.5 under the first of these candidates and that
+// with last + 0.5 under the last one; for the ranges below, a thousandth and more from both.
 INLINE vf k_bound(const k_scales *s, float last, int from, int to)
 {
     float low = (last - 0.5f) / k_step_factor(s->top, from);

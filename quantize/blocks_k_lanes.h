@@ -106,7 +106,7 @@ KERNEL_TARGET static void KERNEL(k_load)(k_batch *b, const block_rows *r, int64_
         for (int i = 0; i < K_SUPER && b->factor != 1; i++)
             b->importance[i] *= b->factor;
     }
-    memset(b->word, 0, sizeof b->word);
+    memset(b->word, 0, b->best ? sizeof b->word : sizeof b->word[0]);
     b->error[0] = b->error[1] = SPREAD(0.0f);
     b->form = 0;
 }

@@ -268,11 +268,13 @@ INLINE void k_signed_codes(vf d, int top, int j, k_batch *b, vi *code, vi *none)
     *none = d == 0.0f;
     const vf divisor = either(*none, SPREAD(1.0f), d);
     for (int i = 0; i < K_16; i++)
-        code[i] = k_within(nearest_int(x[i] / divisor), -top, top - 1);
-    if (b->best)
-        b->error[b->form] += k_error(x, b->importance + K_16 * j, K_16, code, d, SPREAD(0.0f));
-    for (int i = 0; i < K_16; i++)
-        code[i] += top;
+        code[i] = k_within(nearest_int(x[i] / divisor), -top, top - 1) + top;
+    if (b->best) {
+        vi its[K_16];
+        for (int i = 0; i < K_16; i++)
+            its[i] = code[i] - top;
+        b->error[b->form] += k_error(x, b->importance + K_16 * j, K_16, its, d, SPREAD(0.0f));
+    }
 }
 
 INLINE void k_scale_codes(const k_scale *fit, float top, int n, const vf *x, vi *code)

@@ -228,107 +228,108 @@ INLINE vf k_extreme(const vf *x, int n, vi *zero)
     return either(*zero, SPREAD(1.0f), extreme);
 }
 
-enum { K_ABREAST = KERNEL_LANES == 16 ? 5 : 3 }; // candidates side by side, at most
+// Candidate `step`, from -9 to 9, has the inverse scale -(top + step / 10) / extreme. From -9 to 0
+// and from 0 to 9 a quotient grows by less than 1, so a weight has one of two codes there: those of
+// the first and the last of these candidates, the posts. What either adds to the sums is worked out
+// once, and each of the others chooses. All in magnitudes: codes have the sign of -x / extreme, so
+// that all terms of a sum have the same.
+enum { K_POSTS = 3, K_APART = 9, K_ABREAST = 4 };
 
 typedef struct {
     float top;
-    vf largest;        // the magnitude of the extreme value
-    vf x[K_16];        // with the sign that makes the extreme value positive
-    vf bounded[K_16];  // the same within bounds: see k_bound
-    const vf *w;
-    vf wx[K_16];       // with the weight's own sign
-    vf inverse, scale; // of the best candidate so far
-    vf best;           // the energy that it explains
+    vf largest;                          // the extreme value
+    vf x[K_16];
+    vf xl[K_POSTS][K_16], l2[K_POSTS][K_16]; // the terms of each weight
+    vf tie[K_POSTS - 1][K_16];           // beyond it a quotient has the next post's code
+    vf factor, scale;                    // of the best candidate so far: largest / scale, scale
+    vf best;                             // the energy that it explains
 } k_scales;
 
-// Candidate `step`, from -9 to 9, has the inverse scale -factor / extreme.
 INLINE float k_step_factor(float top, int step) { return top + 0.1f * (float)step; }
 
-// Keeps the scale of a candidate where it is the best so far; the first one is taken as it is.
+// Keeps the scale of a candidate where it is the best so far; the first one, 0, is taken as it is.
 // Where l2 is 0 xl is, too, which is no better.
-INLINE void k_judge_scale(k_scales *s, bool first, vf inverse, vf xl, vf l2)
+INLINE void k_judge_scale(k_scales *s, int step, vf xl, vf l2)
 {
-    vf scale = xl / l2;
-    if (first) {
-        s->inverse = inverse;
+    vf factor = SPREAD(k_step_factor(s->top, step)), scale = xl / l2;
+    if (step == 0) {
+        s->factor = factor;
         s->scale = pick(unequal(l2, SPREAD(0.0f)), scale, SPREAD(0.0f));
         s->best = s->scale * xl;
         return;
     }
     vmask better = above(xl * xl, s->best * l2);
-    s->inverse = pick(better, inverse, s->inverse);
+    s->factor = pick(better, factor, s->factor);
     s->scale = pick(better, scale, s->scale);
     s->best = pick(better, scale * xl, s->best);
 }
 
-// `count` candidates from `step` on; codes are those of the weights within bounds or as they are.
-// With `first`, candidate 0 (within bounds) comes before the others and counts.
-INLINE void k_try_scales(k_scales *s, int step, int count, bool bounded, bool first)
+// The posts: their terms, and the sums of these. Codes end at top, those of the other sign than the
+// extreme value's at top - 1, which quotients of the first post do not reach.
+INLINE void k_set_posts(k_scales *s, const vf *x, const vf *w, vi sign, vf *xl, vf *l2)
+{
+    int32_t less = (int32_t)(f32_bits(s->top - 1) - f32_bits(s->top));
+    vf inverse[K_POSTS];
+    UNROLLED(c, K_POSTS) {
+        inverse[c] = k_step_factor(s->top, K_APART * (c - 1)) / s->largest;
+        xl[c] = l2[c] = SPREAD(0.0f);
+    }
+    for (int i = 0; i < K_16; i++) {
+        vf a = magnitude(x[i]), wx = w[i] * a;
+        vi most = (vi)SPREAD(s->top) + (((vi)x[i] ^ sign) >> 31 & less);
+        s->x[i] = a;
+        UNROLLED(c, K_POSTS) {
+            vf whole = rounded(a * inverse[c]), code = whole - 0x1.8p23f;
+            if (c > 0)
+                code = k_cap(code, (vf)most);
+            if (c < K_POSTS - 1) // a tie goes to the even one
+                s->tie[c][i] = (vf)((vi)(code + 0.5f) - ((vi)whole & 1));
+            s->xl[c][i] = wx * code;
+            s->l2[c][i] = w[i] * code * code;
+            xl[c] += s->xl[c][i];
+            l2[c] += s->l2[c][i];
+        }
+    }
+}
+
+// K_ABREAST candidates from `step` on, behind the post.
+INLINE void k_try_scales(k_scales *s, int step, int post)
 {
     vf inverse[K_ABREAST], xl[K_ABREAST], l2[K_ABREAST];
-    UNROLLED(c, count) {
-        int at = !first ? step + c : c == 0 ? 0 : step + c - 1;
-        inverse[c] = -k_step_factor(s->top, at) / s->largest;
+    UNROLLED(c, K_ABREAST) {
+        inverse[c] = k_step_factor(s->top, step + c) / s->largest;
         xl[c] = l2[c] = SPREAD(0.0f);
     }
     for (int i = 0; i < K_16; i++)
-        UNROLLED(c, count) {
-            vf x = bounded || (first && c == 0) ? s->bounded[i] : s->x[i];
-            vf code = k_whole(x * inverse[c]);
-            xl[c] += s->wx[i] * code;
-            l2[c] += s->w[i] * code * code;
+        UNROLLED(c, K_ABREAST) {
+            vmask next = above(s->x[i] * inverse[c], s->tie[post][i]);
+            xl[c] += pick(next, s->xl[post + 1][i], s->xl[post][i]);
+            l2[c] += pick(next, s->l2[post + 1][i], s->l2[post][i]);
         }
-    UNROLLED(c, count)
-        k_judge_scale(s, first && c == 0, inverse[c], xl[c], l2[c]);
-}
-
-INLINE void k_try_range(k_scales *s, int step, int count, bool bounded, bool first)
-{
-    int now = count > K_ABREAST ? (count + 1) / 2 : count;
-    k_try_scales(s, step, now, bounded, first);
-    if (now < count)
-        k_try_scales(s, step + now - first, count - now, bounded, false);
-}
-
-// A weight whose code is `last` under all candidates from `from` to `to`, as is that of every
-// larger one that ggml cuts off at `last`: so weights are bounded once, not each of their codes. It
-// lies between the weight with the quotient last - 0.5 under the first of these candidates and that
-// with last + 0.5 under the last one; for the ranges below, a thousandth and more from both.
-INLINE vf k_bound(const k_scales *s, float last, int from, int to)
-{
-    float low = (last - 0.5f) / k_step_factor(s->top, from);
-    float high = (last + 0.5f) / k_step_factor(s->top, to);
-    return 0.5f * (low + high) * s->largest;
+    UNROLLED(c, K_ABREAST)
+        k_judge_scale(s, step + c, xl[c], l2[c]);
 }
 
 // The scale extreme / -top, then nine larger and nine smaller ones: the one that explains most of
-// the weighted energy. Codes of the extreme value's sign end at -top, which only the quotients of
-// candidates 6 to 9 pass, the others at top - 1. top: 4 or 32; x, w: [16]
+// the weighted energy. top: 4 or 32; x, w: [16], w >= 0
 INLINE k_scale k_fit_scale(float top, const vf *x, const vf *w)
 {
     k_scale fit;
     k_scales s;
-    vf extreme = k_extreme(x, K_16, &fit.zero);
-    vi sign = (vi)extreme & INT32_MIN;
+    vf extreme = k_extreme(x, K_16, &fit.zero), xl[K_POSTS], l2[K_POSTS];
+    vi sign = (vi)extreme & INT32_MIN, other = sign ^ INT32_MIN;
     s.top = top;
     s.largest = magnitude(extreme);
-    s.w = w;
-    vf low = -k_bound(&s, top - 1, -5, 4);
-    for (int i = 0; i < K_16; i++) {
-        s.wx[i] = w[i] * x[i];
-        s.x[i] = (vf)((vi)x[i] ^ sign);
-        s.bounded[i] = larger(s.x[i], low);
-    }
-    k_try_range(&s, -9, 5, false, true); // quotients up to top - 0.6
-    k_try_range(&s, -5, 5, true, false);
-    k_try_range(&s, 1, 4, true, false);
-    low = -k_bound(&s, top - 1, 5, 9);
-    vf high = k_bound(&s, top, 5, 9);
-    for (int i = 0; i < K_16; i++)
-        s.bounded[i] = smaller(larger(s.x[i], low), high);
-    k_try_range(&s, 5, 5, true, false);
-    fit.scale = either(fit.zero, SPREAD(0.0f), s.scale);
-    fit.inverse = (vf)((vi)s.inverse ^ sign);
+    k_set_posts(&s, x, w, sign, xl, l2);
+    k_judge_scale(&s, 0, xl[1], l2[1]);
+    k_judge_scale(&s, -9, xl[0], l2[0]);
+    k_try_scales(&s, -8, 0);
+    k_try_scales(&s, -4, 0);
+    k_try_scales(&s, 1, 1);
+    k_try_scales(&s, 5, 1);
+    k_judge_scale(&s, 9, xl[2], l2[2]);
+    fit.scale = either(fit.zero, SPREAD(0.0f), (vf)((vi)s.scale ^ other) + 0.0f); // no -0
+    fit.inverse = (vf)((vi)(s.factor / s.largest) ^ other);
     return fit;
 }
 

@@ -76,9 +76,10 @@ START_TEST(has_the_bytes_of_ggml_where_its_integers_wrap)
 }
 END_TEST
 
-// Sub-blocks most of whose weights are 0.9 to 1 of the largest, of either sign: each candidate's
-// scale cuts others of them off. Digests as above.
-START_TEST(has_the_bytes_of_ggml_where_codes_are_cut_off)
+// Every other sub-block has weights most of which are 0.9 to 1 of the largest, of either sign: each
+// candidate's scale cuts others of them off. The rest are integers up to 63 or 65, of which those
+// for 31.5 and 32.5 make halves. Digests as above.
+START_TEST(has_the_bytes_of_ggml_where_codes_are_cut_off_or_ties)
 {
     enum { IN = 64 * SUPER };
     static float x[IN], importance[IN];
@@ -87,12 +88,14 @@ START_TEST(has_the_bytes_of_ggml_where_codes_are_cut_off)
         dtype type;
         int bytes;
         uint64_t expected[2]; // plain, with importance
-    } cases[] = {{DT_Q3_K, 110, {106504575599601366u, 106992760482013652u}},
-                 {DT_Q6_K, 210, {388396185118947374u, 389501528428625876u}}};
+    } cases[] = {{DT_Q3_K, 110, {107225479934861956u, 107503979157299969u}},
+                 {DT_Q6_K, 210, {390057246550816337u, 390259399173211441u}}};
     for (uint32_t i = 0; i < IN; i++) {
         uint32_t h = mix(i * 7 + 3);
         float part = h & 3 ? golden_weight(i, 5) * 8 : 1 - (float)(h >> 8 & 1023) * 0x1p-13f;
         x[i] = (h >> 2 & 1 ? -part : part) * (golden_weight(i / 16, 9) * 4 + 0.5f);
+        if (i / 16 % 2) // the largest one is the sixth
+            x[i] = (float)(i % 16 == 5 ? 63 + (int)(i / 32 % 2) * 2 : (int)(h % 125) - 62);
         importance[i] = (float)((h >> 24 & 255) + 1) / 256;
     }
     for (size_t t = 0; t < COUNT_OF(cases); t++)
@@ -409,7 +412,7 @@ Suite *suite_blocks_k(void)
     TCase *c = tcase_create("blocks_k");
     tcase_add_test(c, has_the_bytes_of_ggml);
     tcase_add_test(c, has_the_bytes_of_ggml_where_its_integers_wrap);
-    tcase_add_test(c, has_the_bytes_of_ggml_where_codes_are_cut_off);
+    tcase_add_test(c, has_the_bytes_of_ggml_where_codes_are_cut_off_or_ties);
     tcase_add_test(c, decodes_what_gguf_decodes);
     tcase_add_test(c, has_the_same_bytes_at_every_level);
     tcase_add_test(c, encodes_rows_alone_as_among_others);

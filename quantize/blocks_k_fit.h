@@ -240,7 +240,7 @@ typedef struct {
     vf largest;                          // the extreme value
     vf x[K_16];
     vf xl[K_POSTS][K_16], l2[K_POSTS][K_16]; // the terms of each weight
-    vf tie[K_POSTS - 1][K_16];           // beyond it a quotient has the next post's code
+    vf next[K_POSTS - 1][K_16];          // the least quotient with the next post's code
     vf factor, scale;                    // of the best candidate so far: largest / scale, scale
     vf best;                             // the energy that it explains
 } k_scales;
@@ -282,8 +282,8 @@ INLINE void k_set_posts(k_scales *s, const vf *x, const vf *w, vi sign, vf *xl, 
             vf whole = rounded(a * inverse[c]), code = whole - 0x1.8p23f;
             if (c > 0)
                 code = k_cap(code, (vf)most);
-            if (c < K_POSTS - 1) // a tie goes to the even one
-                s->tie[c][i] = (vf)((vi)(code + 0.5f) - ((vi)whole & 1));
+            if (c < K_POSTS - 1) // halves themselves go to even codes
+                s->next[c][i] = (vf)((vi)(code + 0.5f) | (~(vi)whole & 1));
             s->xl[c][i] = wx * code;
             s->l2[c][i] = w[i] * code * code;
             xl[c] += s->xl[c][i];
@@ -302,7 +302,7 @@ INLINE void k_try_scales(k_scales *s, int step, int post)
     }
     for (int i = 0; i < K_16; i++)
         UNROLLED(c, K_ABREAST) {
-            vmask next = above(s->x[i] * inverse[c], s->tie[post][i]);
+            vmask next = at_least(s->x[i] * inverse[c], s->next[post][i]);
             xl[c] += pick(next, s->xl[post + 1][i], s->xl[post][i]);
             l2[c] += pick(next, s->l2[post + 1][i], s->l2[post][i]);
         }

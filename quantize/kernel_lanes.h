@@ -52,6 +52,10 @@ INLINE vmask above(vf x, vf y)
 {
     return _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_GT_OQ);
 }
+INLINE vmask at_least(vf x, vf y)
+{
+    return _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_GE_OQ);
+}
 INLINE vmask unequal(vf x, vf y)
 {
     return _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_NEQ_UQ);
@@ -66,6 +70,7 @@ INLINE vf pick(vmask a, vf yes, vf no)
 #else
 typedef vi vmask;
 INLINE vmask above(vf x, vf y) { return x > y; }
+INLINE vmask at_least(vf x, vf y) { return x >= y; }
 INLINE vmask unequal(vf x, vf y) { return x != y; }
 INLINE vmask both(vmask a, vmask b) { return a & b; }
 INLINE vmask without(vmask a, vmask b) { return a & ~b; }

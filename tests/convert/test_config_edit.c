@@ -735,7 +735,7 @@ START_TEST(configs_of_one_type_are_not_written_for_two)
     make_ruled_plan(types, COUNT_OF(types));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE,
                  "loaders read one type for all modules from configs of fbgemm, ModelOpt, "
-                 "GPTQ, AWQ and MLX");
+                 "gpt-oss, GPTQ, AWQ and MLX");
     make_ruled_plan(tools, COUNT_OF(tools));
     ASSERT_FAILS(try_edit(tiny_qwen3_moe_config), ERR_USAGE, "one type for all modules");
 }

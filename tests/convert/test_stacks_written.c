@@ -93,6 +93,23 @@ START_TEST(blocks_come_back_from_any_form_that_holds_them)
 }
 END_TEST
 
+// A layer of the source in stacks, which are moved, the others one by one.
+START_TEST(stacks_that_are_there_stand_beside_new_ones)
+{
+    const stack_case *k = &stack_cases[STACK_BLOCKS];
+    write_model(STACK_BLOCKS, false);
+    moves("mxfp4-blocks", SCOPE_STORED, the.t.dir, the.other);
+    ck_assert_int_eq(the.report.n_stacked, 2 * MATRICES);
+    char *config = stack_case_config(k);
+    stack_case_layer(k, &the.t, 1);
+    tiny_write(&the.t, config);
+    free(config);
+    moves("mxfp4-blocks", SCOPE_STORED, the.t.dir, the.out);
+    ck_assert_int_eq(the.report.n_stacked, 2 * MATRICES / LAYERS * (LAYERS - 1));
+    make_same_tensors(the.other, the.out);
+}
+END_TEST
+
 static unsigned char *bytes_of(const checkpoint *c, const char *name, const char *suffix,
                                uint64_t bytes)
 {
@@ -407,6 +424,7 @@ Suite *suite_stacks_written(void)
     TCase *c = tcase_create("all");
     tcase_add_checked_fixture(c, make_set_up, make_tear_down);
     tcase_add_test(c, blocks_come_back_from_any_form_that_holds_them);
+    tcase_add_test(c, stacks_that_are_there_stand_beside_new_ones);
     tcase_add_test(c, stacks_hold_the_rows_of_single_experts);
     tcase_add_test(c, the_config_names_what_is_not_in_blocks);
     tcase_add_test(c, neither_batches_nor_scratch_change_a_byte);

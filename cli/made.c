@@ -186,8 +186,10 @@ bool made_and_told(const context *c, make_options *o, err *e)
     o->memory = c->memory;
     o->events = c->events;
     bool ok = make_checkpoint(o, &r, e);
-    // A dry run says how much would be needed also where that is not there, or not allowed.
-    if (ok || (o->dry_run && r.disk_needed && e->kind == ERR_ENV)) {
+    // A dry run says how much would be needed also where that is not there, or not allowed; of a
+    // merge, `status` says how far it is.
+    bool tells = o->dry_run && o->mode != OUTPUT_MERGE && r.disk_needed && e->kind == ERR_ENV;
+    if (ok || tells) {
         err no = ERR_INIT;
         (c->json ? as_json : o->mode == OUTPUT_PART ? part_as_text : as_text)(o, &r, &text);
         ok = print_out(&text, ok ? e : &no) && ok;

@@ -55,7 +55,7 @@ static int by_name(const void *x, const void *y)
     const plan_tensor *a = x, *b = y;
     const char *p = plan_written(a)->name, *q = plan_written(b)->name;
     if (a->stack && a->stack == b->stack)
-        return a->piece < b->piece ? -1 : 1;
+        return (a->piece > b->piece) - (a->piece < b->piece);
     size_t n = module_len(p), m = module_len(q);
     int c = natural_order(p, n, q, m);
     if (c == 0)

@@ -303,6 +303,12 @@ INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t g
     if (g->near) {
         begin.scale = g->near[group];
         begin.zero = 0;
+    } else if (g->zeros && g->bits == 4) {
+        zeros_choice z = KERNEL(zeros_search)(s, g->stored, (float)g->least_zero - half, min, max);
+        if (!(z.scale > 0))
+            return compat;
+        begin.scale = z.scale;
+        begin.zero = z.zero;
     } else {
         begin = stored_search(g, s, &space,
                               g->zeros ? 0.5f * max - 0.5f * min : 0.5f * amax,

@@ -11,7 +11,8 @@
 // added up once, and only those at the edges are looked at for each.
 //
 // Scales are 2 % apart. The first 16 are from 1/12.5 of the range of the weights on; then larger
-// and smaller ones, as long as the outermost one has an error near the least. The three zero points
+// and smaller ones, as long as the outermost one has an error near the least; where there are many
+// weights, which makes errors smooth, some between the best ones. The three zero points
 // are the one that centres the numbers on the range, or on the numbers of the best codes so far,
 // and its neighbours.
 //
@@ -170,6 +171,11 @@ static const float zeros_ladder[CANDIDATES] = {
     1, 0.9803922f, 0.9611688f, 0.9423223f, 0.9238454f, 0.9057308f, 0.8879714f, 0.8705602f,
     0.8534904f, 0.8367553f, 0.8203483f, 0.804263f, 0.7884932f, 0.7730325f, 0.757875f, 0.7430147f,
 };
+// Around one of those.
+static const float zeros_between[CANDIDATES] = {
+    1.02f, 1.0175f, 1.015f, 1.0125f, 1.01f, 1.0075f, 1.005f, 1.0025f,
+    0.9975f, 0.995f, 0.9925f, 0.99f, 0.9875f, 0.985f, 0.9825f, 0.98f,
+};
 #define ZEROS_LADDER 0.7284458f
 #define ZEROS_FIRST 0.08f // of the range: the first scale
 // How much more error than the least the outermost scale may have for the search to go on. Weighted
@@ -177,17 +183,18 @@ static const float zeros_ladder[CANDIDATES] = {
 #define ZEROS_NEAR 1.1f
 #define ZEROS_NEAR_WEIGHTED 1.2f
 
-// Tries 16 scales from `from` down. error: of the first and the last one.
-INLINE void try_zeros(zeros_group *g, float from, zeros_choice *best, float error[2])
+// Tries `of` times each number of the ladder. error: of the first and the last one.
+INLINE void try_zeros(zeros_group *g, float of, const float *ladder, zeros_choice *best,
+                      float error[2])
 {
     zeros_tried t;
     vf loss[ZEROS][VECTORS], low[VECTORS];
     EACH_VECTOR(v) {
         vf by;
-        memcpy(&by, zeros_ladder + v * KERNEL_LANES, sizeof by);
-        t.scale[v] = clamp_lanes(from * by, g->lowest, g->highest);
+        memcpy(&by, ladder + v * KERNEL_LANES, sizeof by);
+        t.scale[v] = clamp_lanes(of * by, g->lowest, g->highest);
     }
-    float last = from * zeros_ladder[CANDIDATES - 1];
+    float last = of * ladder[CANDIDATES - 1];
     last = last < g->lowest ? g->lowest : last > g->highest ? g->highest : last;
     if (g->s->o)
         sum_zeros(g, true, last, &t);
@@ -217,11 +224,12 @@ INLINE void try_zeros(zeros_group *g, float from, zeros_choice *best, float erro
 }
 
 // 16 more, with the numbers centred on those of the best so far.
-INLINE void try_more(zeros_group *g, float from, zeros_choice *best, float error[2])
+INLINE void try_more(zeros_group *g, float of, const float *ladder, zeros_choice *best,
+                     float error[2])
 {
     if (best->scale > 0)
         g->middle = -(best->zero + 0.5f) * best->scale;
-    try_zeros(g, from, best, error);
+    try_zeros(g, of, ladder, best, error);
 }
 
 // Larger scales and smaller ones, as long as the outermost has an error near the least.
@@ -229,15 +237,17 @@ INLINE void search_steps(zeros_group *g, zeros_choice *best)
 {
     float range = g->high - g->low, first = range * ZEROS_FIRST, up[2], down[2];
     float near = g->s->o ? ZEROS_NEAR_WEIGHTED : ZEROS_NEAR;
-    try_zeros(g, first, best, up);
+    try_zeros(g, first, zeros_ladder, best, up);
     down[1] = up[1];
     for (float from = first / ZEROS_LADDER;
          from < range && up[0] < near * (g->square + best->loss); from /= ZEROS_LADDER)
-        try_more(g, from, best, up);
+        try_more(g, from, zeros_ladder, best, up);
     for (float from = first * ZEROS_LADDER;
          from > range * 0x1p-20f && down[1] < near * (g->square + best->loss);
          from *= ZEROS_LADDER)
-        try_more(g, from, best, down);
+        try_more(g, from, zeros_ladder, best, down);
+    if (g->s->n > PART && best->scale > 0)
+        try_more(g, best->scale, zeros_between, best, down);
 }
 
 // Whether all weights are whole numbers of steps of which there are at most 15, as those of a

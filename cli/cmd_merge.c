@@ -51,7 +51,8 @@ const command cmd_merge = {
         "\n"
         "Answers 4 and names what is missing where a unit is not there; 1 where a part\n"
         "would have lost something, and removes what the parts made. Repeated on a\n"
-        "folder that is complete it says so and does nothing; interrupted, it goes on.",
+        "folder that is complete it says so and does nothing; interrupted, it goes on.\n"
+        "With --dry-run it answers the same and changes nothing.",
     .example = examples,
     .n_examples = COUNT_OF(examples),
     .table = table,

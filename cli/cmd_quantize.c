@@ -30,7 +30,7 @@ static const option table[] = {
     {OPTION_CHOICE(quantize_options, layout), .name = "layout", .value = "LAYOUT",
      .choices = layouts, .preset = "auto",
      .help = "experts: an expert pack; plain: ordinary shards; gguf: GGUF; auto: what the types "
-             "go into, gguf or experts"},
+             "go into, gguf, plain (mxfp4-blocks) or experts"},
     {OPTION_BYTES(quantize_options, page), .name = "page", .value = "SIZE", .min = 4096,
      .help = "of an expert pack: alignment of the first record, a power of two up to 2MiB; 16KiB "
              "where it is left away"},
@@ -46,6 +46,8 @@ static const command_example examples[] = {
      "scruple quantize nano -o nano-int4 --type int4-g32 --stats nano.stats"},
     {"FP8 in DeepSeek's own form, all linear layers",
      "scruple quantize V3-bf16 -o V3-fp8 --type fp8-block --scope all-linear"},
+    {"gpt-oss in its own form",
+     "scruple quantize gpt-oss-bf16 -o gpt-oss-mxfp4 --type mxfp4-blocks"},
     {"The experts as GPTQ has them",
      "scruple quantize V3-bf16 -o V3-gptq --type int4-gptq-g128"},
     {"Experts as int4, attention as FP8",

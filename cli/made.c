@@ -86,6 +86,7 @@ static void as_json(const make_options *o, const make_report *r, strbuf *out)
     jw_int(&w, "files_left_behind", r->n_left);
     jw_int(&w, "weights_coded", r->n_coded);
     jw_int(&w, "weights_cut", r->n_cut);
+    jw_int(&w, "weights_stacked", r->n_stacked);
     jw_int(&w, "tensors_proven_identical", r->n_moved);
     jw_int(&w, "values_changed", r->changed_values);
     if (r->blocks)
@@ -160,6 +161,8 @@ static void as_text(const make_options *o, const make_report *r, strbuf *out)
                   (long long)r->n_files, (long long)r->n_coded);
     if (r->n_cut)
         strbuf_printf(out, ", %lld cut from stacks", (long long)r->n_cut);
+    if (r->n_stacked)
+        strbuf_printf(out, ", %lld put into stacks", (long long)r->n_stacked);
     if (!o->dry_run && !r->already_complete)
         strbuf_printf(out, ", %lld tensors proven identical to the source",
                       (long long)r->n_moved);
@@ -183,8 +186,10 @@ bool made_and_told(const context *c, make_options *o, err *e)
     o->memory = c->memory;
     o->events = c->events;
     bool ok = make_checkpoint(o, &r, e);
-    // A dry run says how much would be needed also where that is not there, or not allowed.
-    if (ok || (o->dry_run && r.disk_needed && e->kind == ERR_ENV)) {
+    // A dry run says how much would be needed also where that is not there, or not allowed; of a
+    // merge, `status` says how far it is.
+    bool tells = o->dry_run && o->mode != OUTPUT_MERGE && r.disk_needed && e->kind == ERR_ENV;
+    if (ok || tells) {
         err no = ERR_INIT;
         (c->json ? as_json : o->mode == OUTPUT_PART ? part_as_text : as_text)(o, &r, &text);
         ok = print_out(&text, ok ? e : &no) && ok;

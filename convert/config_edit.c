@@ -77,7 +77,7 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
     role_class class = t->owned ? role_class_of(t->role) : CLASS_OTHER;
     // One entry a weight: its first part; vectors and fixed parts are no modules.
     if (!dot || t->part != 0 || t->to.rank != 2 ||
-        (!t->cut && !str_starts(dot, ".weight") && strcmp(dot, ".qweight") != 0))
+        (!t->cut && !t->stack && !str_starts(dot, ".weight") && strcmp(dot, ".qweight") != 0))
         return true;
     const codec *c = t->source ? t->codec : NULL;
     if (t->from && t->owned)
@@ -470,6 +470,18 @@ static void write_mlx(const modules *m, json_writer *w)
     jw_object_end(w);
 }
 
+// ---- gpt-oss ---------------------------------------------------------------------------------
+
+// Of all experts; the list is what is left.
+static bool write_mxfp4(const plan *p, const modules *m, json_writer *w, err *e)
+{
+    jw_object(w, NULL);
+    jw_text(w, "quant_method", "mxfp4");
+    bool ok = write_left_out(p, m, LEFT_NAMES, "modules_to_not_convert", w, e);
+    jw_object_end(w);
+    return ok;
+}
+
 // What may stand beside what. quant_method fp8 describes DeepSeek's blocks, compressed-tensors the
 // rest; there is one size of blocks, and scale_fmt says of all scales that they are powers of two.
 // The other configs are written for one type.
@@ -484,7 +496,8 @@ static bool describable(const codec *a, const codec *b)
 static const char *what_loaders_read(const codec *a, const codec *b)
 {
     if (a->config > CONFIG_FP8 || b->config > CONFIG_FP8)
-        return "one type for all modules from configs of fbgemm, ModelOpt, GPTQ, AWQ and MLX";
+        return "one type for all modules from configs of fbgemm, ModelOpt, gpt-oss, GPTQ, "
+               "AWQ and MLX";
     return a->config == b->config
                ? "one size of blocks and one kind of scale, not two"
                : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
@@ -556,6 +569,7 @@ static bool describe(const plan *p, const modules *m, strbuf *out, err *e)
     case CONFIG_GPTQ: ok = write_gptq(p, m, &w, e); break;
     case CONFIG_AWQ: ok = write_awq(p, m, &w, e); break;
     case CONFIG_MLX: write_mlx(m, &w); break;
+    case CONFIG_MXFP4: ok = write_mxfp4(p, m, &w, e); break;
     }
     return ok && strbuf_ok(out, e);
 }

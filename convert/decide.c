@@ -199,7 +199,7 @@ static const codec *dividing(const plan_options *o, const codec *c, const codec 
     if (fallback && codec_fits(fallback, w->out, w->in))
         return fallback;
     bool rows = codec_divides(c, w->in);
-    if (o->exact)
+    if (o->exact || (c->stacked && !fallback)) // of all experts in one type: no fall-back helps
         err_set(e, ERR_INPUT, "%s: %s needs %s that are a multiple of %lld, it has %lld", w->module,
                 c->name, rows ? "rows" : "columns",
                 (long long)(rows ? codec_row_multiple(c) : codec_multiple(c)),

@@ -53,7 +53,9 @@ static size_t module_len(const char *name)
 static int by_name(const void *x, const void *y)
 {
     const plan_tensor *a = x, *b = y;
-    const char *p = a->to.name, *q = b->to.name;
+    const char *p = plan_written(a)->name, *q = plan_written(b)->name;
+    if (a->stack && a->stack == b->stack)
+        return (a->piece > b->piece) - (a->piece < b->piece);
     size_t n = module_len(p), m = module_len(q);
     int c = natural_order(p, n, q, m);
     if (c == 0)
@@ -67,25 +69,28 @@ static int by_name(const void *x, const void *y)
 
 static int element_bytes(const plan_tensor *t) { return (dtype_bits(t->to.type) + 7) / 8; }
 
+static bool is_aligned(const plan_tensor *t) { return plan_written(t)->bytes % 8 == 0; }
+
 // Tensors of multiples of 8 bytes first, in order, so that each begins on 8 bytes; behind them the
 // others, wide elements first, each a multiple of its own element: all are naturally aligned.
 static void align_order(plan_tensor *list, int64_t n, plan_tensor *room)
 {
     int64_t k = 0;
     for (int64_t i = 0; i < n; i++)
-        if (list[i].to.bytes % 8 == 0)
+        if (is_aligned(&list[i]))
             room[k++] = list[i];
     for (int width = 8; width >= 1; width--)
         for (int64_t i = 0; i < n; i++)
-            if (list[i].to.bytes % 8 != 0 && element_bytes(&list[i]) == width)
+            if (!is_aligned(&list[i]) && element_bytes(&list[i]) == width)
                 room[k++] = list[i];
     memcpy(list, room, (size_t)n * sizeof *list);
 }
 
 static bool same_module(const plan_tensor *a, const plan_tensor *b)
 {
-    size_t n = module_len(a->to.name);
-    return n == module_len(b->to.name) && memcmp(a->to.name, b->to.name, n) == 0;
+    const char *p = plan_written(a)->name, *q = plan_written(b)->name;
+    size_t n = module_len(p);
+    return n == module_len(q) && memcmp(p, q, n) == 0;
 }
 
 static plan_file *new_file(plan *p, uint64_t *cap, int64_t first, int64_t n, err *e)
@@ -102,23 +107,27 @@ static plan_file *new_file(plan *p, uint64_t *cap, int64_t first, int64_t n, err
 // shard_tensors, never inside a module.
 static bool cut_plain(plan *p, uint64_t *cap, int64_t first, int64_t n, err *e)
 {
-    int64_t begin = first, end = first + n;
+    int64_t begin = first, end = first + n, tensors = 0;
     uint64_t bytes = 0;
     for (int64_t i = first; i < end;) {
-        int64_t next = i;
+        int64_t next = i, more_tensors = 0;
         uint64_t more = 0;
-        do
+        do {
+            more_tensors += plan_heads(&p->tensor[next]);
             more += p->tensor[next++].to.bytes;
-        while (next < end && same_module(&p->tensor[i], &p->tensor[next]));
+        } while (next < end && same_module(&p->tensor[i], &p->tensor[next]));
         bool full = bytes + more > p->options.shard_bytes ||
-                    (p->options.shard_tensors && next - begin > p->options.shard_tensors);
+                    (p->options.shard_tensors &&
+                     tensors + more_tensors > p->options.shard_tensors);
         if (i > begin && full) {
             if (!new_file(p, cap, begin, i - begin, e))
                 return false;
             begin = i;
             bytes = 0;
+            tensors = 0;
         }
         bytes += more;
+        tensors += more_tensors;
         i = next;
     }
     return end == begin || new_file(p, cap, begin, end - begin, e) != NULL;

@@ -166,7 +166,7 @@ static void warn_of_single_experts(const plan *p, const events *v)
     const arch *a = model_arch(p->model);
     for (int64_t i = 0; a->loads_stacks_only && i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
-        if (!is_expert(t) || t->expert < 0)
+        if (!is_expert(t) || t->expert < 0 || t->stack)
             continue;
         event_warn(v, "'%s' is of one expert: transformers up to 5.24 loads the experts of family "
                    "%s in stacks only, and makes up those that it does not find",

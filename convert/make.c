@@ -62,6 +62,14 @@ static bool all_are_there(const maker *m, err *e)
     return ok;
 }
 
+// What is refused is so whatever else is missing.
+static bool parts_are_whole(maker *m, err *e)
+{
+    m->report->slice = (run_slice){0, m->plan.n_files};
+    return run_recall_some(&m->plan, m->out, &m->result, e) && maker_refuse_changes(m, e) &&
+           all_are_there(m, e) && run_recall(&m->plan, m->out, &m->result, e);
+}
+
 static bool carry_out(maker *m, err *e)
 {
     make_report *r = m->report;
@@ -73,11 +81,7 @@ static bool carry_out(maker *m, err *e)
         ok = r->slice.n == 0 || run_units(m, &r->slice, e);
         break;
     case OUTPUT_MERGE:
-        r->slice = (run_slice){0, m->plan.n_files};
-        // What is refused is so whatever else is missing.
-        ok = run_recall_some(&m->plan, m->out, &m->result, e) && maker_refuse_changes(m, e) &&
-             all_are_there(m, e) && run_recall(&m->plan, m->out, &m->result, e) &&
-             maker_finish(m, e);
+        ok = parts_are_whole(m, e) && maker_finish(m, e);
         break;
     default:
         r->slice = (run_slice){0, m->plan.n_files};
@@ -92,9 +96,12 @@ static bool carry_out(maker *m, err *e)
     return ok;
 }
 
-static bool guess_time(maker *m, err *e)
+// What a dry run can say: where a merge would fail, how long other work takes.
+static bool foresee(maker *m, err *e)
 {
     const make_options *o = m->options;
+    if (o->mode == OUTPUT_MERGE)
+        return run_result_init(&m->result, &m->plan, e) && parts_are_whole(m, e);
     const estimate_options with = {
         .output = o->output,
         .slice = o->mode == OUTPUT_PART ? m->report->slice : (run_slice){0, m->plan.n_files},
@@ -117,8 +124,8 @@ bool make_checkpoint(const make_options *o, make_report *r, err *e)
     maker m = {.options = o, .report = r};
     *r = (make_report){0};
     bool ok = maker_prepare(&m, e) && open_output(&m, e) && maker_save_plan(&m, e);
-    if (ok && o->dry_run && o->mode != OUTPUT_MERGE && !r->already_complete)
-        ok = guess_time(&m, e);
+    if (ok && o->dry_run && !r->already_complete)
+        ok = foresee(&m, e);
     if (ok && !o->dry_run && !r->already_complete) {
         ok = carry_out(&m, e);
         if (!ok && is_given_up(&m, e)) {

@@ -43,7 +43,8 @@ typedef struct {
     bool already_complete;      // nothing was done
     bool has_roles;             // bits, experts' bytes and role_bytes are known
     int64_t n_files, n_tensors, n_moved, n_coded; // tensors moved byte for byte and proven so
-    int64_t n_cut;              // weights that were cut out of stacks as they are
+    int64_t n_cut, n_stacked;   // weights that were cut out of stacks, or put into some, as they
+                                // are
     int64_t n_copied, n_left;   // other files of the source's folder
     int64_t changed_values, changed_tensors;
     int64_t blocks, changed_blocks; // of weights that were moved block by block,

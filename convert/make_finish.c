@@ -136,7 +136,8 @@ static bool stage_shard_index(maker *m, err *e)
     jw_object(&w, "weight_map");
     for (int64_t f = 0; f < p->n_files; f++)
         for (int64_t i = p->file[f].first; i < p->file[f].first + p->file[f].n; i++)
-            jw_text(&w, p->tensor[i].to.name, p->file[f].name);
+            if (plan_heads(&p->tensor[i]))
+                jw_text(&w, plan_written(&p->tensor[i])->name, p->file[f].name);
     jw_object_end(&w);
     jw_object_end(&w);
     strbuf_puts(&text, "\n");

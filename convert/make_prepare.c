@@ -98,7 +98,7 @@ static void fill_report(maker *m)
     make_report *r = m->report;
     const plan *p = &m->plan;
     r->n_files = p->n_files;
-    r->n_tensors = p->n_tensors;
+    r->n_tensors = p->n_written;
     r->plan = p->id;
     r->n_copied = (int64_t)m->companions.n_copied;
     r->n_left = (int64_t)m->companions.n_left;
@@ -109,7 +109,8 @@ static void fill_report(maker *m)
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
         r->n_coded += t->starts && !t->cut;
-        r->n_cut += t->starts && t->cut;
+        r->n_cut += t->starts && t->cut && !t->stack;
+        r->n_stacked += t->starts && t->cut && t->stack;
         r->role_bytes[t->owned ? role_class_of(t->role) : CLASS_OTHER] += t->to.bytes;
     }
     if (!m->model)

@@ -76,18 +76,29 @@ void order_set_scope(order *o, int scope)
 typedef struct {
     const codec *codec[3];  // by holder: the first one of it,
     char by[3][RECIPE_RULE_TEXT]; //   and who asks for it
+    const codec *stacked;   // the first one that stacks experts, and who asks for that
+    char stacked_by[RECIPE_RULE_TEXT];
 } wanted;
+
+static void tell_who(char to[RECIPE_RULE_TEXT], const char *by, const recipe_rule *r)
+{
+    if (r)
+        (void)recipe_rule_text(r, to);
+    else
+        (void)snprintf(to, RECIPE_RULE_TEXT, "%s", by);
+}
 
 static void want(wanted *w, const codec *c, const char *by, const recipe_rule *r)
 {
     codec_holder h = c ? codec_held_by(c) : HOLDER_ANY;
+    if (c && c->stacked && !w->stacked) {
+        w->stacked = c;
+        tell_who(w->stacked_by, by, r);
+    }
     if (h == HOLDER_ANY || w->codec[h])
         return;
     w->codec[h] = c;
-    if (r)
-        (void)recipe_rule_text(r, w->by[h]);
-    else
-        (void)snprintf(w->by[h], sizeof w->by[h], "%s", by);
+    tell_who(w->by[h], by, r);
 }
 
 bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked, err *e)
@@ -110,8 +121,12 @@ bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *a
     if (other && asked && *asked == LAYOUT_GGUF)
         return err_set(e, ERR_USAGE, "%s (%s) is a type of safetensors, --layout gguf has none for "
                        "it", other->name, other_by);
-    if (asked || gguf)
-        p->layout = asked ? *asked : LAYOUT_GGUF;
+    if (w.stacked && asked && *asked == LAYOUT_EXPERTS)
+        return err_set(e, ERR_USAGE, "%s (%s) puts all experts of a layer into one tensor, an "
+                       "expert pack has them one by one: --layout plain", w.stacked->name,
+                       w.stacked_by);
+    if (asked || gguf || w.stacked)
+        p->layout = asked ? *asked : gguf ? LAYOUT_GGUF : LAYOUT_PLAIN;
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include "convert/decide.h"
 #include "convert/layout.h"
 #include "convert/plan_gguf.h"
+#include "convert/plan_stack.h"
 #include "quantize/transcode.h"
 
 // ---- which tensors there will be -------------------------------------------------------------
@@ -159,6 +160,23 @@ static bool add_stack(plan *p, uint64_t *cap, const tensor_account *a, const dec
     return true;
 }
 
+// All weights of a tensor, or the one, as pieces of stacks.
+static bool add_pieces(plan *p, uint64_t *cap, plan_stacks *stacks, const tensor_account *a,
+                       const decision *decided, err *e)
+{
+    for (int64_t k = a->first; k < a->first + a->n; k++) {
+        const bound_weight *b = model_weight_at(p->model, k);
+        bool cut = !decided[k].codec;
+        int64_t first = p->n_tensors;
+        if ((cut && !can_be_cut(b->weight, e)) || !add_parts(p, cap, b, &decided[k], cut, e))
+            return false;
+        for (int64_t i = first; i < p->n_tensors; i++)
+            if (!plan_stacks_add(stacks, p, &p->tensor[i], e))
+                return false;
+    }
+    return true;
+}
+
 // Stacks fall apart all or none, so that a layer's experts are stored alike. `decided`: of weights.
 static bool stacks_fall_apart(const plan *p, const decision *decided)
 {
@@ -244,28 +262,41 @@ static bool add_loose(plan *p, uint64_t *cap, const weight *w, err *e)
 
 // ---- all of them ----
 
-// A weight is added with its first part.
+// What becomes of one tensor of the source. `apart`: stacks fall apart; `stacks` (NULL: there are
+// none) takes what experts become. A weight is added with its first part.
+static bool collect_tensor(plan *p, uint64_t *cap, int64_t i, const decision *of_weights,
+                           bool apart, plan_stacks *stacks, err *e)
+{
+    const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
+    bool used = a && a->used, decided = false;
+    for (int64_t k = 0; used && of_weights && k < a->n; k++)
+        decided |= of_weights[a->first + k].codec != NULL;
+    if (used && stacks && role_is_expert(a->role) && (decided || !a->stacked))
+        return a->part != 0 || add_pieces(p, cap, stacks, a, of_weights, e);
+    if (used && a->stacked && apart && !stacks)
+        return a->part != 0 || add_stack(p, cap, a, of_weights, e);
+    if (used && !a->stacked && decided)
+        return a->part != 0 || add_parts(p, cap, model_weight_at(p->model, a->first),
+                                         &of_weights[a->first], false, e);
+    return add_moved(p, cap, i, a, e);
+}
+
 static bool collect_tensors(plan *p, const decision *decided, const loose_weights *loose, err *e)
 {
     uint64_t cap = 0;
     int64_t n = checkpoint_count(p->source);
     const decision *of_weights = decided ? decided + n : NULL;
-    bool apart = p->model && stacks_fall_apart(p, of_weights), ok = true;
+    bool apart = p->model && stacks_fall_apart(p, of_weights), stacked;
+    plan_stacks stacks = {0};
+    bool ok = plan_stacks_wanted(p, of_weights, &stacked, e);
     for (int64_t i = 0; ok && i < n; i++) {
-        const tensor_account *a = p->model ? model_account(p->model, i) : NULL;
-        bool used = a && a->used;
         if (loose->of && loose->taken[i])
             continue;
-        if (loose->of && loose->of[i])
-            ok = add_loose(p, &cap, loose->of[i], e);
-        else if (used && a->stacked && apart)
-            ok = a->part != 0 || add_stack(p, &cap, a, of_weights, e);
-        else if (used && of_weights && of_weights[a->first].codec)
-            ok = a->part != 0 || add_parts(p, &cap, model_weight_at(p->model, a->first),
-                                           &of_weights[a->first], false, e);
-        else
-            ok = add_moved(p, &cap, i, a, e);
+        ok = loose->of && loose->of[i]
+                 ? add_loose(p, &cap, loose->of[i], e)
+                 : collect_tensor(p, &cap, i, of_weights, apart, stacked ? &stacks : NULL, e);
     }
+    plan_stacks_free(&stacks);
     return ok;
 }
 
@@ -331,6 +362,32 @@ static void describe_components(const plan_file *f, strbuf *out)
                           f->records.component[i].suffix);
 }
 
+static int64_t list_written(const plan *p, const plan_file *f, tensor *list)
+{
+    int64_t n = 0;
+    for (int64_t i = f->first; i < f->first + f->n; i++)
+        if (plan_heads(&p->tensor[i]))
+            list[n++] = *plan_written(&p->tensor[i]);
+    return n;
+}
+
+// The same list, by now with the tensors' places in the file.
+static void take_places(plan *p, const plan_file *f, const tensor *list)
+{
+    for (int64_t i = f->first; i < f->first + f->n; i++) {
+        plan_tensor *t = &p->tensor[i];
+        if (!t->stack) {
+            t->to = *list++;
+            continue;
+        }
+        plan_stack *s = t->stack;
+        if (plan_heads(t))
+            s->to = *list++;
+        uint64_t expert = (uint64_t)(t->piece / s->turns), turn = (uint64_t)(t->piece % s->turns);
+        t->to.offset = s->to.offset + expert * (uint64_t)s->turns * t->to.bytes + turn * s->row;
+    }
+}
+
 // The metadata of an expert shard is a hint for readers; experts.idx and the offsets are the fact.
 static bool write_one_header(plan *p, plan_file *f, tensor *list, err *e)
 {
@@ -357,16 +414,14 @@ static bool write_one_header(plan *p, plan_file *f, tensor *list, err *e)
         pairs[n_pairs++] = (st_pair){"moe.page", number[3].text};
         pairs[n_pairs++] = (st_pair){"moe.components", components.text};
     }
-    for (int64_t i = 0; i < f->n; i++)
-        list[i] = p->tensor[f->first + i].to;
+    int64_t n = list_written(p, f, list);
     uint64_t align = p->options.layout == LAYOUT_EXPERTS ? p->options.page : 8;
-    if (!st_write_header(&f->header, list, f->n, pairs, n_pairs, align, e))
+    if (!st_write_header(&f->header, list, n, pairs, n_pairs, align, e))
         goto out;
     f->bytes = f->header.len;
-    for (int64_t i = 0; i < f->n; i++) {
-        p->tensor[f->first + i].to = list[i];
+    for (int64_t i = 0; i < n; i++)
         f->bytes += list[i].bytes;
-    }
+    take_places(p, f, list);
     ok = true;
 out:
     for (int i = 0; i < 4; i++)
@@ -419,6 +474,7 @@ static bool mark_and_sum(plan *p, err *e)
             return false;
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
+        p->n_written += plan_heads(t);
         p->tensor_bytes += t->to.bytes;
         if (t->owned && role_class_of(t->role) == CLASS_EXPERTS)
             p->expert_bytes += t->to.bytes;
@@ -509,6 +565,14 @@ const weight *plan_weight(const plan *p, const plan_tensor *t)
     return model_weight(p->model, t->role, t->layer, stack ? 0 : t->expert);
 }
 
+uint64_t plan_goes_out(const plan_tensor *t)
+{
+    if (!t->stack)
+        return t->to.bytes;
+    uint64_t turns = (uint64_t)t->stack->turns;
+    return ((uint64_t)t->piece + 1) % turns == 0 ? turns * t->to.bytes : 0;
+}
+
 uint64_t plan_held_bytes(const plan *p)
 {
     uint64_t held = 0, most = 0;
@@ -516,10 +580,12 @@ uint64_t plan_held_bytes(const plan *p)
         const plan_tensor *t = &p->tensor[i];
         if (!t->source)
             continue;
-        // The part that comes first goes out as it is made.
+        // The part that comes first goes out as it is made, unless it is a piece of a stack.
         if (t->starts)
             held += codec_bytes(t->codec, t->source->out, t->source->in);
-        held -= t->to.bytes;
+        if (t->stack && held > most)
+            most = held;
+        held -= plan_goes_out(t);
         if (held > most)
             most = held;
     }

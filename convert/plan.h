@@ -3,7 +3,8 @@
 // tensor or weight, by which codec, at which offset of which file. It is a pure function of the
 // source's headers and the options; its digest names the run. Makes nothing and writes nothing:
 // run.h carries it out. Stacked experts come out one by one (quantize, packs, whenever any of them
-// is coded), or their stacks are moved whole.
+// is coded), or their stacks are moved whole; a codec that is `stacked` puts experts into stacks,
+// whose tensors many weights fill (plan_stack.h).
 #ifndef SCRUPLE_CONVERT_PLAN_H
 #define SCRUPLE_CONVERT_PLAN_H
 
@@ -49,10 +50,20 @@ typedef struct {
 #define PLAN_DEFAULTS {LAYOUT_PLAIN, SCOPE_NONE, NULL, NULL, 16384, PLAN_SHARD_BYTES, \
                        0, 0, "", NULL, SEARCH_BEST, false, false, false}
 
+// A tensor of the output that a part of all the experts of a layer fills: expert after expert, and
+// of each in turns a row of every weight that shares it (gate and up).
+typedef struct {
+    tensor to;                 // as the file's header has it
+    int64_t n;                 // of the plan_tensors that are its pieces; they stand one behind the
+                               // other, by experts and then by turns
+    int turns;                 // weights whose rows take turns; 1: none do
+    uint64_t row;              // bytes of a row of one of them
+} plan_stack;
+
 typedef struct {
     const tensor *from;        // moved: the source tensor; NULL where coded
-    const weight *source;      // coded, or cut from a stack: the source weight,
-    bool cut;                  //   moved as it is, but for being cut,
+    const weight *source;      // coded, cut from a stack or put into one: the source weight,
+    bool cut;                  //   moved as it is, but for being cut or put into a stack,
     const codec *codec;        //   what it becomes,
     codec_search search;       //   how its scales are found,
     bool positive_scales;
@@ -63,7 +74,10 @@ typedef struct {
     int64_t layer, expert;     // -1 where it has none
     bool starts;               // coded or cut: the first of its weight's parts in its file,
     bool opens;                //   and the first weight of it that is read from these tensors
-    tensor to;                 // name, type, shape, bytes, offset in its file
+    plan_stack *stack;         // that it is a piece of, and
+    int64_t piece;             //   which; NULL: it is a tensor of the output itself
+    tensor to;                 // name, type, shape, bytes, offset in its file. Of a piece what it
+                               // would be alone, and where its first row is
 } plan_tensor;
 
 typedef struct {
@@ -82,6 +96,7 @@ typedef struct {
     const model *model;        // NULL where the plan needs no roles
     plan_tensor *tensor;
     int64_t n_tensors;
+    int64_t n_written;         // of these tensors of the output: pieces of a stack count as one
     plan_file *file;
     int64_t n_files;
     uint64_t tensor_bytes, expert_bytes; // of all tensors; of the routed experts'
@@ -100,6 +115,14 @@ void plan_free(plan *p);
 dtype plan_part_type(const plan_tensor *t);
 // The weight that a tensor is a part of, of a moved stack the first one; NULL: of none.
 const weight *plan_weight(const plan *p, const plan_tensor *t);
+// The tensor of the output that it is, or is a piece of; and whether it is the first piece of that.
+static inline const tensor *plan_written(const plan_tensor *t)
+{
+    return t->stack ? &t->stack->to : &t->to;
+}
+static inline bool plan_heads(const plan_tensor *t) { return !t->stack || t->piece == 0; }
+// Bytes of encoded parts that go out with it: pieces whose rows take turns go with the last one.
+uint64_t plan_goes_out(const plan_tensor *t);
 // Bytes of the largest set of encoded parts that wait for their place at one time.
 uint64_t plan_held_bytes(const plan *p);
 

@@ -215,6 +215,8 @@ static bool write_tensor(runner *r, int64_t index, err *e)
     xxh128_digest *sum = &r->result->tensor[index];
     if (t->from)
         return move_tensor(r, t, sum, e);
+    if (t->stack)
+        return write_stack(r, index, sum, e);
     return event_go_on(r->options->events, e) &&
            (t->starts ? code_weight(r, index, sum, e) : write_held(r, t, sum, e));
 }
@@ -245,7 +247,8 @@ static bool write_tensors(runner *r, int64_t index, output *out, proof *p, err *
     if (!out_write_behind(r->file, r->sizes.ring, false, e))
         return false;
     for (int64_t i = f->first; i < f->first + f->n; i++)
-        if (!write_tensor(r, i, e) || !write_padding(r, f, i, e))
+        if (plan_heads(&r->plan->tensor[i]) &&
+            (!write_tensor(r, i, e) || (f->is_gguf && !write_padding(r, f, i, e))))
             return false;
     return out_settle(r->file, e);
 }

@@ -50,7 +50,8 @@ double run_loss_db(const run_loss *x); // values over error; infinite where ther
 
 typedef struct {
     bool *resumed;          // [n_files] finished by an earlier run
-    xxh128_digest *tensor;  // [n_tensors] of the bytes written; not of resumed files
+    xxh128_digest *tensor;  // [n_tensors] of the bytes written; not of resumed files.
+                            // Of a stack at its first piece
     xxh128_digest **record; // [n_files][n_experts], NULL for files without records
     xxh128_digest *header;  // [n_files]
     int64_t *changed;       // [n_tensors] with count_changes: values of a weight (noted at its

@@ -11,6 +11,7 @@
 typedef struct {
     runner *r;
     const plan_tensor *t;
+    int direct;                          // the part that is appended as it is made; -1: none
     const float *importance;
     float whole_scale;
     int64_t row, rows, chunk;            // the batch; rows a task
@@ -27,7 +28,7 @@ typedef struct {
     const uint8_t *ready[CODEC_MAX_PARTS];  // what is handed on after the batch, and how much
     uint64_t ready_bytes[CODEC_MAX_PARTS];
     xxh128 *sum[CODEC_MAX_PARTS];        // of the encoded parts
-    uint64_t held[CODEC_MAX_PARTS];      // their places, but for the part t->part
+    uint64_t held[CODEC_MAX_PARTS];      // their places, but for the direct part
 } coding;
 
 // ---- tasks: digests of what was read, then chunks of rows ------------------------------------
@@ -199,7 +200,7 @@ static void place_parts(coding *c)
     for (int i = 0; i < codec_written(k); i++) {
         bool across = k->part[i].across;
         uint64_t bytes = codec_part_bytes(k, i, across ? out : c->rows, in);
-        uint8_t *memory = i == c->t->part ? NULL : c->r->held.part[c->held[i]].memory;
+        uint8_t *memory = i == c->direct ? NULL : c->r->held.part[c->held[i]].memory;
         uint8_t **room = across ? &front : &behind;
         uint8_t *at = memory ? memory + (across ? 0 : part_offset(c, i)) : *room;
         if (!memory)
@@ -220,7 +221,7 @@ static bool hand_on(coding *c, err *e)
     for (int i = 0; i < codec_written(k); i++) {
         uint64_t n = c->ready_bytes[i], at = k->part[i].across ? 0 : part_offset(c, i);
         xxh128_add(c->sum[i], c->ready[i], n);
-        if (i == c->t->part) {
+        if (i == c->direct) {
             if (!runner_append(c->r, c->ready[i], n, e))
                 return false;
         } else if (!c->r->held.part[c->held[i]].memory &&
@@ -267,7 +268,7 @@ static bool open_coding(coding *c, err *e)
             return false;
     for (int i = 0; i < codec_written(k); i++)
         if (!(c->sum[i] = xxh128_new(e)) ||
-            (i != c->t->part &&
+            (i != c->direct &&
              !held_add(&c->r->held, w, i, codec_part_bytes(k, i, w->out, w->in), &c->held[i], e)))
             return false;
     return true;
@@ -283,7 +284,7 @@ static void end_sums(coding *c, xxh128_digest *sum)
         c->own[i] = NULL;
     }
     for (int i = 0; i < codec_written(c->t->codec); i++) {
-        xxh128_end(c->sum[i], i == c->t->part ? sum : &c->r->held.part[c->held[i]].digest);
+        xxh128_end(c->sum[i], i == c->direct ? sum : &c->r->held.part[c->held[i]].digest);
         c->sum[i] = NULL;
     }
 }
@@ -291,6 +292,7 @@ static void end_sums(coding *c, xxh128_digest *sum)
 bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e)
 {
     coding c = {.r = r, .t = &r->plan->tensor[index]};
+    c.direct = c.t->stack ? -1 : c.t->part;
     const run_options *o = r->options;
     bool has = false;
     c.chunk = run_chunk_rows(c.t);

@@ -11,6 +11,15 @@ static bool fits(uint64_t in_memory, uint64_t bytes, uint64_t limit)
     return bytes <= limit && in_memory <= limit - bytes;
 }
 
+static void measure_out(held_store *h, const plan_tensor *t)
+{
+    int64_t at = held_find(h, t->source, t->part);
+    if (at < 0)
+        return;
+    h->in_memory -= h->part[at].at ? 0 : h->part[at].bytes; // at: whether it spills, in here
+    h->part[at] = h->part[--h->n];
+}
+
 // Walks through the unit as the run will; the bytes that will not fit into memory.
 static bool measure(held_store *h, const plan *p, const plan_file *f, uint64_t *overflow, err *e)
 {
@@ -19,7 +28,7 @@ static bool measure(held_store *h, const plan *p, const plan_file *f, uint64_t *
     for (int64_t i = f->first; ok && i < f->first + f->n; i++) {
         const plan_tensor *t = &p->tensor[i];
         for (int k = 0; ok && t->starts && k < codec_written(t->codec); k++) {
-            if (k == t->part)
+            if (k == t->part && !t->stack)
                 continue;
             uint64_t bytes = codec_part_bytes(t->codec, k, t->source->out, t->source->in);
             ok = mem_grow((void **)&h->part, &h->cap, h->n + 1, sizeof *h->part, "held parts", e);
@@ -30,11 +39,10 @@ static bool measure(held_store *h, const plan *p, const plan_file *f, uint64_t *
             h->in_memory += spills ? 0 : bytes;
             *overflow += spills ? bytes : 0;
         }
-        int64_t at = ok && t->source && !t->starts ? held_find(h, t->source, t->part) : -1;
-        if (at < 0)
-            continue;
-        h->in_memory -= h->part[at].at ? 0 : h->part[at].bytes; // at: whether it spills, in here
-        h->part[at] = h->part[--h->n];
+        // Pieces whose rows take turns go with the last one.
+        bool waited = t->source && (t->stack ? plan_goes_out(t) > 0 : !t->starts);
+        for (int turn = t->stack ? t->stack->turns : 1; ok && waited && turn > 0; turn--)
+            measure_out(h, t - (turn - 1));
     }
     h->n = 0;
     h->in_memory = 0;

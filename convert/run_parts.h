@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of run.h, for its own files only: how a run cuts its memory (run_budget.c), in which
 // order it reads the source (run_walk.c), where encoded parts wait (run_hold.c), how a weight is
-// coded (run_code.c), how what went to the file is proven (run_proof.c), what later runs are told
-// (run_note.c).
+// coded (run_code.c), how stacks are put together (run_place.c), how what went to the file is
+// proven (run_proof.c), what later runs are told (run_note.c).
 #ifndef SCRUPLE_CONVERT_RUN_PARTS_H
 #define SCRUPLE_CONVERT_RUN_PARTS_H
 
@@ -189,7 +189,11 @@ MUST_USE bool slice_take(runner *r, const weight *w, err *e);
 // with it have, too.
 MUST_USE bool whole_scale(runner *r, const plan_tensor *t, float *scale, err *e);
 // Reads, encodes and appends the part that tensor `index` is, in which a weight starts; its other
-// parts are held. *sum is the digest of what was encoded.
+// parts are held, of a weight in stacks all of them. *sum is the digest of what was appended.
 MUST_USE bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e);
+// Codes the weights that start in the pieces of a stack, the first of which is tensor `index`, and
+// appends each expert's when all that take turns in it are there. *sum is the digest of the stack
+// as it was put together, of parts that came out of the store as they went in (ERR_INTERNAL).
+MUST_USE bool write_stack(runner *r, int64_t index, xxh128_digest *sum, err *e);
 
 #endif

@@ -28,6 +28,10 @@ static void write_tensor(json_writer *w, const plan *p, const plan_tensor *t)
     jw_text(w, "type", dtype_name(t->to.type));
     jw_int(w, "offset", (int64_t)t->to.offset);
     jw_int(w, "bytes", (int64_t)t->to.bytes);
+    if (t->stack)
+        jw_text(w, "stack", t->stack->to.name);
+    if (t->stack && t->stack->turns > 1)
+        jw_int(w, "row_step", (int64_t)t->stack->row * t->stack->turns);
     if (t->source)
         jw_text(w, "codec", t->codec->name);
     jw_array(w, "from");
@@ -167,7 +171,7 @@ static bool write_head(const saved_plan_facts *f, const char *dir, strbuf *out, 
     }
     jw_array_end(&w);
     jw_int(&w, "units", p->n_files);
-    jw_int(&w, "tensors", p->n_tensors);
+    jw_int(&w, "tensors", p->n_written);
     uint64_t bytes = 0;
     for (int64_t i = 0; i < p->n_files; i++)
         bytes += p->file[i].bytes;

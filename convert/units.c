@@ -37,7 +37,7 @@ unit_cost unit_cost_of(const plan *p, int64_t unit)
             held += codec_bytes(t->codec, t->source->out, t->source->in);
         }
         c.memory = held > c.memory ? held : c.memory;
-        held -= t->to.bytes;
+        held -= plan_goes_out(t);
     }
     c.weight = c.read + c.written + work;
     return c;

@@ -9,7 +9,7 @@
 #include "formats/config.h"
 #include "formats/quant_config.h"
 
-enum { NAME_BYTES = 256 }; // holds any name that a template makes
+enum { NAME_BYTES = MODEL_STACK_NAME };
 
 struct model {
     const checkpoint *from;
@@ -459,6 +459,19 @@ const weight *model_weight(const model *m, role r, int64_t layer, int64_t expert
     if (!role_is_expert(r))
         return expert == -1 ? w : NULL;
     return w && expert >= 0 && expert < a->n_experts ? &w[expert] : NULL;
+}
+
+bool model_stack_of(const model *m, role r, int64_t layer, model_stack *out)
+{
+    const stack_row *s = family_stack(m->config.family, r);
+    *out = (model_stack){.of = 0};
+    if (!s)
+        return false;
+    out->of = s->of;
+    out->index = s->index;
+    out->interleaved = s->interleaved;
+    family_name(out->name, sizeof out->name, s->module, &m->prefix, layer, 0);
+    return true;
 }
 
 int64_t model_n_weights(const model *m) { return m->n_bound; }

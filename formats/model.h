@@ -70,6 +70,16 @@ ffn_kind model_ffn(const model *m, int64_t layer);
 // where this model has none. A tied head gives the embedding.
 const weight *model_weight(const model *m, role r, int64_t layer, int64_t expert);
 
+// Where the family has a role of the experts in stacks of all experts of a layer, whatever this
+// checkpoint has; false: nowhere.
+enum { MODEL_STACK_NAME = 256 }; // holds any name that a family's template makes
+typedef struct {
+    char name[MODEL_STACK_NAME]; // "model.layers.3.mlp.experts.down_proj"; of vectors all of it
+    int of, index;               // its rows are those of so many roles, of which this is which:
+    bool interleaved;            //   one in turns; else one role's behind the other's
+} model_stack;
+bool model_stack_of(const model *m, role r, int64_t layer, model_stack *out);
+
 // All weights, each once: by layers, in the family's order of roles, by experts.
 typedef struct {
     role role;

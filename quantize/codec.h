@@ -74,7 +74,8 @@ typedef enum {
     CONFIG_MODELOPT,
     CONFIG_GPTQ,
     CONFIG_AWQ,
-    CONFIG_MLX
+    CONFIG_MLX,
+    CONFIG_MXFP4     // gpt-oss'
 } codec_config;
 
 // What a code says.
@@ -139,6 +140,8 @@ typedef struct codec {
     bool exact;            // holds every finite value of its own type: nothing is searched
     codec_whole whole;
     bool pow2;             // scales are powers of two
+    bool stacked;          // written in a family's stacks only: a part is one tensor of all the
+                           // experts of a layer
     // Rows [row0, row0 + n) of a weight [out][in]. Decoded value = (code - zero) x scale as one
     // binary32 product, scale and global scale made one (one rounding) before; + bias as one sum.
     bool (*decode)(const struct codec *c, int64_t in, int64_t n, const part_view *part, float *to,

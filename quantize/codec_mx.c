@@ -2,9 +2,9 @@
 // Elements of 4 or 8 bits with a byte of scale a group of columns: compressed-tensors'
 // mxfp4-pack-quantized and mxfp8-quantized (E8M0 a 32), nvfp4-pack-quantized (E4M3 a 16, divided
 // by one number for the whole weight, which gate and up of an expert share; ModelOpt's multiplies).
-// DeepSeek-V4's FP4 is mxfp4 in other types. Two E2M1 codes a byte,
-// the low nibble first. MLX's mxfp4, mxfp8 and nvfp4 are the same bytes in words of 32 bits, but
-// its NVFP4 has no number for the whole weight. Which scales: groups.h.
+// DeepSeek-V4's FP4 is mxfp4 in other types, gpt-oss' blocks under other names. Two E2M1 codes a
+// byte, the low nibble first. MLX's mxfp4, mxfp8 and nvfp4 are the same bytes in words of 32 bits,
+// but its NVFP4 has no number for the whole weight. Which scales: groups.h.
 #include "base/bytes.h"
 #include "quantize/codec_forms.h"
 #include "quantize/kernels.h"

@@ -62,7 +62,6 @@ static const struct {
     {"int8-gptq-v2", "int8-gptq-v2-g128"}, {"int?-gptq-v2", "int4-gptq-v2-g128"},
     {"int?-awq*", "int4-awq-g128"},        {"int8-mlx", "int8-mlx-g64"},
     {"int?-mlx", "int4-mlx-g64"},          {"int8*", "int8-g128"},
-    {"mxfp4-*", "mxfp4-packed"},           {"nvfp4-*", "nvfp4-packed"},
     {"fp8-*", "fp8-channel"},              {"*", "int4-g32"},
 };
 
@@ -120,9 +119,10 @@ bool codec_from_user(const char *text, const codec **out, err *e)
     return err_set(e, ERR_USAGE,
                    "unknown type '%s'; types are f32, f16, bf16, fp8-block and fp8-block32 with "
                    "nothing, -pow2, -bf16 or -e8m0 behind it, fp8-channel, fp8-fbgemm, "
-                   "fp8-tensor, mxfp8, mxfp4-packed, mxfp4-deepseek, nvfp4-packed, "
-                   "nvfp4-modelopt, and int4 or int8 with -g16 to -g1024 or -channel, and "
-                   "-asym for zero points (int4-g32, int8-channel-asym); the forms of GPTQ, AWQ "
-                   "and MLX (int4-gptq-g128, int4-awq-g128, int4-mlx-g64); for GGUF files Q8_0, "
-                   "Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 and NVFP4", text);
+                   "fp8-tensor, mxfp8, mxfp4-packed, mxfp4-deepseek, mxfp4-blocks, "
+                   "nvfp4-packed, nvfp4-modelopt, and int4 or int8 with -g16 to -g1024 or "
+                   "-channel, and -asym for zero points (int4-g32, int8-channel-asym); the "
+                   "forms of GPTQ, AWQ and MLX (int4-gptq-g128, int4-awq-g128, int4-mlx-g64); for "
+                   "GGUF files Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 "
+                   "and NVFP4", text);
 }

@@ -109,7 +109,7 @@ START_TEST(orders_that_are_none_are_refused)
         {"convert", "{\"to\":\"gguf\",\"allow_lossy\":true}", "does not know"},
         {"convert", "{\"to\":\"BF16\",\"allow_lossy\":true}", "'to'"},
         {"convert", "{\"to\":\"MXFP4A16\",\"scope\":\"stored\",\"allow_lossy\":true}", "'to'"},
-        {"convert", "{\"to\":\"mxfp4-blocks\",\"scope\":\"stored\",\"allow_lossy\":true}", "'to'"},
+        {"convert", "{\"to\":\"fp8-scaled\",\"scope\":\"stored\",\"allow_lossy\":true}", "'to'"},
         {"convert", "{\"to\":\"mxfp8\",\"allow_lossy\":true}", "'scope'"},
         {"convert", "{\"to\":\"mxfp8\",\"scope\":\"all\",\"allow_lossy\":true}", "'scope'"},
         {"convert", "{\"to\":\"mxfp8\",\"scope\":\"stored\"}", "'allow_lossy'"},
@@ -156,7 +156,7 @@ END_TEST
 // What types go into, and what cannot stand together.
 START_TEST(the_layout_follows_from_the_types)
 {
-    static const plan_layout plain = LAYOUT_PLAIN, gguf = LAYOUT_GGUF;
+    static const plan_layout plain = LAYOUT_PLAIN, gguf = LAYOUT_GGUF, experts = LAYOUT_EXPERTS;
     static const struct {
         const char *type, *fallback, *rule;
         const plan_layout *asked;
@@ -170,6 +170,13 @@ START_TEST(the_layout_follows_from_the_types)
         {NULL, NULL, "attention=Q8_0", NULL, LAYOUT_GGUF, NULL},
         {NULL, NULL, "attention=f16", NULL, LAYOUT_EXPERTS, NULL},
         {NULL, NULL, "attention=f16", &gguf, LAYOUT_GGUF, NULL},
+        {"mxfp4-blocks", NULL, NULL, NULL, LAYOUT_PLAIN, NULL},
+        {NULL, NULL, "experts=mxfp4-blocks", NULL, LAYOUT_PLAIN, NULL},
+        {"mxfp4-blocks", NULL, NULL, &experts, -1,
+         "mxfp4-blocks (--type) puts all experts of a layer into one tensor, an expert pack has "
+         "them one by one: --layout plain"},
+        {NULL, NULL, "experts=mxfp4-blocks", &experts, -1,
+         "mxfp4-blocks (--tensor-type experts=mxfp4-blocks) puts all experts"},
         {"Q4_K", "int4-g32", NULL, NULL, -1,
          "Q4_K (--type) is a type of GGUF files, int4-g32 (--fallback) one of safetensors: one "
          "output cannot hold both"},

@@ -9,12 +9,15 @@
 //                     kept up to date, so a crash does not lose it
 //   FAULT_STACKS=FILE one 8-byte number an allocation: a digest of the calls that led to it
 //
-// Where the program is built with AddressSanitizer, its allocator stays behind this one.
+// Where the program is built with AddressSanitizer, its allocator stays behind this one. What the
+// sanitizer itself asks for is not counted: it looks at a thread's stack with pthread_getattr_np,
+// which allocates, and ends the process where that fails.
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +41,7 @@ static struct {
     void *(*memalign)(size_t, size_t);
     int (*posix_memalign)(void **, size_t, size_t);
     void (*free)(void *);
+    int (*pthread_getattr_np)(pthread_t, pthread_attr_t *);
 } real;
 
 static counters own, *count = &own;
@@ -80,6 +84,7 @@ static void find(void)
     FIND(aligned_alloc);
     FIND(memalign);
     FIND(posix_memalign);
+    FIND(pthread_getattr_np);
     FIND(free);
     finding = false;
 }
@@ -201,4 +206,14 @@ void free(void *p)
     find();
     if (!is_early(p) && real.free)
         real.free(p);
+}
+
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
+{
+    find();
+    bool outer = inside;
+    inside = true;
+    int error = real.pthread_getattr_np(thread, attributes);
+    inside = outer;
+    return error;
 }

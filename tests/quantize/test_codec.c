@@ -126,7 +126,7 @@ START_TEST(refuses_forms_of_others_with_the_nearest_one_of_ours)
         {"awq", "int4-awq-g128"},    {"MLX", "int4-mlx-g64"},
         {"int4-awq", "int4-awq-g128"},        {"int8-gptq", "int8-gptq-g128"},
         {"int2-gptq-v2", "int4-gptq-v2-g128"}, {"int6-mlx", "int4-mlx-g64"},
-        {"mxfp4-blocks", "mxfp4-packed"},     {"int8-zeros", "int8-g128"},
+        {"int8-zeros", "int8-g128"},
         {"fp8-scaled", "fp8-channel"},        {"int8-bytes", "int8-g128"},
         {"int4-zeros", "int4-g32"},
     };

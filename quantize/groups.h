@@ -78,9 +78,11 @@ typedef struct {
 //     larger, min or max, and scale has the sign that leads away from it; where q = RNE(edge /
 //     scale) is not 0: scale = edge / q, bias = edge, else bias = 0; code = clamp(RNE((w - bias) /
 //     scale))
-// BEST: for GPTQ and AWQ as above, with scales of the stored type; MLX: ends of the range, ends cut
-// off, and for the codes found the scale and bias of least squares, all as they are stored; both
-// grow in the end as above. No group is worse than COMPAT's beyond the rounding of a sum.
+// BEST: for GPTQ and AWQ as above, with scales of the stored type. MLX, 4 bits: the codes of least
+// error under their own scale and bias (affine_kernel.h). 8 bits, and groups so far from 0 that the
+// stored type has no bias near enough: ends of the range, ends cut off, and for the codes found the
+// scale and bias of least squares, all as they are stored. Those of 4 bits grow in the end as
+// above. No group is worse than COMPAT's beyond the rounding of a sum.
 typedef enum { TOOL_GPTQ, TOOL_AWQ, TOOL_MLX } int_tool;
 
 typedef struct {

@@ -75,14 +75,16 @@ static bool collect_module(const plan *p, const plan_tensor *t, modules *m, err 
 {
     const char *dot = strrchr(t->to.name, '.');
     role_class class = t->owned ? role_class_of(t->role) : CLASS_OTHER;
-    // One entry a weight: its first part; vectors and fixed parts are no modules.
-    if (!dot || t->part != 0 || t->to.rank != 2 ||
-        (!t->cut && !t->stack && !str_starts(dot, ".weight") && strcmp(dot, ".qweight") != 0))
-        return true;
     const codec *c = t->source ? t->codec : NULL;
     if (t->from && t->owned)
         c = plan_weight(p, t)->codec;
     c = quantized_as(c);
+    // One entry a weight, or a moved stack: its first part; vectors and fixed parts are no modules.
+    if (!dot || t->part != 0 ||
+        (!c && (t->to.rank != 2 ||
+                (!t->cut && !t->stack && !str_starts(dot, ".weight") &&
+                 strcmp(dot, ".qweight") != 0))))
+        return true;
     // Plain embeddings are in no list: they are no linear layers.
     if (class == CLASS_EMBEDDING && !c)
         return true;
@@ -503,17 +505,23 @@ static const char *what_loaders_read(const codec *a, const codec *b)
                : "either fp8-block or compressed-tensors' types (int4, fp8-channel)";
 }
 
-// expert_dtype speaks of all routed experts that are in codes, and of nothing else.
-static bool fp4_is_of_experts(const modules *m, err *e)
+// expert_dtype speaks of all routed experts that are in codes, gpt-oss' config of all routed
+// experts, and either of nothing else.
+static bool experts_are_alike(const modules *m, err *e)
 {
+    const bool fp4 = has_fp4(m), blocks = m->n_codecs && m->codec[0]->config == CONFIG_MXFP4;
     char s[STR_SHORT];
-    for (uint64_t i = 0; has_fp4(m) && i < m->n; i++) {
+    for (uint64_t i = 0; (fp4 || blocks) && i < m->n; i++) {
         const module *one = &m->list[i];
-        if (one->codec && is_fp4(one->codec) != one->expert)
-            return err_set(e, one->moved ? ERR_INPUT : ERR_USAGE, "'%s' %s %s: a config's "
-                           "expert_dtype says fp4 of all routed experts, and of nothing else",
-                           str_short(one->name.text, s), one->moved ? "is" : "would be",
-                           one->codec->name);
+        const char *verb = one->moved ? "is" : "would be";
+        err_kind kind = one->moved ? ERR_INPUT : ERR_USAGE;
+        const char *name = str_short(one->name.text, s);
+        if (fp4 && one->codec && is_fp4(one->codec) != one->expert)
+            return err_set(e, kind, "'%s' %s %s: a config's expert_dtype says fp4 of all routed "
+                           "experts, and of nothing else", name, verb, one->codec->name);
+        if (blocks && one->expert && !one->codec)
+            return err_set(e, kind, "'%s' %s plain: gpt-oss' config says mxfp4 of all routed "
+                           "experts", name, verb);
     }
     return true;
 }
@@ -529,7 +537,7 @@ static bool one_method(const modules *m, err *e)
         second = describable(first->codec, m->list[i].codec) ? NULL : &m->list[i];
     }
     if (!second)
-        return fp4_is_of_experts(m, e);
+        return experts_are_alike(m, e);
     if (first == second)
         return err_set(e, ERR_INPUT, "'%s' is stored as %s and stays so; this version writes no "
                        "quantization_config for that (convert --to bf16 first, or a wider --scope)",

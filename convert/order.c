@@ -101,9 +101,22 @@ static void want(wanted *w, const codec *c, const char *by, const recipe_rule *r
     tell_who(w->by[h], by, r);
 }
 
+// All experts of a layer fall back, or none.
+static bool can_fall_back(const plan_options *p, const recipe *rules, err *e)
+{
+    const codec *to = p->fallback && p->fallback->stacked ? p->fallback : NULL;
+    for (int64_t i = 0; rules && !to && i < rules->n; i++)
+        if (rules->rule[i].fallback && rules->rule[i].fallback->stacked)
+            to = rules->rule[i].fallback;
+    return !to || err_set(e, ERR_USAGE, "%s holds the routed experts of all layers, or none: it is "
+                          "no type to fall back on", to->name);
+}
+
 bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked, err *e)
 {
     wanted w = {0};
+    if (!can_fall_back(p, rules, e))
+        return false;
     want(&w, p->codec, "--type", NULL);
     want(&w, p->fallback, "--fallback", NULL);
     for (int64_t i = 0; rules && i < rules->n; i++) {

@@ -34,8 +34,8 @@ MUST_USE bool order_set_form(order *o, const char *form, err *e);
 void order_set_scope(order *o, int scope);
 // Sets the layout of a quantization whose types and rules are known: `asked`, or (NULL) GGUF where
 // they are ggml's, plain where they stack experts, else what it was. ERR_USAGE where types of GGUF
-// and of safetensors stand side by side, the layout is the other one's, or a pack is to hold
-// stacks; rules may be NULL.
+// and of safetensors stand side by side, the layout is the other one's, a pack is to hold
+// stacks, or weights are to fall back on a type of stacks; rules may be NULL.
 MUST_USE bool order_set_layout(plan_options *p, const recipe *rules, const plan_layout *asked,
                                err *e);
 // ERR_USAGE for a page (0: none was asked for) without an expert pack.

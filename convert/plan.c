@@ -467,6 +467,16 @@ static bool mark_starts(plan *p, const plan_file *f, err *e)
     return ok;
 }
 
+// Whether all pieces of the stack that begins here stand behind one another.
+static bool is_whole(const plan *p, int64_t first)
+{
+    const plan_tensor *t = &p->tensor[first];
+    int64_t n = t->stack->n, k = 0;
+    while (k < n && first + k < p->n_tensors && t[k].stack == t->stack && t[k].piece == k)
+        k++;
+    return k == n;
+}
+
 static bool mark_and_sum(plan *p, err *e)
 {
     for (int64_t f = 0; f < p->n_files; f++)
@@ -474,11 +484,12 @@ static bool mark_and_sum(plan *p, err *e)
             return false;
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
-        p->n_written += plan_heads(t);
+        assert(!t->stack || !plan_heads(t) || is_whole(p, i));
         p->tensor_bytes += t->to.bytes;
         if (t->owned && role_class_of(t->role) == CLASS_EXPERTS)
             p->expert_bytes += t->to.bytes;
     }
+    p->n_written = plan_count_written(p->tensor, p->n_tensors);
     return true;
 }
 
@@ -563,6 +574,14 @@ const weight *plan_weight(const plan *p, const plan_tensor *t)
         return t->source;
     bool stack = role_is_expert(t->role) && t->expert < 0;
     return model_weight(p->model, t->role, t->layer, stack ? 0 : t->expert);
+}
+
+int64_t plan_count_written(const plan_tensor *t, int64_t n)
+{
+    int64_t written = 0;
+    for (int64_t i = 0; i < n; i++)
+        written += plan_heads(&t[i]);
+    return written;
 }
 
 uint64_t plan_goes_out(const plan_tensor *t)

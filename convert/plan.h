@@ -121,6 +121,7 @@ static inline const tensor *plan_written(const plan_tensor *t)
     return t->stack ? &t->stack->to : &t->to;
 }
 static inline bool plan_heads(const plan_tensor *t) { return !t->stack || t->piece == 0; }
+int64_t plan_count_written(const plan_tensor *t, int64_t n); // tensors of the output
 // Bytes of encoded parts that go out with it: pieces whose rows take turns go with the last one.
 uint64_t plan_goes_out(const plan_tensor *t);
 // Bytes of the largest set of encoded parts that wait for their place at one time.

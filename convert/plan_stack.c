@@ -35,18 +35,22 @@ static bool has_stacks(const plan *p, const bound_weight *b, const codec *c, mod
                    model_arch(p->model)->family);
 }
 
-static bool fits(const plan *p, const bound_weight *b, const codec *becomes, const codec *c,
-                 err *e)
+static bool fits(const plan *p, const bound_weight *b, const codec *is, const codec *c, err *e)
 {
     model_stack in;
     if (!role_is_expert(b->role))
-        return !becomes->stacked ||
+        return !is->stacked ||
                err_set(e, ERR_INPUT, "'%s' is no routed expert: %s holds those only",
-                       b->weight->module, becomes->name);
-    if (becomes != c)
-        return err_set(e, ERR_INPUT, "'%s' would be %s: %s holds the routed experts of all layers, "
-                       "or none", b->weight->module, becomes->name, c->name);
-    return has_stacks(p, b, c, &in, e);
+                       b->weight->module, is->name);
+    return has_stacks(p, b, c, &in, e) &&
+           (is == c ||
+            err_set(e, ERR_INPUT, "'%s' would be %s: %s holds the routed experts of all layers, "
+                    "or none", b->weight->module, is->name, c->name));
+}
+
+static const codec *becomes(const plan *p, const decision *decided, int64_t k)
+{
+    return decided[k].codec ? decided[k].codec : model_weight_at(p->model, k)->weight->codec;
 }
 
 bool plan_stacks_wanted(const plan *p, const decision *decided, bool *wanted, err *e)
@@ -54,15 +58,12 @@ bool plan_stacks_wanted(const plan *p, const decision *decided, bool *wanted, er
     *wanted = false;
     const codec *c = decided ? asked_for(p, decided) : NULL;
     int64_t n = c ? model_n_weights(p->model) : 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t k = 0; k < n; k++) {
-            const bound_weight *b = model_weight_at(p->model, k);
-            const codec *becomes = decided[k].codec ? decided[k].codec : b->weight->codec;
-            if (pass == 0)
-                *wanted = *wanted || becomes == c;
-            else if (*wanted && is_matrix(b) && !fits(p, b, becomes, c, e))
-                return false;
-        }
+    for (int64_t k = 0; k < n; k++)
+        *wanted = *wanted || becomes(p, decided, k) == c;
+    for (int64_t k = 0; *wanted && k < n; k++) {
+        const bound_weight *b = model_weight_at(p->model, k);
+        if (is_matrix(b) && !fits(p, b, becomes(p, decided, k), c, e))
+            return false;
     }
     assert(!*wanted || p->options.layout == LAYOUT_PLAIN); // order.h sees to it
     return true;

@@ -44,9 +44,13 @@ static row *collect(const plan *p, int64_t *n, err *e)
     *n = 0;
     for (int64_t i = 0; list && i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
-        if (t->owned && t->part == 0)
-            list[(*n)++] = (row){t->role, t->layer, t->expert, t->codec, t->search,
-                                 t->positive_scales};
+        if (!t->owned || t->part != 0)
+            continue;
+        // Weights that are kept; but what is to be in stacks has to be asked for.
+        const codec *c = plan_weight(p, t)->codec;
+        bool in_stacks = c->stacked && (t->stack || (t->from && t->expert < 0));
+        c = in_stacks ? c : t->cut ? NULL : t->codec;
+        list[(*n)++] = (row){t->role, t->layer, t->expert, c, t->search, t->positive_scales};
     }
     if (list)
         qsort(list, (size_t)*n, sizeof *list, by_place);

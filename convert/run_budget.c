@@ -134,9 +134,10 @@ static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static demands demands_of(const plan *p, bool begun)
 {
     demands d = {.held_most = plan_held_bytes(p)};
-    uint64_t header = 0, unit = 0, sources = (uint64_t)checkpoint_count(p->source);
+    uint64_t header = 0, unit = 0, stack = 0, sources = (uint64_t)checkpoint_count(p->source);
     for (int64_t i = 0; i < p->n_tensors; i++) {
         const plan_tensor *t = &p->tensor[i];
+        stack = most_of(stack, t->stack ? stack_bytes(t) : 0);
         if (!t->starts)
             continue;
         // Values, and what the check of exactness decodes; codes and scales before they are packed;
@@ -153,9 +154,11 @@ static demands demands_of(const plan *p, bool begun)
     }
     for (int64_t f = 0; f < p->n_files; f++) {
         header = most_of(header, p->file[f].header.len);
-        unit = most_of(unit, (uint64_t)p->file[f].n);
+        unit = most_of(unit, (uint64_t)plan_count_written(p->tensor + p->file[f].first,
+                                                          p->file[f].n));
     }
-    d.process = most_of(resident_now(), PROCESS) + sources * A_NOTE + unit * A_PROOF + header;
+    d.process = most_of(resident_now(), PROCESS) + sources * A_NOTE + unit * A_PROOF + header +
+                stack;
     if (!begun) // later this is resident
         d.process += SLACK + ((uint64_t)p->n_tensors + sources) * A_RESULT;
     return d;

@@ -11,41 +11,68 @@ static bool fits(uint64_t in_memory, uint64_t bytes, uint64_t limit)
     return bytes <= limit && in_memory <= limit - bytes;
 }
 
-static void measure_out(held_store *h, const plan_tensor *t)
+// Its place in the list and, where it spills, in scratch: one of the same size that is free again,
+// or one behind all others.
+static bool find_place(held_store *h, const weight *source, int part, uint64_t bytes,
+                       uint64_t *index, err *e)
+{
+    if (!mem_grow((void **)&h->part, &h->cap, h->n + 1, sizeof *h->part, "held parts", e))
+        return false;
+    bool spills = !fits(h->in_memory, bytes, h->limit);
+    uint64_t i = spills ? 0 : h->n;
+    while (i < h->n && (h->part[i].source || h->part[i].bytes != bytes))
+        i++;
+    uint64_t at = i < h->n ? h->part[i].at : h->spilled;
+    if (i == h->n) {
+        h->spilled += spills ? bytes : 0;
+        h->n++;
+    }
+    h->in_memory += spills ? 0 : bytes;
+    h->part[i] = (held_part){.source = source, .part = part, .bytes = bytes, .spills = spills,
+                             .at = at};
+    *index = i;
+    return true;
+}
+
+// A place in scratch stays in the list, of no weight.
+static void leave_place(held_store *h, uint64_t index)
+{
+    held_part *p = &h->part[index];
+    if (p->spills) {
+        p->source = NULL;
+        return;
+    }
+    h->in_memory -= p->bytes;
+    *p = h->part[--h->n];
+}
+
+static void leave_if_held(held_store *h, const plan_tensor *t)
 {
     int64_t at = held_find(h, t->source, t->part);
-    if (at < 0)
-        return;
-    h->in_memory -= h->part[at].at ? 0 : h->part[at].bytes; // at: whether it spills, in here
-    h->part[at] = h->part[--h->n];
+    if (at >= 0)
+        leave_place(h, (uint64_t)at);
 }
 
 // Walks through the unit as the run will; the bytes that will not fit into memory.
 static bool measure(held_store *h, const plan *p, const plan_file *f, uint64_t *overflow, err *e)
 {
     bool ok = true;
-    *overflow = 0;
+    uint64_t index;
     for (int64_t i = f->first; ok && i < f->first + f->n; i++) {
         const plan_tensor *t = &p->tensor[i];
         for (int k = 0; ok && t->starts && k < codec_written(t->codec); k++) {
             if (k == t->part && !t->stack)
                 continue;
             uint64_t bytes = codec_part_bytes(t->codec, k, t->source->out, t->source->in);
-            ok = mem_grow((void **)&h->part, &h->cap, h->n + 1, sizeof *h->part, "held parts", e);
-            if (!ok)
-                break;
-            bool spills = !fits(h->in_memory, bytes, h->limit);
-            h->part[h->n++] = (held_part){t->source, k, bytes, NULL, spills, {{0}}};
-            h->in_memory += spills ? 0 : bytes;
-            *overflow += spills ? bytes : 0;
+            ok = find_place(h, t->source, k, bytes, &index, e);
         }
         // Pieces whose rows take turns go with the last one.
         bool waited = t->source && (t->stack ? plan_goes_out(t) > 0 : !t->starts);
         for (int turn = t->stack ? t->stack->turns : 1; ok && waited && turn > 0; turn--)
-            measure_out(h, t - (turn - 1));
+            leave_if_held(h, t - (turn - 1));
     }
-    h->n = 0;
-    h->in_memory = 0;
+    *overflow = h->spilled;
+    h->n = h->in_memory = h->spilled = 0;
     return ok;
 }
 
@@ -81,28 +108,20 @@ void held_close(held_store *h)
 bool held_add(held_store *h, const weight *source, int part, uint64_t bytes, uint64_t *index,
               err *e)
 {
-    held_part new = {.source = source, .part = part, .bytes = bytes};
-    if (!mem_grow((void **)&h->part, &h->cap, h->n + 1, sizeof *h->part, "held parts", e))
+    if (!find_place(h, source, part, bytes, index, e))
         return false;
-    if (fits(h->in_memory, bytes, h->limit)) {
-        new.memory = mem_new(bytes, 1, "encoded rows", e);
-        if (!new.memory)
-            return false;
-        h->in_memory += bytes;
-    } else {
-        new.at = h->spilled;
-        h->spilled += bytes;
-    }
-    *index = h->n;
-    h->part[h->n++] = new;
-    return true;
+    held_part *p = &h->part[*index];
+    if (p->spills || (p->memory = mem_new(bytes, 1, "encoded rows", e)))
+        return true;
+    leave_place(h, *index);
+    return false;
 }
 
 bool held_put(held_store *h, uint64_t index, uint64_t offset, const void *bytes, uint64_t n,
               err *e)
 {
     const held_part *p = &h->part[index];
-    if (!p->memory)
+    if (p->spills)
         return spill_write(&h->spill, p->at + offset, bytes, n, e);
     memcpy((unsigned char *)p->memory + offset, bytes, n);
     return true;
@@ -119,7 +138,7 @@ int64_t held_find(const held_store *h, const weight *source, int part)
 bool held_get(const held_store *h, uint64_t index, uint64_t offset, void *to, uint64_t n, err *e)
 {
     const held_part *p = &h->part[index];
-    if (!p->memory)
+    if (p->spills)
         return spill_read(&h->spill, p->at + offset, to, n, e);
     memcpy(to, (const unsigned char *)p->memory + offset, n);
     return true;
@@ -127,9 +146,6 @@ bool held_get(const held_store *h, uint64_t index, uint64_t offset, void *to, ui
 
 void held_drop(held_store *h, uint64_t index)
 {
-    held_part *p = &h->part[index];
-    if (p->memory)
-        h->in_memory -= p->bytes;
-    free(p->memory);
-    *p = h->part[--h->n];
+    free(h->part[index].memory);
+    leave_place(h, index);
 }

@@ -109,11 +109,12 @@ void stacks_end_unit(stacks *s, const checkpoint *c, run_result *r); // r NULL: 
 // ---- held parts ------------------------------------------------------------------------------
 
 typedef struct {
-    const weight *source;
+    const weight *source;   // NULL: a place in scratch that is free again
     int part;
     uint64_t bytes;
-    void *memory;           // NULL: in the scratch file, from `at` on
+    bool spills;            // in the scratch file, from `at` on
     uint64_t at;
+    void *memory;           // else
     xxh128_digest digest;   // of what was encoded
 } held_part;
 
@@ -132,7 +133,7 @@ MUST_USE bool held_overflow(const plan *p, const plan_file *f, uint64_t limit, u
 MUST_USE bool held_open(held_store *h, const plan *p, const plan_file *f, uint64_t limit,
                         const char *dir, err *e);
 void held_close(held_store *h);
-// Room for a part that waits; *index is its place until something is taken out.
+// Room for a part that waits; *index is its place until something is dropped.
 MUST_USE bool held_add(held_store *h, const weight *source, int part, uint64_t bytes,
                        uint64_t *index, err *e);
 MUST_USE bool held_put(held_store *h, uint64_t index, uint64_t offset, const void *bytes,
@@ -195,5 +196,6 @@ MUST_USE bool code_weight(runner *r, int64_t index, xxh128_digest *sum, err *e);
 // appends each expert's when all that take turns in it are there. *sum is the digest of the stack
 // as it was put together, of parts that came out of the store as they went in (ERR_INTERNAL).
 MUST_USE bool write_stack(runner *r, int64_t index, xxh128_digest *sum, err *e);
+uint64_t stack_bytes(const plan_tensor *t); // of the rows that it has in hand, of a piece's stack
 
 #endif

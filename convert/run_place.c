@@ -77,14 +77,21 @@ static bool place_expert(placing *x, const plan_tensor *t, err *e)
     return true;
 }
 
+static uint64_t step_of(const plan_tensor *t)
+{
+    uint64_t row = t->stack->row, step = STEP / row > 1 ? STEP / row * row : row;
+    return step < t->to.bytes ? step : t->to.bytes;
+}
+
+uint64_t stack_bytes(const plan_tensor *t) { return step_of(t) * (1 + (uint64_t)t->stack->turns); }
+
 bool write_stack(runner *r, int64_t index, xxh128_digest *sum, err *e)
 {
     const plan_tensor *first = &r->plan->tensor[index];
     const plan_stack *stack = first->stack;
     placing x = {.r = r, .stack = stack};
     assert(stack->turns <= TURNS_MOST && stack->row > 0);
-    x.step = STEP / stack->row > 1 ? STEP / stack->row * stack->row : stack->row;
-    x.step = x.step < first->to.bytes ? x.step : first->to.bytes;
+    x.step = step_of(first);
     x.part = mem_new(x.step, 1, "rows of a stack", e);
     x.placed = x.part ? mem_new(x.step, (uint64_t)stack->turns, "rows of a stack", e) : NULL;
     bool ok = x.placed && (x.sum = xxh128_new(e));

@@ -143,10 +143,7 @@ bool proof_end(proof *p, const char *how, const plan_tensor *tensors,
         *e = p->failure;
         return false;
     }
-    int64_t n = 0;
-    for (int64_t i = 0; i < f->n; i++)
-        n += plan_heads(&tensors[i]);
-    if (!all_passed(p) || p->header.n_tensors != n)
+    if (!all_passed(p) || p->header.n_tensors != plan_count_written(tensors, f->n))
         return err_set(e, ERR_INTERNAL, "'%s' %s is not what its header says", f->name, how);
     for (int64_t i = 0; i < f->n; i++) {
         const tensor *to = plan_written(&tensors[i]);

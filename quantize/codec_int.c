@@ -29,6 +29,15 @@ static void put_zero(uint8_t *words, const codec *c, int64_t groups, int64_t row
     store_u32(p, word | (uint32_t)(zero + c->zero) << row % rows * c->bits);
 }
 
+// Eight codes -8..7 to four bytes of two, the low nibble first.
+static void put_codes(uint8_t *to, const int8_t code[8])
+{
+    uint64_t x = (load_u64(code) & 0x0f0f0f0f0f0f0f0f) ^ 0x0808080808080808;
+    x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+    x = (x | x >> 8) & 0x0000ffff0000ffff;
+    store_u32(to, (uint32_t)(x | x >> 16));
+}
+
 static void search_groups(const int_groups *g)
 {
     const kernels *use = kernels_used();
@@ -39,9 +48,8 @@ static void search_groups(const int_groups *g)
         s.importance = g->from.importance ? g->from.importance + i * s.n : NULL;
         use->search(&s);
         g->scale[i] = s.scale;
-        for (int64_t k = 0; k < s.n / 2; k++)
-            g->codes[i * s.n / 2 + k] =
-                (uint8_t)((code[2 * k] + 8) | (code[2 * k + 1] + 8) << 4);
+        for (int64_t k = 0; k < s.n; k += 8)
+            put_codes(g->codes + (i * s.n + k) / 2, code + k);
     }
 }
 

@@ -21,12 +21,13 @@
 // SEARCH_BEST: of the scales (and zero points) around that one the best by weighted squared error,
 // as binary32 sums it: all powers of two; 16 E4M3 codes; for integers the BF16 numbers under which
 // the largest weight (the range) is a whole number of steps, both signs or three zero points each,
-// for more than 128 weights smaller ones, and then the 16 numbers around the best. Then what least
-// squares takes from the weights is given back (docs/decisions.md): the scale of 4-bit integers is
-// that under which the codes found have sum w value equal to sum w^2; NVFP4's scale and codes are
-// those nearest to weights that have grown by the error's share. Never worse than COMPAT beyond the
-// rounding of a sum; where nothing is better, COMPAT's scale. The global scale is COMPAT's. What
-// was decoded is encoded to the same values again.
+// for more than 128 weights smaller ones, and then the 16 numbers around the best; for 4 bits with
+// zero points the codes that have the least error under their own scale (zeros_kernel.h). Then what
+// least squares takes from the weights is given back (docs/decisions.md): the scale of 4-bit
+// integers is that under which the codes found have sum w value equal to sum w^2; NVFP4's scale and
+// codes are those nearest to weights that have grown by the error's share. Never worse than COMPAT
+// beyond the rounding of a sum; where nothing is better, COMPAT's scale. The global scale is
+// COMPAT's. What was decoded is encoded to the same values again.
 #ifndef SCRUPLE_QUANTIZE_GROUPS_H
 #define SCRUPLE_QUANTIZE_GROUPS_H
 
@@ -77,9 +78,11 @@ typedef struct {
 //     larger, min or max, and scale has the sign that leads away from it; where q = RNE(edge /
 //     scale) is not 0: scale = edge / q, bias = edge, else bias = 0; code = clamp(RNE((w - bias) /
 //     scale))
-// BEST: for GPTQ and AWQ as above, with scales of the stored type; MLX: ends of the range, ends cut
-// off, and for the codes found the scale and bias of least squares, all as they are stored; both
-// grow in the end as above. No group is worse than COMPAT's beyond the rounding of a sum.
+// BEST: for GPTQ and AWQ as above, with scales of the stored type. MLX, 4 bits: the codes of least
+// error under their own scale and bias (affine_kernel.h). 8 bits, and groups so far from 0 that the
+// stored type has no bias near enough: ends of the range, ends cut off, and for the codes found the
+// scale and bias of least squares, all as they are stored. Those of 4 bits grow in the end as
+// above. No group is worse than COMPAT's beyond the rounding of a sum.
 typedef enum { TOOL_GPTQ, TOOL_AWQ, TOOL_MLX } int_tool;
 
 typedef struct {

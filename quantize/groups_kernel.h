@@ -7,118 +7,7 @@
 #define SCRUPLE_QUANTIZE_GROUPS_KERNEL_H
 
 #include "quantize/e2m1_lanes.h"
-#include "quantize/groups.h"
-#include "quantize/sixteen_lanes.h"
-
-// ---- what both searches share -----------------------------------------------------------------
-
-INLINE vf clamp_lanes(vf x, float least, float most)
-{
-    return smaller(larger(x, SPREAD(least)), SPREAD(most));
-}
-
-// As it is after rounding to that type, ties to even.
-INLINE vf as_lanes(dtype type, vf x)
-{
-    if (type == DT_BF16) {
-        vu u = (vu)x;
-        return (vf)((u + 0x7fff + (u >> 16 & 1)) & 0xffff0000);
-    }
-    return type == DT_F16 ? f16_lanes(to_f16_lanes(x)) : x;
-}
-
-INLINE float as(dtype type, float x)
-{
-    if (type == DT_BF16) {
-        uint32_t u = f32_bits(x);
-        return f32_from_bits((u + 0x7fff + (u >> 16 & 1)) & 0xffff0000);
-    }
-    return type == DT_F16 ? f16_to_f32(f32_to_f16(x)) : x;
-}
-
-// The least and the largest of n weights and 0.
-INLINE void range_of(const float *w, int64_t n, float *min, float *max)
-{
-    vf low = {0}, high = {0};
-    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
-        vf x;
-        memcpy(&x, w + j, sizeof x);
-        low = smaller(x, low);
-        high = larger(x, high);
-    }
-#if KERNEL_LANES == 16
-    *min = _mm512_reduce_min_ps((__m512)low);
-    *max = _mm512_reduce_max_ps((__m512)high);
-#else
-    v4 part[2][KERNEL_LANES / 4];
-    memcpy(part[0], &low, sizeof low);
-    memcpy(part[1], &high, sizeof high);
-    *min = *max = 0;
-    for (int k = 0; k < 4; k++)
-        for (int i = 0; i < KERNEL_LANES / 4; i++) {
-            *min = part[0][i][k] < *min ? part[0][i][k] : *min;
-            *max = part[1][i][k] > *max ? part[1][i][k] : *max;
-        }
-#endif
-}
-
-INLINE float largest_of(const float *w, int64_t n)
-{
-    vi most = {0};
-    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
-        vi x;
-        memcpy(&x, w + j, sizeof x);
-        x &= 0x7fffffff;
-        most = either_int(x > most, x, most);
-    }
-#if KERNEL_LANES == 16
-    return f32_from_bits((uint32_t)_mm512_reduce_max_epi32((__m512i)most));
-#else
-    int32_t largest = 0;
-    for (int i = 0; i < KERNEL_LANES; i++)
-        largest = most[i] > largest ? most[i] : largest;
-    return f32_from_bits((uint32_t)largest);
-#endif
-}
-
-// The power of two that brings x into [1, 2), as far as there is one.
-INLINE float factor_of(float x)
-{
-    int32_t exponent = (int32_t)(f32_bits(x) >> 23);
-    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
-    return f32_from_bits((uint32_t)(254 - exponent) << 23);
-}
-
-// One group in the search.
-typedef struct {
-    const float *w, *o;
-    int64_t n;
-    float factor, o_factor; // of weights and importance
-} searched;
-
-INLINE searched searched_group(const group_weights *g, int64_t at, float amax)
-{
-    searched s = {.w = g->w + at, .n = g->n, .factor = factor_of(amax), .o_factor = 1};
-    if (g->importance) {
-        s.o = g->importance + at;
-        float most = largest_of(s.o, s.n);
-        s.o_factor = most > 0 ? factor_of(most) : 1;
-    }
-    return s;
-}
-
-// The weights of vector v from j on as they are; *o: their importance x o_factor, or 1.
-INLINE vf weight_lanes(const searched *s, int64_t j, int v, vf *o)
-{
-    vf w;
-    memcpy(&w, s->w + j + v * KERNEL_LANES, sizeof w);
-    *o = SPREAD(1.0f);
-    if (s->o) {
-        memcpy(o, s->o + j + v * KERNEL_LANES, sizeof *o);
-        *o *= s->o_factor;
-    }
-    return w;
-}
+#include "quantize/zeros_kernel.h"
 
 // ---- integers ---------------------------------------------------------------------------------
 
@@ -179,25 +68,30 @@ INLINE float int_error(const int_groups *g, const searched *s, dtype type, float
     return fold(sum);
 }
 
-// Sums of importance x weight^2 and importance x weight x value.
+// Sums of importance x weight^2, importance x weight x value and importance x value^2.
 typedef struct {
-    vf square[VECTORS], product[VECTORS];
+    vf square[VECTORS], product[VECTORS], value[VECTORS];
 } shrink_sums;
 
 INLINE void add_shrink(const searched *s, int64_t j, int v, vf value, shrink_sums *sums)
 {
     vf o, w = weight_lanes(s, j, v, &o);
     w *= s->factor;
+    value *= s->factor;
     sums->square[v] += o * w * w;
-    sums->product[v] += o * w * (value * s->factor);
+    sums->product[v] += o * w * value;
+    sums->value[v] += o * value * value;
 }
 
-// How much larger values have to be for both sums to agree; 1 where there is more error than
-// weight. Least squares makes them too small by the error's share (docs/decisions.md).
+// How much larger values have to be for the first two sums to agree: least squares makes them too
+// small by the error's share (docs/decisions.md). Where there is more error than weight it is what
+// least squares has.
 INLINE float shrunk_by(const shrink_sums *sums)
 {
-    float xx = fold(sums->square), xy = fold(sums->product);
-    return xy > 0.5f * xx ? xx / xy : 1;
+    float xx = fold(sums->square), xy = fold(sums->product), yy = fold(sums->value);
+    if (xy * xy > 0.5f * xx * yy)
+        return xx / xy;
+    return xy > 0 && yy > 0 ? xy / yy : 1;
 }
 
 // The BF16 scale under which the codes found with this one do not shrink the weights.
@@ -210,8 +104,9 @@ INLINE float int_unshrunk(const int_groups *g, const searched *s, float scale, f
         EACH_VECTOR(v)
             add_shrink(s, j, v, (code[v] - zero) * scale, &sums);
     }
-    float grown = as(DT_BF16, scale * shrunk_by(&sums));
-    return grown <= 0x1.fep127f && grown >= -0x1.fep127f ? grown : scale;
+    float grown = as(DT_BF16, scale * shrunk_by(&sums)), size = grown < 0 ? -grown : grown;
+    size = size < 0x1p-126f ? 0x1p-126f : size > 0x1.fep127f ? 0x1.fep127f : size;
+    return scale < 0 ? -size : size;
 }
 
 // COMPAT's scale in the type that it is stored in, and zero point.
@@ -413,7 +308,13 @@ KERNEL_TARGET static void int_best(const int_groups *g, int64_t group)
         float error =
             int_error(g, &s, from->source, compat.scale, compat.zero, compat.scale);
         float spread = space.zeros ? 0.5f * max - 0.5f * min : 0.5f * amax;
-        int_choice best = int_search(&s, &space, spread, (int_found){compat, error});
+        int_choice best;
+        if (g->zero && g->bits == 4) {
+            zeros_choice found = KERNEL(zeros_search)(&s, DT_BF16, -8, min, max);
+            best = found.scale > 0 ? (int_choice){0, found.scale, found.zero} : compat;
+        } else {
+            best = int_search(&s, &space, spread, (int_found){compat, error});
+        }
         // 8 bits shrink less than BF16 tells apart.
         float stored = g->bits == 4 ? int_unshrunk(g, &s, best.scale, best.zero) : best.scale;
         if (int_error(g, &s, DT_F32, best.scale, best.zero, stored) < error) {
@@ -557,18 +458,6 @@ INLINE void e2m1_errors(const searched *s, bool weighted, const vf scale[VECTORS
         if (lack)
             lack[v] = by * by * less[v];
     }
-}
-
-INLINE float weighted_square(const searched *s)
-{
-    vf sum[VECTORS] = {0};
-    for (int64_t j = 0; j < s->n; j += 16)
-        EACH_VECTOR(v) {
-            vf o, w = weight_lanes(s, j, v, &o);
-            w *= s->factor;
-            sum[v] += o * w * w;
-        }
-    return fold(sum);
 }
 
 // The lane of least error. For NVFP4 that of the values of least distance from weights that have

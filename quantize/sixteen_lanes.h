@@ -20,6 +20,18 @@ enum {
 #endif
 #define ROUND_MAGIC 0x1.8p23f      // adding and subtracting it rounds |x| < 2^22 to nearest even
 
+// The nearest whole number, ties to even, of |x| < 2^22. Which zero is not said.
+INLINE vf whole(vf x)
+{
+#if KERNEL_LANES == 16
+    return (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif KERNEL_LANES == 8
+    return (vf)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    return x + ROUND_MAGIC - ROUND_MAGIC;
+#endif
+}
+
 INLINE float fold(const vf lanes[VECTORS])
 {
     v4 part[4];
@@ -60,6 +72,23 @@ INLINE uint32_t mask_bits(vi mask)
     for (int i = 0; i < KERNEL_LANES; i++)
         bits |= (uint32_t)(mask[i] & 1) << i;
     return bits;
+#endif
+}
+
+// The numbers of the true lanes, the first one being `from`, to room for all of them; how many.
+INLINE int list_lanes(vi mask, int32_t from, int32_t *to)
+{
+    uint32_t bits = mask_bits(mask);
+#if KERNEL_LANES == 16
+    vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    __m512i listed = _mm512_maskz_compress_epi32((__mmask16)bits, (__m512i)(lane + from));
+    _mm512_storeu_si512(to, listed);
+    return __builtin_popcount(bits);
+#else
+    int some = 0;
+    for (; bits; bits &= bits - 1)
+        to[some++] = from + __builtin_ctz(bits);
+    return some;
 #endif
 }
 

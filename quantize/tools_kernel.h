@@ -2,6 +2,7 @@
 // The rules of groups.h for integers as GPTQ, AWQ and MLX store them, as a template
 // (kernel_lanes.h), with the parts of groups_kernel.h: COMPAT has weights in the lanes, BEST
 // candidates.
+#include "quantize/affine_kernel.h"
 #include "quantize/groups_kernel.h"
 
 // ---- numbers ----------------------------------------------------------------------------------
@@ -303,6 +304,12 @@ INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t g
     if (g->near) {
         begin.scale = g->near[group];
         begin.zero = 0;
+    } else if (g->zeros && g->bits == 4) {
+        zeros_choice z = KERNEL(zeros_search)(s, g->stored, (float)g->least_zero - half, min, max);
+        if (!(z.scale > 0))
+            return compat;
+        begin.scale = z.scale;
+        begin.zero = z.zero;
     } else {
         begin = stored_search(g, s, &space,
                               g->zeros ? 0.5f * max - 0.5f * min : 0.5f * amax,
@@ -316,7 +323,7 @@ INLINE tool_choice zeros_best(const tool_groups *g, const searched *s, int64_t g
     return best;
 }
 
-// ---- BEST: scale and bias ---------------------------------------------------------------------
+// ---- BEST: scale and bias, as they are stored -------------------------------------------------
 
 // The best pair so far.
 typedef struct {
@@ -477,11 +484,9 @@ INLINE bool found_again(const tool_groups *g, const searched *s, const tool_choi
     return min == 0 && (g->bits == 4 || max >= 242);
 }
 
-INLINE tool_choice affine_best(const tool_groups *g, const searched *s, tool_choice compat,
-                               float *error)
+INLINE tool_choice stored_pairs_best(const tool_groups *g, const searched *s, float min, float max,
+                                     tool_choice compat, float *error)
 {
-    float min, max;
-    ends_of(s->w, s->n, &min, &max);
     affine ends = {0, 0, 0x1p127f}, best;
     try_ends(g, s, min, max, &ends);
     try_ends(g, s, max, min, &ends);
@@ -502,6 +507,111 @@ INLINE tool_choice affine_best(const tool_groups *g, const searched *s, tool_cho
         }
     }
     return compat;
+}
+
+// ---- BEST: scale and bias of 4 bits, by their codes -------------------------------------------
+
+// Whether the weights are the decoding of 4-bit codes: one end is a bias that can be stored, the
+// others are up to 15 steps away.
+INLINE bool affine_exact(const tool_groups *g, const searched *s, float edge, float other,
+                         tool_choice *exact)
+{
+    vf scale[VECTORS], inverse[VECTORS];
+    vi lane[VECTORS], off[VECTORS];
+    uint32_t on = 0xffff;
+    count_lanes(lane);
+    EACH_VECTOR(v) {
+        vf steps = larger(15.0f - __builtin_convertvector(lane[v], vf), SPREAD(1.0f));
+        scale[v] = sound_scales(g->stored, kept_lanes(g->stored, (other - edge) / steps));
+        inverse[v] = 1.0f / scale[v];
+        off[v] = (vi){0};
+    }
+    for (int64_t j = 0; on && j < s->n; j++) {
+        on = 0;
+        EACH_VECTOR(v) {
+            vf code = whole(clamp_lanes((s->w[j] - edge) * inverse[v], 0, 15));
+            off[v] |= code * scale[v] + edge != s->w[j];
+            on |= mask_bits(~off[v]) << v * KERNEL_LANES;
+        }
+    }
+    if (!on || kept(g->stored, edge) != edge)
+        return false;
+    float scales[CANDIDATES];
+    memcpy(scales, scale, sizeof scales);
+    *exact = affine_choice(&(affine){scales[__builtin_ctz(on)], edge, 0});
+    return true;
+}
+
+// What becomes of a pair that codes were found with: the scale and bias of least squares, grown so
+// that sum o w value is sum o w^2; the least code is 0, without which its decoding would not be
+// known again.
+INLINE tool_choice affine_squares(const tool_groups *g, const searched *s, float by, float less)
+{
+    tool_choice c = {.by = by, .less = less, .again = DT_F32};
+    vf sum[5][VECTORS] = {{{0}}}; // o, o q, o q^2, o w, o q w
+    vf square[VECTORS] = {0}, low[VECTORS];
+    EACH_VECTOR(v)
+        low[v] = SPREAD(15.0f);
+    for (int64_t j = 0; j < s->n; j += 16) {
+        vf code[VECTORS];
+        tool_code_lanes(g, s->w + j, &c, code);
+        EACH_VECTOR(v) {
+            vf o, w = weight_lanes(s, j, v, &o), q = code[v];
+            w *= s->factor;
+            low[v] = smaller(q, low[v]);
+            sum[0][v] += o;
+            sum[1][v] += o * q;
+            sum[2][v] += o * q * q;
+            sum[3][v] += o * w;
+            sum[4][v] += o * q * w;
+            square[v] += o * w * w;
+        }
+    }
+    float total[5], xx = fold(square), least = least_of(low);
+    for (int i = 0; i < 5; i++)
+        total[i] = fold(sum[i]);
+    float mean = total[1] / total[0], spread = total[2] - mean * total[1];
+    float scale = (total[4] - mean * total[3]) / spread;
+    float bias = (total[3] - scale * total[1]) / total[0];
+    float xy = scale * total[4] + bias * total[3], grown = xy > 0.5f * xx ? xx / xy : 1;
+    grown /= s->factor;
+    c.less += least * by;
+    c.scale = kept_scale(g->stored, scale * grown);
+    c.bias = kept(g->stored, bias * grown + (scale * grown - c.scale) * mean + least * c.scale);
+    return c;
+}
+
+INLINE tool_choice codes_best(const tool_groups *g, const searched *s, float min, float max,
+                              tool_choice compat, float *error)
+{
+    float by, less;
+    tool_choice c;
+    if (!affine_exact(g, s, min, max, &c) && !affine_exact(g, s, max, min, &c)) {
+        if (!KERNEL(affine_search)(s, min, max, &by, &less))
+            return compat;
+        c = affine_squares(g, s, by, less);
+        if (c.less != less && !found_again(g, s, &c))
+            return compat;
+    }
+    float found = tool_error(g, s, &c);
+    if (!(found < *error))
+        return compat;
+    *error = found;
+    return c;
+}
+
+// Codes come first where the stored type tells biases apart that are a small part of a step, which
+// it does not where the weights are all far away from 0.
+INLINE tool_choice affine_best(const tool_groups *g, const searched *s, tool_choice compat,
+                               float *error)
+{
+    float min, max;
+    ends_of(s->w, s->n, &min, &max);
+    float far = -min > max ? -min : max;
+    float place = far * (g->stored == DT_F16 ? 0x1p-12f : 0x1p-9f);
+    if (g->bits == 4 && place < 0x1p-8f * max - 0x1p-8f * min)
+        return codes_best(g, s, min, max, compat, error);
+    return stored_pairs_best(g, s, min, max, compat, error);
 }
 
 // ---- rows -------------------------------------------------------------------------------------

@@ -115,6 +115,22 @@ START_TEST(the_process_stays_below_its_ceiling)
 }
 END_TEST
 
+// Parts of so many bytes that wait at one time.
+static uint64_t most_waiting(const plan *p, const plan_file *f, uint64_t bytes)
+{
+    uint64_t n = 0, most = 0;
+    for (int64_t i = f->first; i < f->first + f->n; i++) {
+        const plan_tensor *t = &p->tensor[i];
+        for (int k = 0; t->starts && k < codec_written(t->codec); k++)
+            n += k != t->part &&
+                 codec_part_bytes(t->codec, k, t->source->out, t->source->in) == bytes;
+        most = n > most ? n : most;
+        n -= t->source && !t->starts && t->to.bytes == bytes;
+    }
+    return most;
+}
+
+// A place that is free again is taken by the next part of that size.
 START_TEST(what_does_not_wait_in_memory_is_counted_as_scratch)
 {
     make_parts k;
@@ -125,11 +141,14 @@ START_TEST(what_does_not_wait_in_memory_is_counted_as_scratch)
     make_open_parts(&k);
     for (int64_t i = 0; i < k.p.n_files; i++) {
         const plan_file *f = &k.p.file[i];
-        uint64_t waiting = 0;
+        uint64_t waiting = 0, all = 0;
         for (int64_t t = f->first; t < f->first + f->n; t++)
             if (k.p.tensor[t].source && !k.p.tensor[t].starts)
-                waiting += k.p.tensor[t].to.bytes;
+                all += k.p.tensor[t].to.bytes;
+        for (uint64_t size = 1; size <= all; size++)
+            waiting += size * most_waiting(&k.p, f, size);
         ck_assert_int_eq(waiting > 0, f->holds_experts);
+        ck_assert(!f->holds_experts || waiting < all / 2);
         ASSERT_OK(held_overflow(&k.p, f, 0, &bytes, &e), e);
         ck_assert_uint_eq(bytes, waiting);
         ASSERT_OK(held_overflow(&k.p, f, waiting, &bytes, &e), e);

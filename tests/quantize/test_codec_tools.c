@@ -328,6 +328,88 @@ START_TEST(best_is_no_worse_in_any_group_and_better_on_average)
 }
 END_TEST
 
+// The least error of a group over 48 scales and 16 fractions of a step: that of the codes' own
+// scale and bias of least squares, when both have grown so that weights do not shrink.
+static double least_affine_error(int64_t at, int64_t n, bool weighted)
+{
+    float min = w[at], max = w[at];
+    double least = 0, o_sum = 0, w_sum = 0, ww = 0;
+    for (int64_t i = at; i < at + n; i++) {
+        double o = weighted ? (double)importance[i % COLS] : 1, x = (double)w[i];
+        min = w[i] < min ? w[i] : min;
+        max = w[i] > max ? w[i] : max;
+        o_sum += o;
+        w_sum += o * x;
+        ww += o * x * x;
+    }
+    float scale = (max - min) / 10;
+    for (int k = 0; k < 48; k++, scale /= 1.02f)
+        for (int fraction = 0; fraction < 16; fraction++) {
+            float from = 0.5f * (max + min) - scale * (7 + (float)fraction / 16);
+            double q_sum = 0, qq = 0, qw = 0;
+            for (int64_t i = at; i < at + n; i++) {
+                float x = (w[i] - from) / scale;
+                double o = weighted ? (double)importance[i % COLS] : 1;
+                double q = x < 0 ? 0 : x > 15 ? 15 : (double)(x + 0x1.8p23f - 0x1.8p23f);
+                q_sum += o * q;
+                qq += o * q * q;
+                qw += o * q * (double)w[i];
+            }
+            double cov = qw - q_sum * w_sum / o_sum, var = qq - q_sum * q_sum / o_sum;
+            double left = ww - w_sum * w_sum / o_sum - (var > 0 ? cov * cov / var : 0);
+            least = !k && !fraction ? left : left < least ? left : least;
+        }
+    return least / (1 - least / ww);
+}
+
+START_TEST(best_mlx_is_near_what_all_pairs_have_to_offer)
+{
+    static const char *const NAMES[] = {"int4-mlx-g32", "int4-mlx-g64", "int4-mlx-g128"};
+    for (size_t k = 0; k < COUNT_OF(NAMES); k++)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            const codec *c = codec_find(NAMES[k]);
+            encode_options o = options_of(SEARCH_BEST, DT_BF16);
+            double found = 0, least = 0;
+            fill(DT_BF16);
+            o.importance = weighted ? importance : NULL;
+            encode(c, o, part_bytes);
+            decode(c, c, &o, back);
+            for (int64_t at = LONG * COLS; at < 24 * COLS; at += 5 * c->group) {
+                found += error_of(back, at, c->group, weighted);
+                least += least_affine_error(at, c->group, weighted);
+            }
+            ck_assert_msg(found < 1.04 * least, "%s: %g of %g", c->name, found, least);
+        }
+}
+END_TEST
+
+// Where BF16 and binary16 tell apart no biases that are near to each other by a step's measure.
+START_TEST(groups_far_from_0_are_no_worse_than_compat_and_come_back)
+{
+    static const float FAR[] = {0.1f, -0.2f, 1, -40};
+    const codec *c = codec_find("int4-mlx-g64");
+    for (int k = 0; k < 8; k++) {
+        dtype source = k % 2 ? DT_F16 : DT_F32;
+        encode_options o = options_of(SEARCH_COMPAT, source);
+        fill(DT_F32);
+        for (int64_t i = 0; i < ALL; i++)
+            w[i] = f16_to_f32(f32_to_f16(0.02f * w[i] + FAR[k / 2]));
+        encode(c, o, part_bytes);
+        decode(c, c, &o, other);
+        o.search = SEARCH_BEST;
+        encode(c, o, part_bytes);
+        decode(c, c, &o, back);
+        for (int64_t at = 0; at < ALL; at += c->group)
+            ck_assert_double_le(error_of(back, at, c->group, false),
+                                error_of(other, at, c->group, false) * (1 + 0x1p-17));
+        memcpy(w, back, sizeof w);
+        encode(c, o, part_bytes);
+        decode(c, c, &o, other);
+        ck_assert_mem_eq(other, back, sizeof back);
+    }
+}
+END_TEST
+
 // With binary16's scales no group of weights that are no smaller than usual is worse than under
 // BF16's. Those lie up to 2^-8 beside the scale that does not shrink the weights, which is larger
 // than that of least squares by the error's share: 2 x 2^-8 of the error either way.
@@ -452,6 +534,8 @@ Suite *suite_codec_tools(void)
     tcase_add_test(t, ranges_of_rows_and_levels_agree_in_every_byte);
     tcase_add_test(t, what_is_written_decodes_as_what_is_read);
     tcase_add_test(t, best_is_no_worse_in_any_group_and_better_on_average);
+    tcase_add_test(t, best_mlx_is_near_what_all_pairs_have_to_offer);
+    tcase_add_test(t, groups_far_from_0_are_no_worse_than_compat_and_come_back);
     tcase_add_test(t, best_gptq_is_as_good_as_compressed_tensors);
     tcase_add_test(t, encodes_what_it_decoded_to_the_same_values);
     tcase_add_test(t, keeps_scales_positive_where_that_is_asked);

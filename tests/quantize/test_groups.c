@@ -15,7 +15,7 @@ enum { ROWS = 24, COLS = 1024, ALL = ROWS * COLS };
 static float w[ALL], importance[COLS];
 static uint8_t codes[ALL], plain_codes[ALL], fp_scale[ALL / 16], plain_fp_scale[ALL / 16];
 static uint16_t scale[ALL / 16], plain_scale[ALL / 16];
-static int8_t zero[ALL / 16];
+static int8_t zero[ALL / 16], plain_zero[ALL / 16];
 
 static const dtype TYPES[] = {DT_BF16, DT_F16, DT_F32};
 static const char *const NAMES[] = {"bf16", "f16", "f32"};
@@ -303,12 +303,73 @@ START_TEST(the_best_integers_are_near_what_all_scales_have_to_offer)
     fill(DT_F32);
     for (int weighted = 0; weighted < 2; weighted++) {
         ck_assert_double_lt(int_excess(4, false, 32, weighted), 0.03);
-        ck_assert_double_lt(int_excess(4, true, 32, weighted), 0.03);
-        ck_assert_double_lt(int_excess(4, true, 128, weighted), 0.03);
+        ck_assert_double_lt(int_excess(4, true, 32, weighted), 0.01);
+        ck_assert_double_lt(int_excess(4, true, 128, weighted), 0.01);
+        ck_assert_double_lt(int_excess(4, true, COLS, weighted), 0.03);
         ck_assert_double_lt(int_excess(4, false, COLS, weighted), 0.03);
         ck_assert_double_lt(int_excess(8, false, 32, weighted), 0.03);
         ck_assert_double_lt(int_excess(8, false, COLS, weighted), 0.03);
     }
+}
+END_TEST
+
+// Groups of whole numbers of steps: all ranges of 1 to 15 with 0 in them, both ends used, every
+// third time nothing else.
+static void fill_steps(int64_t n, float step)
+{
+    float *to = w;
+    memset(w, 0, sizeof w);
+    for (int steps = 1; steps <= 15; steps++)
+        for (int low = -steps; low <= 0; low++, to += n) {
+            int span = (steps + low) % 3 ? steps : 1;
+            for (int64_t i = 0; i < n; i++) {
+                int some = i < 2 ? (int)i * span : (int)(mix((uint32_t)(to - w + i)) % 16);
+                to[i] = step * (float)(low + some % (span + 1) * (steps / span));
+            }
+        }
+}
+
+START_TEST(whole_numbers_of_steps_keep_their_values)
+{
+    static const float STEPS[] = {0x1.fep-8f, 0x1.02p-126f, 0x1.9p100f};
+    for (size_t k = 0; k < COUNT_OF(STEPS); k++)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            int_groups g = int_case(4, true, 64, SEARCH_BEST, DT_F32);
+            g.from.importance = weighted ? repeated_importance() : NULL;
+            fill_steps(g.from.n, STEPS[k]);
+            kernels_used()->int_rows(&g);
+            for (int64_t i = 0; i < g.from.groups; i++)
+                ck_assert_double_eq(int_error(&g, i), 0);
+        }
+}
+END_TEST
+
+// sum o w value over sum o w^2 of the bell-shaped groups.
+static double kept_share(const int_groups *g)
+{
+    double product = 0, square = 0;
+    for (int64_t i = 8 * COLS; i < ALL; i++) {
+        int64_t group = i / g->from.n;
+        double o = g->from.importance ? (double)importance[i % COLS] : 1;
+        int code = (codes[i / 2] >> i % 2 * 4 & 15) - 8 - zero[group];
+        product += o * (double)w[i] * code * (double)bf16_to_f32(scale[group]);
+        square += o * (double)w[i] * (double)w[i];
+    }
+    return product / square;
+}
+
+START_TEST(codes_with_zero_points_do_not_shrink_the_weights)
+{
+    fill(DT_BF16);
+    for (int weighted = 0; weighted < 2; weighted++)
+        for (int64_t n = 32; n <= COLS; n *= 2) {
+            int_groups g = int_case(4, true, n, SEARCH_BEST, DT_BF16);
+            g.from.importance = weighted ? repeated_importance() : NULL;
+            kernels_used()->int_rows(&g);
+            // By least squares it would be 0.988 to 0.994. Some groups keep COMPAT's scale, and all
+            // are rounded to BF16, up to 2^-9 either way.
+            ck_assert_double_eq_tol(kept_share(&g), 1, 1.5e-3);
+        }
 }
 END_TEST
 
@@ -317,10 +378,12 @@ static void same_int(int_groups g)
     kernels_at(CPU_PLAIN)->int_rows(&g);
     memcpy(plain_codes, codes, sizeof codes);
     memcpy(plain_scale, scale, sizeof scale);
+    memcpy(plain_zero, zero, sizeof zero);
     EACH_LEVEL(level) {
         kernels_at(level)->int_rows(&g);
         ck_assert_mem_eq(codes, plain_codes, sizeof codes);
         ck_assert_mem_eq(scale, plain_scale, sizeof scale);
+        ck_assert_mem_eq(zero, plain_zero, sizeof zero);
     }
 }
 
@@ -351,6 +414,11 @@ START_TEST(gives_the_same_bits_at_every_level)
             g.from.importance = how & 4 ? repeated_importance() : NULL;
             g.positive = how & 4;
             same_int(g);
+            if (g.bits == 4 && g.zero) { // more than is looked at together, and not a multiple
+                g.from.n = 192;
+                g.from.groups = ALL / g.from.n;
+                same_int(g);
+            }
             fp_groups f = fp_case(how & 1 ? FP_NVFP4 : FP_MXFP4, SEARCH_BEST, source);
             f.from.importance = g.from.importance;
             f.global = nvfp4_global(SIZES[size], source);
@@ -373,6 +441,8 @@ Suite *suite_groups(void)
     tcase_add_test(c, the_best_fp4_is_never_worse_and_mostly_better);
     tcase_add_test(c, the_best_fp4_is_what_all_scales_have_to_offer);
     tcase_add_test(c, the_best_integers_are_near_what_all_scales_have_to_offer);
+    tcase_add_test(c, whole_numbers_of_steps_keep_their_values);
+    tcase_add_test(c, codes_with_zero_points_do_not_shrink_the_weights);
     tcase_add_test(c, gives_the_same_bits_at_every_level);
     suite_add_tcase(s, c);
     return s;

@@ -50,12 +50,7 @@ INLINE void load_affine(affine_group *g, int64_t from)
     const searched *s = g->s;
     g->from = from;
     g->count = s->n - from < AFFINE_PART ? s->n - from : AFFINE_PART;
-    for (int64_t j = 0; j < g->count; j += 16)
-        EACH_VECTOR(v) {
-            vf o, w = weight_lanes(s, from + j, v, &o);
-            *(vf *)(g->w + j + v * KERNEL_LANES) = w * s->factor - g->middle;
-            *(vf *)(g->o + j + v * KERNEL_LANES) = o;
-        }
+    load_scaled(s, from, g->count, g->middle, g->w, g->o);
 }
 
 typedef struct {

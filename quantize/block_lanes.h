@@ -54,8 +54,6 @@ INLINE void columns(vf *to, const float *const block[KERNEL_LANES], int n)
     }
 }
 
-INLINE vf magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
-
 // The value of largest magnitude of every lane, the first one of several.
 INLINE vf largest_magnitude(const vf *x, int n)
 {

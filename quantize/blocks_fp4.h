@@ -58,29 +58,6 @@ KERNEL_TARGET static void KERNEL(nvfp4_decode)(float *to, const uint8_t *from, i
         }
 }
 
-INLINE float fp4_largest_of(const float *from, int n)
-{
-    vf most = {0};
-    for (int j = 0; j < n; j += KERNEL_LANES) {
-        vf x;
-        memcpy(&x, from + j, sizeof x);
-        most = larger(magnitude(x), most);
-    }
-#if KERNEL_LANES == 16
-    return _mm512_reduce_max_ps((__m512)most);
-#else
-    v4 four;
-#if KERNEL_LANES == 8
-    four = (v4)_mm_max_ps(_mm256_castps256_ps128((__m256)most),
-                          _mm256_extractf128_ps((__m256)most, 1));
-#else
-    four = most;
-#endif
-    float x = four[0] > four[1] ? four[0] : four[1], y = four[2] > four[3] ? four[2] : four[3];
-    return x > y ? x : y;
-#endif
-}
-
 // The nearest of v d, the smaller magnitude of two: how many midpoints, exact in binary32, lie
 // below. ggml's distances |v d - x| are exact where they are compared with success.
 INLINE void fp4_nearest_codes(uint8_t *code, const float *from, float d, int n)
@@ -427,7 +404,7 @@ KERNEL_TARGET static void KERNEL(mxfp4_encode)(const block_rows *r)
         int32_t e[KERNEL_LANES] = {0};
         float by[KERNEL_LANES];
         for (int i = 0; i < count; i++)
-            e[i] = mxfp4_exponent(fp4_largest_of(r->from + (b + i) * MXFP4_BLOCK, MXFP4_BLOCK));
+            e[i] = mxfp4_exponent(largest_of(r->from + (b + i) * MXFP4_BLOCK, MXFP4_BLOCK));
         if (r->search == SEARCH_BEST)
             fp4_better(r, true, b, count, e, by);
         for (int i = 0; i < count; i++)
@@ -444,7 +421,7 @@ KERNEL_TARGET static void KERNEL(nvfp4_encode)(const block_rows *r)
         int32_t e[KERNEL_LANES] = {0};
         float by[KERNEL_LANES];
         for (int i = 0; i < count; i++)
-            e[i] = nvfp4_scale(fp4_largest_of(r->from + (b + i) * NVFP4_PART, NVFP4_PART));
+            e[i] = nvfp4_scale(largest_of(r->from + (b + i) * NVFP4_PART, NVFP4_PART));
         for (int i = 0; i < count; i++)
             by[i] = 1;
         if (r->search == SEARCH_BEST)

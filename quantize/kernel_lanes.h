@@ -210,4 +210,30 @@ INLINE vi to_f16_lanes(vf value)
 #endif
 }
 
+INLINE vf magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
+
+// The largest magnitude of n numbers, n a multiple of KERNEL_LANES.
+INLINE float largest_of(const float *from, int64_t n)
+{
+    vf most = {0};
+    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
+        vf x;
+        memcpy(&x, from + j, sizeof x);
+        most = larger(magnitude(x), most);
+    }
+#if KERNEL_LANES == 16
+    return _mm512_reduce_max_ps((__m512)most);
+#else
+    v4 four;
+#if KERNEL_LANES == 8
+    four = (v4)_mm_max_ps(_mm256_castps256_ps128((__m256)most),
+                          _mm256_extractf128_ps((__m256)most, 1));
+#else
+    four = most;
+#endif
+    float x = four[0] > four[1] ? four[0] : four[1], y = four[2] > four[3] ? four[2] : four[3];
+    return x > y ? x : y;
+#endif
+}
+
 #endif

@@ -51,34 +51,6 @@ typedef struct {
     bool negative;
 } candidate;
 
-INLINE int32_t largest_bits(const float *x, int64_t n)
-{
-    vi most = {0};
-    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
-        vi bits;
-        memcpy(&bits, x + j, sizeof bits);
-        most = larger_int(bits & 0x7fffffff, most);
-    }
-#if KERNEL_LANES == 16
-    return _mm512_reduce_max_epi32((__m512i)most);
-#else
-    int32_t largest = 0;
-    for (int i = 0; i < KERNEL_LANES; i++)
-        largest = most[i] > largest ? most[i] : largest;
-    return largest;
-#endif
-}
-
-// The power of two that brings the largest importance into [1, 2); 1 where there is none.
-INLINE float importance_factor(const search_group *s)
-{
-    int32_t largest = largest_bits(s->importance, s->n), exponent = largest >> 23;
-    if (largest == 0)
-        return 1;
-    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
-    return f32_from_bits((uint32_t)(254 - exponent) << 23);
-}
-
 // A rounding by up to half a step costs 1/12 of a step's square on average, with a variance of
 // 1/180: two and a half deviations less are hardly ever gone below.
 INLINE float least_noise(float importance, float squares)
@@ -90,19 +62,20 @@ INLINE float least_noise(float importance, float squares)
 // False for a group of zeros.
 INLINE bool normalise(const search_group *s, normal *g)
 {
-    int32_t largest = largest_bits(s->w, s->n), exponent = largest >> 23;
+    float largest = largest_of(s->w, s->n), most = 0;
     if (largest == 0)
         return false;
-    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
     g->n = s->n;
     g->weighted = s->importance != NULL;
     g->positive = s->positive;
     g->stored = s->stored;
-    g->factor = f32_from_bits((uint32_t)(254 - exponent) << 23);
-    g->amax = f32_from_bits((uint32_t)largest) * g->factor;
+    g->factor = factor_of(largest);
+    g->amax = largest * g->factor;
     g->lowest = 0x1p-126f * g->factor;
     g->highest = 0x1.fep127f * g->factor;
-    float importance = s->importance ? importance_factor(s) : 1.0f;
+    if (s->importance)
+        most = largest_of(s->importance, s->n);
+    float importance = most > 0 ? factor_of(most) : 1;
     vf square[VECTORS] = {0}, sum[VECTORS] = {0}, squares[VECTORS] = {0};
     for (int64_t j = 0; j < s->n; j += 16)
         EACH_VECTOR(v) {
@@ -203,16 +176,7 @@ typedef struct {
 INLINE void sum_codes(const normal *g, bool weighted, const vf inverse[VECTORS], code_sums *sums)
 {
     vf product[VECTORS] = {0}, square[VECTORS] = {0};
-    for (int64_t j = 0; j < g->n; j++) {
-        float a = g->small[j], o = g->o[j];
-        EACH_VECTOR(v) {
-            vf m = whole(a * inverse[v]), om = m;
-            if (weighted)
-                om *= o;
-            product[v] += om * a;
-            square[v] += om * m;
-        }
-    }
+    add_whole(g->small, g->o, g->n, weighted, inverse, product, square);
     EACH_VECTOR(v) {
         sums->product[0][v] = sums->product[1][v] = product[v];
         sums->square[0][v] = sums->square[1][v] = square[v];

@@ -57,33 +57,6 @@ INLINE void range_of(const float *w, int64_t n, float *min, float *max)
 #endif
 }
 
-INLINE float largest_of(const float *w, int64_t n)
-{
-    vi most = {0};
-    for (int64_t j = 0; j < n; j += KERNEL_LANES) {
-        vi x;
-        memcpy(&x, w + j, sizeof x);
-        x &= 0x7fffffff;
-        most = either_int(x > most, x, most);
-    }
-#if KERNEL_LANES == 16
-    return f32_from_bits((uint32_t)_mm512_reduce_max_epi32((__m512i)most));
-#else
-    int32_t largest = 0;
-    for (int i = 0; i < KERNEL_LANES; i++)
-        largest = most[i] > largest ? most[i] : largest;
-    return f32_from_bits((uint32_t)largest);
-#endif
-}
-
-// The power of two that brings x into [1, 2), as far as there is one.
-INLINE float factor_of(float x)
-{
-    int32_t exponent = (int32_t)(f32_bits(x) >> 23);
-    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
-    return f32_from_bits((uint32_t)(254 - exponent) << 23);
-}
-
 // One group in the search.
 typedef struct {
     const float *w, *o;
@@ -113,6 +86,17 @@ INLINE vf weight_lanes(const searched *s, int64_t j, int v, vf *o)
         *o *= s->o_factor;
     }
     return w;
+}
+
+// n weights from `from` on, scaled and less `middle`, and their importance; n a multiple of 16.
+INLINE void load_scaled(const searched *s, int64_t from, int64_t n, float middle, float *w,
+                        float *o)
+{
+    for (int64_t j = 0; j < n; j += 16)
+        EACH_VECTOR(v) {
+            vf one = weight_lanes(s, from + j, v, (vf *)(o + j + v * KERNEL_LANES));
+            *(vf *)(w + j + v * KERNEL_LANES) = one * s->factor - middle;
+        }
 }
 
 // sum o w^2, scaled.

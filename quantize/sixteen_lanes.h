@@ -121,4 +121,36 @@ INLINE void store_pairs(uint8_t *to, const uint8_t code[16])
     }
 }
 
+// The power of two that brings x into [1, 2), as far as there is one.
+INLINE float factor_of(float x)
+{
+    int32_t exponent = (int32_t)(f32_bits(x) >> 23);
+    exponent = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
+    return f32_from_bits((uint32_t)(254 - exponent) << 23);
+}
+
+// Adds o m w and o m^2 of n weights, o = 1 unless they are weighted; m = RNE(w x inverse), in each
+// of 16 lanes, each of which takes the weights in their order.
+INLINE void add_whole(const float *w, const float *o, int64_t n, bool weighted,
+                      const vf inverse[VECTORS], vf product[VECTORS], vf square[VECTORS])
+{
+    vf b[VECTORS], c[VECTORS];
+    EACH_VECTOR(v) {
+        b[v] = product[v];
+        c[v] = square[v];
+    }
+    for (int64_t j = 0; j < n; j++)
+        EACH_VECTOR(v) {
+            vf m = whole(w[j] * inverse[v]), om = m;
+            if (weighted)
+                om *= o[j];
+            b[v] += om * w[j];
+            c[v] += om * m;
+        }
+    EACH_VECTOR(v) {
+        product[v] = b[v];
+        square[v] = c[v];
+    }
+}
+
 #endif

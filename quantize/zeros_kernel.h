@@ -62,12 +62,7 @@ INLINE void load_part(zeros_group *g, int64_t from)
     const searched *s = g->s;
     g->from = from;
     g->count = s->n - from < PART ? s->n - from : PART;
-    for (int64_t j = 0; j < g->count; j += 16)
-        EACH_VECTOR(v) {
-            vf o, w = weight_lanes(s, from + j, v, &o);
-            *(vf *)(g->w + j + v * KERNEL_LANES) = w * s->factor;
-            *(vf *)(g->o + j + v * KERNEL_LANES) = o;
-        }
+    load_scaled(s, from, g->count, 0, g->w, g->o);
 }
 
 // Which weights none of the zero points of scales down to that one cuts off.
@@ -83,30 +78,6 @@ INLINE void find_edges(zeros_group *g, float scale)
         vi inside = (w > below) & (w < above);
         *(vf *)(g->sure + j) = (vf)((vi)w & inside);
         g->edges += list_lanes(~inside, (int32_t)j, g->edge + g->edges);
-    }
-}
-
-INLINE void sum_sure(const zeros_group *g, bool weighted, const vf inverse[VECTORS],
-                     vf all_product[VECTORS], vf all_square[VECTORS])
-{
-    vf product[VECTORS], square[VECTORS];
-    EACH_VECTOR(v) {
-        product[v] = all_product[v];
-        square[v] = all_square[v];
-    }
-    for (int64_t j = 0; j < g->count; j++) {
-        float w = g->sure[j], o = g->o[j];
-        EACH_VECTOR(v) {
-            vf m = whole(w * inverse[v]), om = m;
-            if (weighted)
-                om *= o;
-            product[v] += om * w;
-            square[v] += om * m;
-        }
-    }
-    EACH_VECTOR(v) {
-        all_product[v] = product[v];
-        all_square[v] = square[v];
     }
 }
 
@@ -155,7 +126,7 @@ INLINE void sum_zeros(zeros_group *g, bool weighted, float smallest, zeros_tried
         if (g->from != j)
             load_part(g, j);
         find_edges(g, smallest);
-        sum_sure(g, weighted, t->inverse, product, square);
+        add_whole(g->sure, g->o, g->count, weighted, t->inverse, product, square);
         for (int z = 0; z < ZEROS; z += ZEROS_AT_ONCE)
             sum_edges(g, weighted, z, ZEROS_AT_ONCE, t);
     }
